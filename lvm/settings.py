@@ -1,0 +1,36 @@
+"""One settings object for the whole project, read from the environment (``LVM_*``) and ``.env``.
+
+Contract: nothing else reads environment variables, and no secret is ever printed (``SecretStr``).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, PositiveInt, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things are and what runs them. Every field is an environment variable ``LVM_<FIELD>``."""
+
+    model_config = SettingsConfigDict(env_prefix="LVM_", env_file=".env", extra="ignore")
+
+    database_url: SecretStr | None = Field(
+        None, description="Postgres with pgvector, e.g. postgresql://user@host/db. Unset: an embedded server."
+    )
+    home: Path = Field(Path(".lvm"), description="Folder of the embedded Postgres and of Prefect's state.")
+    artifacts: Path = Field(Path("artifacts/lvm"), description="Folder of models, sequences and reports.")
+    space: str = Field("minilm", description="Space that texts are encoded in.")
+    device: str = Field("cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
+    threads: PositiveInt | None = Field(None, description="CPU threads for torch; default: all cores.")
+    seed: int = Field(0, description="Seed of everything random.")
+
+
+@lru_cache(maxsize=1)
+def bf16_available() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; where it does not, torch emulates it 50 times slower."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
