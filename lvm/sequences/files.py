@@ -1,0 +1,108 @@
+"""Sealed safetensors files: whole or absent, and able to tell when a byte of them has changed.
+
+Contract: a file is written beside its place, flushed to the disk and renamed, so that no reader ever
+meets half of one and a failed write leaves its predecessor alone. Its header carries a SHA-256 over the
+whole file (the 64 characters of the digest itself counted as zeros), so that one file proves itself:
+no second file that could get lost or be from another moment. Any safetensors reader opens it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from lvm.errors import LvmError
+
+UNSEALED = "0" * 64
+"""What stands in the header's ``sha256`` while the file is hashed."""
+
+_BLOCK = 1 << 20
+_MAX_HEADER = 100 * 1024 * 1024  # safetensors' own limit
+
+
+class CannotWrite(LvmError):
+    """A file could not be written (disk full, no permission). What was there before is untouched."""
+
+
+class CorruptedFile(LvmError):
+    """A file is not what was written: cut short, changed, or not of this project."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of ``path`` at the end of the block, all at once or not at all.
+
+    Raises:
+        CannotWrite: if the disk is full or the folder cannot be written; ``path`` is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: a killed run's leftover is overwritten
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise CannotWrite(
+            f"could not write {path}: {error.strerror or error}; "
+            "what was there before is intact, make room or access and run the same command again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def seal(header: bytes, digest: str) -> bytes:
+    """The header with its zeros replaced by ``digest``; exactly one place must be open."""
+    if header.count(UNSEALED.encode()) != 1:
+        raise ValueError("a header to seal holds the unsealed digest exactly once")
+    return header.replace(UNSEALED.encode(), digest.encode())
+
+
+def verify(path: Path) -> tuple[dict[str, Any], int]:
+    """Check a sealed file byte by byte.
+
+    Returns:
+        the safetensors header, and the offset in bytes at which tensor data begins.
+
+    Raises:
+        CorruptedFile: if the file is missing, cut short, or its digest does not match.
+    """
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not 0 < size <= _MAX_HEADER:
+                raise CorruptedFile(_corrupted(path, "it does not begin like a safetensors file"))
+            raw = file.read(size)
+            header = json.loads(raw)
+            stated = header["__metadata__"]["sha256"]
+            digest = hashlib.sha256(size.to_bytes(8, "little"))
+            digest.update(raw.replace(stated.encode(), UNSEALED.encode()))
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise CorruptedFile(_corrupted(path, error.strerror or str(error))) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptedFile(_corrupted(path, "its header cannot be read")) from error
+    if digest.hexdigest() != stated:
+        raise CorruptedFile(_corrupted(path, "its checksum does not match"))
+    return header, 8 + size
+
+
+def _corrupted(path: Path, why: str) -> str:
+    return f"{path} cannot be used: {why}; delete it and run the command that makes it again"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
