@@ -1,0 +1,59 @@
+"""Latent vector models: one file an architecture, one registry, nothing that touches a file or a database."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from lvm.errors import UsageError
+from lvm.models.base import LVM, Prediction
+from lvm.models.gru import GRU
+from lvm.models.lstm import LSTM
+from lvm.models.mamba2 import Mamba2
+from lvm.models.transformer import Transformer
+
+MODELS: dict[str, type[LVM]] = {model.name: model for model in (LSTM, GRU, Mamba2, Transformer)}
+"""All architectures by name."""
+
+__all__ = ["LVM", "MODELS", "Prediction", "UnknownModel", "build", "hyperparameters"]
+
+
+class UnknownModel(UsageError):
+    """A model name, or a hyperparameter of a model, that does not exist."""
+
+
+def build(name: str, dim: int, context: int, **hyper: Any) -> LVM:
+    """Build an untrained model.
+
+    Args:
+        name: one of ``MODELS``.
+        dim: dimension of the space.
+        context: vectors in a window.
+        hyper: sizes that differ from the architecture's own (``hidden``, ``dropout``, ...).
+
+    Raises:
+        UnknownModel: if there is no such architecture, or it has no such hyperparameter.
+    """
+    model = _model(name)
+    unknown = sorted(set(hyper) - set(hyperparameters(name)))
+    if unknown:
+        raise UnknownModel(
+            f"model {name} has no {', '.join(unknown)}; it has {', '.join(hyperparameters(name))}"
+        )
+    return model(dim, context, **hyper)
+
+
+def hyperparameters(name: str) -> dict[str, Any]:
+    """The sizes an architecture can be built with, and their defaults.
+
+    Raises:
+        UnknownModel: if there is no such architecture.
+    """
+    parameters = inspect.signature(_model(name)).parameters
+    return {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}
+
+
+def _model(name: str) -> type[LVM]:
+    if name not in MODELS:
+        raise UnknownModel(f"there is no model {name!r}; choose one of {', '.join(MODELS)}")
+    return MODELS[name]

@@ -1,0 +1,20 @@
+"""Training of latent vector models: losses, the loop, and checkpoints that survive being killed."""
+
+from lvm.training.checkpoints import TrainedModel, load_model
+from lvm.training.config import LOSSES, BadConfig, EpochReport, Loss, TrainConfig
+from lvm.training.trainer import Diverged, NoDevice, TrainResult, describe, train
+
+__all__ = [
+    "LOSSES",
+    "BadConfig",
+    "Diverged",
+    "EpochReport",
+    "Loss",
+    "NoDevice",
+    "TrainConfig",
+    "TrainResult",
+    "TrainedModel",
+    "describe",
+    "load_model",
+    "train",
+]

@@ -1,0 +1,216 @@
+"""Mamba-2 (Dao & Gu, 2024, "Transformers are SSMs: Generalized Models and Efficient Algorithms Through
+Structured State Space Duality").
+
+Contract: see ``base``. ``Mixer`` is the paper's block: one projection to gate z, inputs x, B, C and steps
+dt; a causal depthwise convolution over x, B, C; the selective state space
+
+    h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t,    y_t = C_t h_t + D x_t
+
+in its dual form (attention-like within a chunk, recurrent between chunks: quadratic in ``chunk`` only,
+linear in length); a gated RMSNorm; a projection out. Its parameters have the names and shapes that
+``transformers.Mamba2Mixer`` gives them, and its outputs agree with it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lvm.models.base import LVM
+
+
+def ssd(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int) -> Tensor:
+    """The selective state space by state space duality, without the skip D.
+
+    Args:
+        x: (batch, length, heads, width) inputs.
+        dt: (batch, length, heads) positive steps.
+        a: (heads,) negative decay rates.
+        b, c: (batch, length, groups, state); each group serves ``heads / groups`` heads.
+        chunk: positions handled in the quadratic form at once.
+
+    Returns:
+        (batch, length, heads, width).
+    """
+    batch, length, heads, width = x.shape
+    groups, size = b.shape[2:]
+    chunk = min(chunk, length)
+    pad = -length % chunk
+    if pad:  # a step of 0 neither decays nor adds: padding changes nothing
+        x, b, c = (F.pad(t, (0, 0, 0, 0, 0, pad)) for t in (x, b, c))
+        dt = F.pad(dt, (0, 0, 0, pad))
+    shape = (batch, -1, chunk, groups, heads // groups)  # n chunks of l positions, g groups of r heads
+    x = (x * dt[..., None]).reshape(*shape, width)
+    b, c = (t.reshape(batch, -1, chunk, groups, size) for t in (b, c))
+    decay = (dt * a).reshape(shape).cumsum(dim=2)  # log of what is left at l of what entered before the chunk
+
+    lower = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril()[:, :, None, None]
+    # masked before exp: above the diagonal it would overflow, and a product with 0 would be NaN
+    between = (decay[:, :, :, None] - decay[:, :, None]).masked_fill(~lower, -torch.inf).exp()
+    scores = torch.einsum("nclgs,ncmgs->nclmg", c, b)
+    y = torch.einsum("nclmgr,ncmgrp->nclgrp", scores[..., None] * between, x)
+
+    if x.shape[1] > 1:
+        left = (decay[:, :, -1:] - decay).exp()
+        gained = torch.einsum("nclgs,nclgr,nclgrp->ncgrps", b, left, x)
+        kept = decay[:, :, -1].exp()
+        state = torch.zeros_like(gained[:, 0])
+        before = []
+        for i in range(x.shape[1]):
+            before.append(state)
+            state = kept[:, i, ..., None, None] * state + gained[:, i]
+        y = y + torch.einsum("nclgs,nclgr,ncgrps->nclgrp", c, decay.exp(), torch.stack(before, dim=1))
+    return y.reshape(batch, -1, heads, width)[:, :length]
+
+
+class GatedRMSNorm(nn.Module):
+    """RMSNorm of ``y * silu(gate)``, each group by itself."""
+
+    def __init__(self, width: int, groups: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.groups, self.eps = groups, eps
+
+    def forward(self, y: Tensor, gate: Tensor) -> Tensor:
+        y = (y * F.silu(gate)).float()
+        y = y.reshape(*y.shape[:-1], self.groups, -1)
+        y = y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * y.flatten(-2)
+
+
+class Mixer(nn.Module):
+    """A Mamba-2 block, (batch, length, hidden) -> (batch, length, hidden)."""
+
+    def __init__(
+        self,
+        hidden: int,
+        *,
+        state: int = 64,
+        head_width: int = 64,
+        expand: int = 2,
+        groups: int = 1,
+        kernel: int = 4,
+        chunk: int = 64,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.inner, self.state, self.groups, self.chunk = expand * hidden, state, groups, chunk
+        self.heads = self.inner // head_width
+        self.mixed = self.inner + 2 * groups * state
+        self.in_proj = nn.Linear(hidden, self.inner + self.mixed + self.heads, bias=False)
+        self.conv1d = nn.Conv1d(self.mixed, self.mixed, kernel, groups=self.mixed)
+        step = torch.exp(torch.rand(self.heads) * (math.log(0.1) - math.log(0.001)) + math.log(0.001))
+        self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus gives the step back
+        self.A_log = nn.Parameter(torch.arange(1, self.heads + 1, dtype=torch.float32).log())
+        self.D = nn.Parameter(torch.ones(self.heads))
+        self.norm = GatedRMSNorm(self.inner, groups, eps)
+        self.out_proj = nn.Linear(self.inner, hidden, bias=False)
+
+    def project(self, h: Tensor) -> Tensor:
+        """(..., hidden) -> (..., z | x, B, C | dt): the work on each vector alone."""
+        projected: Tensor = self.in_proj(h)
+        return projected
+
+    def scan(self, projected: Tensor, last_only: bool = False) -> Tensor:
+        """Projections (batch, length, ...) -> (batch, length or 1, hidden)."""
+        z, xbc, dt = torch.split(projected, [self.inner, self.mixed, self.heads], dim=-1)
+        xbc = F.silu(self._convolve(xbc))
+        x, b, c = torch.split(xbc, [self.inner, self.groups * self.state, self.groups * self.state], dim=-1)
+        x = x.reshape(*x.shape[:2], self.heads, -1)
+        b, c = (t.reshape(*t.shape[:2], self.groups, -1) for t in (b, c))
+        dt = F.softplus((dt + self.dt_bias).float())
+        a = -self.A_log.float().exp()
+        if last_only:
+            y = self._last(x, dt, a, b, c[:, -1])
+            x, z = x[:, -1:], z[:, -1:]
+        else:
+            y = ssd(x, dt, a, b, c, self.chunk)
+        y = (y + self.D[:, None] * x).flatten(-2)
+        out: Tensor = self.out_proj(self.norm(y, z).to(projected.dtype))
+        return out
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.scan(self.project(h))
+
+    def _convolve(self, xbc: Tensor) -> Tensor:
+        """Causal depthwise convolution as a few shifted products: on short windows far faster than conv1d."""
+        length = xbc.shape[1]
+        taps = self.conv1d.weight[:, 0].T  # (kernel, mixed), the last for the present
+        if length > 16 * len(taps):
+            padded = F.pad(xbc.transpose(1, 2), (len(taps) - 1, 0))
+            convolved: Tensor = self.conv1d(padded)
+            return convolved.transpose(1, 2)
+        padded = F.pad(xbc, (0, 0, len(taps) - 1, 0))
+        out = taps[0] * padded[:, :length]
+        if self.conv1d.bias is not None:
+            out = out + self.conv1d.bias
+        for i in range(1, len(taps)):
+            out = torch.addcmul(out, padded[:, i : i + length], taps[i])
+        return out
+
+    def _last(self, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        """The last row of ``ssd``: y = sum over s of (C . B_s) exp(sum of dt A after s) dt_s x_s."""
+        steps = dt * a
+        left = (steps.sum(dim=1, keepdim=True) - steps.cumsum(dim=1)).exp() * dt
+        scores = torch.einsum("ngs,nlgs->nlg", c, b).repeat_interleave(self.heads // self.groups, dim=-1)
+        return torch.einsum("nlr,nlrp->nrp", scores * left, x)[:, None]
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm (Zhang & Sennrich, 2019)."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.weight * (h * torch.rsqrt(h.float().pow(2).mean(-1, keepdim=True) + self.eps))
+
+
+class Mamba2(LVM):
+    """``layers`` residual Mamba-2 blocks of width ``hidden`` over a linear way in."""
+
+    name = "mamba2"
+
+    def __init__(
+        self,
+        dim: int,
+        context: int,
+        hidden: int = 384,
+        layers: int = 1,
+        state: int = 64,
+        head_width: int = 64,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(dim, context, hidden, dropout)
+        self.hidden = hidden
+        self.input = nn.Linear(dim, hidden)
+        self.norms = nn.ModuleList(RMSNorm(hidden) for _ in range(layers))
+        self.mixers = nn.ModuleList(Mixer(hidden, state=state, head_width=head_width) for _ in range(layers))
+        self.norm = RMSNorm(hidden)
+        self.scale = dim**0.5
+
+    def embed(self, x: Tensor) -> Tensor:
+        h = self.input(x * self.scale)  # entries of a unit vector are tiny; make them about 1
+        return torch.cat([h, self._mixer(0).project(self.norms[0](h))], dim=-1)
+
+    def mix(self, e: Tensor) -> Tensor:
+        h, projected = e[..., : self.hidden], e[..., self.hidden :]
+        last = len(self.mixers) - 1
+        for i in range(len(self.mixers)):
+            mixer = self._mixer(i)
+            if i:
+                projected = mixer.project(self.norms[i](h))
+            mixed = mixer.scan(projected, last_only=i == last)
+            h = (h[:, -1:] if i == last else h) + mixed
+        out: Tensor = self.norm(h[:, -1])
+        return out
+
+    def _mixer(self, i: int) -> Mixer:
+        mixer = self.mixers[i]
+        assert isinstance(mixer, Mixer)
+        return mixer
