@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".lvm"), description="Folder of the embedded Postgres and of Prefect's state.")
     artifacts: Path = Field(Path("artifacts/lvm"), description="Folder of models, sequences and reports.")
     space: str = Field("minilm", description="Space that texts are encoded in.")
+    inverter: Path | None = Field(None, description="Folder of an inverter to decode with, e.g. a fine-tuned one.")
     device: str = Field("cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
     threads: PositiveInt | None = Field(None, description="CPU threads for torch; default: all cores.")
     seed: int = Field(0, description="Seed of everything random.")

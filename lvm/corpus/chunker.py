@@ -1,0 +1,158 @@
+"""Text in, sentence-sized chunks out: in order, each within the space's token limit, nothing silently lost.
+
+Sentences come from sentencex. A sentence longer than the limit is halved where a reader would pause
+(after ; : or a dash, after a comma, before a conjunction, between words), as evenly as those places
+allow, until every piece fits. White space inside a chunk is collapsed; no other character is changed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import ceil
+
+import sentencex
+from tokenizers import Encoding, Tokenizer
+
+from lvm.corpus.documents import Skipped
+
+MAX_CHARACTERS_PER_TOKEN = 16
+"""A chunk longer than this many characters per allowed token is split too: WordPiece calls any word of
+more than 100 characters one unknown token, however long it is."""
+
+_BLOCK = 20_000  # characters handed to the tokenizer at once: a sentence can be a 100 MB line
+_PAUSE = re.compile(r"[;:\u2014\u2013]['\")\u201d\u2019]?$|--$")
+_COMMA = re.compile(r"[,)\]]['\"\u201d\u2019]?$")
+_CONJUNCTION = re.compile(
+    r"(and|or|but|nor|yet|so|that|which|who|whom|whose|when|where|while|because|if|unless|until|although|"
+    r"though|since|as|than|for|to|in|on|by|with|from|of|at|under|upon|through)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One consecutive piece of a document.
+
+    Attributes:
+        text: the piece, white space collapsed, never empty.
+        token_count: tokens of the space's tokenizer, special tokens not counted.
+    """
+
+    text: str
+    token_count: int
+
+
+class Chunker:
+    """Splits documents into chunks of at most ``max_tokens`` tokens.
+
+    Args:
+        tokenizer: the space's own fast tokenizer; what it counts is what the encoder will see.
+        max_tokens: the space's token limit, special tokens not counted.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int, language: str = "en") -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())  # own copy: truncation must be off
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.max_tokens = max_tokens
+        self._max_characters = MAX_CHARACTERS_PER_TOKEN * max_tokens
+        self._language = language
+
+    def split(self, text: str) -> tuple[list[Chunk], list[Skipped]]:
+        """Split one document.
+
+        Returns:
+            The chunks in reading order, and what was left out (pieces without a letter or a digit) with its reason.
+        """
+        pieces = [block for sentence in self._sentences(text) for block in _blocks(sentence)]
+        sized: list[tuple[str, int]] = []
+        pending = pieces
+        # Each round measures all pieces at once and halves those that are too long, keeping the order.
+        measured: list[tuple[str, int] | None] = [None] * len(pending)
+        while True:
+            todo = [i for i, known in enumerate(measured) if known is None]
+            if not todo:
+                break
+            encodings = self._tokenizer.encode_batch([pending[i] for i in todo], add_special_tokens=False)
+            next_pending: list[str] = []
+            next_measured: list[tuple[str, int] | None] = []
+            halves = dict(zip(todo, encodings, strict=True))
+            for i, piece in enumerate(pending):
+                encoding = halves.get(i)
+                if encoding is None:
+                    next_pending.append(piece)
+                    next_measured.append(measured[i])
+                elif len(encoding) <= self.max_tokens and len(piece) <= self._max_characters:
+                    next_pending.append(piece)
+                    next_measured.append((piece, len(encoding)))
+                else:
+                    cut = self._cut(piece, encoding)
+                    for half in (piece[:cut].strip(), piece[cut:].strip()):
+                        if half:
+                            next_pending.append(half)
+                            next_measured.append(None)
+            pending, measured = next_pending, next_measured
+        sized = [known for known in measured if known is not None]
+        chunks: list[Chunk] = []
+        skipped: list[Skipped] = []
+        for number, (piece, tokens) in enumerate(sized):
+            if tokens and any(c.isalnum() for c in piece):
+                chunks.append(Chunk(piece, tokens))
+            else:
+                skipped.append(Skipped(f"piece {number}", f"no letter or digit: {piece[:40]!r}"))
+        return chunks, skipped
+
+    def _sentences(self, text: str) -> list[str]:
+        sentences = (" ".join(s.split()) for s in sentencex.segment(self._language, text))
+        return [s for s in sentences if s]
+
+    def _cut(self, piece: str, encoding: Encoding) -> int:
+        """Character position at which to halve a piece that is too long."""
+        tokens = max(len(encoding), ceil(len(piece) / MAX_CHARACTERS_PER_TOKEN))
+        parts = ceil(tokens / self.max_tokens)
+        left = parts // 2
+        starts = [start for start, _ in encoding.offsets]
+        count = len(starts)
+        ideal = count * left / parts
+        low, high = count - (parts - left) * self.max_tokens, left * self.max_tokens
+        best, best_cost = 0, float("inf")
+        for index in range(1, count):
+            position = starts[index]
+            if not 0 < position < len(piece):
+                continue
+            before = piece[:position].rstrip()[-3:]
+            if piece[position - 1] != " ":
+                cost = 1.0 if _PAUSE.search(before) else 5.0
+            elif _PAUSE.search(before):
+                cost = 0.0
+            elif _COMMA.search(before):
+                cost = 0.15
+            elif _CONJUNCTION.match(piece, position):
+                cost = 0.3
+            else:
+                cost = 0.6
+            if not low <= index <= high:
+                cost += 0.5  # possible, but one piece more than needed
+            cost += abs(index - ideal) / self.max_tokens
+            if cost < best_cost:
+                best, best_cost = position, cost
+        return best or len(piece) // 2
+
+
+def _blocks(sentence: str) -> list[str]:
+    """Cut an enormous sentence at spaces, so that tokenizing it needs little memory."""
+    if len(sentence) <= _BLOCK:
+        return [sentence]
+    blocks: list[str] = []
+    start = 0
+    while start < len(sentence):
+        end = min(start + _BLOCK, len(sentence))
+        if end < len(sentence):
+            space = sentence.rfind(" ", start + 1, end)
+            end = space if space > start else end
+        block = sentence[start:end].strip()
+        if block:
+            blocks.append(block)
+        start = end
+    return blocks

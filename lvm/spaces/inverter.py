@@ -1,0 +1,211 @@
+"""Vectors back to text: an inverter opened from its folder, decoding in batches.
+
+An inverter folder holds ``inverter.safetensors`` (weights, half precision, and the hashes of the chunks it was
+trained on), ``tokenizer.json`` and ``config.json`` (sizes, and the card: corpus, held-out documents, command,
+figures). Decoding draws several candidates for each vector with a key-value cache, re-encodes them, feeds the
+error back (a second round aims at target + (target - reached)), and keeps the text whose vector comes nearest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from lvm.spaces.decoder import Cache, DecoderConfig, VectorDecoder
+from lvm.spaces.encoder import WeightsUnusable, file_sha256
+
+PAD, UNK, END = 0, 1, 2
+WEIGHTS, TOKENIZER, CONFIG = "inverter.safetensors", "tokenizer.json", "config.json"
+_SEEN = "trained_chunks"  # tensor of int64 hashes beside the weights
+
+
+def chunk_hashes(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """64-bit hashes (n,) of chunk texts, case and white space ignored: to know what an inverter was trained on."""
+    digests = (
+        hashlib.blake2b(" ".join(text.lower().split()).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        for text in texts
+    )
+    return np.frombuffer(b"".join(digests), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where an inverter comes from and what it was measured to do; written into its ``config.json``."""
+
+    encoder: str  # fingerprint of the encoder it inverts
+    corpus: str
+    command: str
+    seed: int
+    trained_documents: list[str]  # sha256 of their texts
+    held_out_documents: list[str]  # external ids, for people
+    training: dict[str, Any]
+    figures: dict[str, Any]
+
+
+class Inverter:
+    """Turns unit vectors of one space into text.
+
+    Args:
+        network: the decoder.
+        tokenizer: its WordPiece tokenizer (ids PAD 0, UNK 1, END 2).
+        card: its provenance.
+        seen: sorted hashes of the chunks it was trained on.
+        device: torch device.
+    """
+
+    def __init__(
+        self,
+        network: VectorDecoder,
+        tokenizer: Tokenizer,
+        card: Card,
+        seen: npt.NDArray[np.int64],
+        device: str = "cpu",
+    ) -> None:
+        self.network, self.tokenizer, self.card, self.seen = network.eval(), tokenizer, card, seen
+        self.device = torch.device(device)
+        self.network.to(self.device)
+        self.sha256 = ""
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Inverter:
+        """Open an inverter folder.
+
+        Raises:
+            WeightsUnusable: if a file is missing, truncated, or does not fit the others.
+        """
+        try:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            sizes = DecoderConfig(**config["decoder"])
+            card = Card(**{field.name: config["card"][field.name] for field in fields(Card)})
+            tokenizer: Tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+            tensors = load_file(folder / WEIGHTS)
+            seen = tensors.pop(_SEEN).numpy()
+            network = VectorDecoder(sizes)
+            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise WeightsUnusable(
+                f"the inverter in {folder} cannot be opened ({reason}); restore the folder or train it again "
+                "with `lvm inverter train`"
+            ) from error
+        except Exception as error:  # tokenizers raises bare Exception
+            raise WeightsUnusable(f"{folder / TOKENIZER} cannot be read ({error}); restore that file") from error
+        inverter = cls(network, tokenizer, card, seen, device)
+        inverter.sha256 = file_sha256(folder / WEIGHTS)
+        return inverter
+
+    def save(self, folder: Path) -> None:
+        """Write the folder; the config goes last, so a folder with one is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).unlink(missing_ok=True)
+        tensors = {name: tensor.half().contiguous() for name, tensor in self.network.state_dict().items()}
+        tensors[_SEEN] = torch.from_numpy(np.unique(self.seen))
+        save_file(tensors, folder / WEIGHTS)
+        self.tokenizer.save(str(folder / TOKENIZER))
+        text = json.dumps({"decoder": asdict(self.network.config), "card": asdict(self.card)}, indent=1)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        self.sha256 = file_sha256(folder / WEIGHTS)
+
+    def saw(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Which of these chunk texts (n,) the inverter was trained on."""
+        return np.isin(chunk_hashes(texts), self.seen)
+
+    @torch.inference_mode()
+    def generate(self, unit: Tensor, temperature: Sequence[float], generator: torch.Generator) -> list[list[int]]:
+        """Token ids for each row of ``unit`` (batch, dim); temperature 0 is greedy.
+
+        A finished sequence leaves the batch, so the batch costs what its texts need.
+        """
+        config = self.network.config
+        heat = torch.tensor(temperature, device=self.device)[:, None]
+        cache = Cache(config, len(unit), self.network.words.weight)
+        rows = torch.arange(len(unit), device=self.device)
+        output = torch.full((len(unit), config.max_length), END, device=self.device)
+        last = self.network.hidden(self.network.prefix(unit), cache)[:, -1]
+        for step in range(config.max_length):
+            logits = self.network.logits(last).float()
+            logits[:, (PAD, UNK)] = -torch.inf
+            # Gumbel noise scaled by the temperature: an exact sample, and at 0 exactly the argmax
+            uniform = torch.rand(logits.shape, generator=generator, device=self.device).clamp_(1e-9, 1 - 1e-7)
+            chosen = (logits - heat * torch.log(-torch.log(uniform))).argmax(dim=-1)
+            output[rows, step] = chosen
+            alive = chosen != END
+            if step + 1 == config.max_length or not bool(alive.any()):
+                break
+            if not bool(alive.all()):
+                keep = alive.nonzero()[:, 0]
+                rows, heat, chosen = rows[keep], heat[keep], chosen[keep]
+                cache.keep(keep)
+            last = self.network.hidden(self.network.words(chosen[:, None]), cache)[:, 0]
+        return [row[: row.index(END)] if END in row else row for row in output.tolist()]
+
+    def texts(self, ids: list[list[int]]) -> list[str]:
+        """Token ids to text; an empty sequence becomes a full stop, so that it can be re-encoded."""
+        return [text.strip() or "." for text in self.tokenizer.decode_batch(ids)]
+
+    def decode(
+        self,
+        unit: npt.NDArray[np.float32],
+        encode: Callable[[Sequence[str]], npt.NDArray[np.float32]],
+        candidates: int = 8,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[str]:
+        """Text for each vector: the best of ``candidates`` by the cosine of its own vector to the one asked for.
+
+        Args:
+            unit: (n, dim) float32 unit vectors.
+            encode: the space's encoder, texts -> (n, dim) unit vectors.
+            candidates: texts tried for each vector; 1 is greedy.
+            seed: of the sampling; the result does not depend on how many vectors are decoded at once.
+            progress: called with the number of vectors done.
+        """
+        texts: list[str] = []
+        size = max(1, 256 // candidates)
+        for start in range(0, len(unit), size):
+            texts += self._decode_batch(unit[start : start + size], encode, candidates, seed + start)
+            if progress:
+                progress(min(size, len(unit) - start))
+        return texts
+
+    def _decode_batch(
+        self,
+        unit: npt.NDArray[np.float32],
+        encode: Callable[[Sequence[str]], npt.NDArray[np.float32]],
+        candidates: int,
+        seed: int,
+    ) -> list[str]:
+        target = torch.from_numpy(np.ascontiguousarray(unit)).to(self.device)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        first = candidates if candidates < 4 else candidates // 2
+        best_text = [""] * len(unit)
+        best = torch.full((len(unit),), -torch.inf)
+        best_vector = target.cpu().clone()
+        aim = target
+        for count in (first, candidates - first):
+            if count == 0:
+                break
+            heat = ([0.0] + [0.5] * (count - 1)) * len(unit)
+            ids = self.generate(aim.repeat_interleave(count, dim=0), heat, generator)
+            texts = self.texts(ids)
+            vectors = torch.from_numpy(encode(texts)).view(len(unit), count, -1)
+            cosine = torch.einsum("nd,ncd->nc", target.cpu(), vectors)
+            value, which = cosine.max(dim=1)
+            for row in (value > best).nonzero()[:, 0].tolist():
+                best_text[row] = texts[row * count + int(which[row])]
+                best[row], best_vector[row] = value[row], vectors[row, which[row]]
+            aim = F.normalize(2 * target - best_vector.to(self.device), dim=-1)
+        return best_text

@@ -1,0 +1,411 @@
+"""How an inverter is made: ``lvm inverter train`` and ``lvm inverter finetune``.
+
+Whole documents are held out (every tenth). The decoder starts from MiniLM's own layers and word embeddings
+made causal, whatever the encoder; its vocabulary is the ``vocabulary`` WordPieces most used in the corpus
+and every single character. Training is seeded and resumes from its last checkpoint; interrupted at any moment
+and started again, it ends at the same weights as if it had not been.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from torch import Tensor
+
+from lvm.corpus.chunker import Chunker
+from lvm.corpus.documents import Document
+from lvm.errors import LvmError
+from lvm.settings import bf16_available
+from lvm.spaces.decoder import DecoderConfig, VectorDecoder
+from lvm.spaces.encoder import TextEncoder
+from lvm.spaces.inverter import END, PAD, UNK, Card, Inverter, chunk_hashes
+
+HOLD_OUT_EVERY = 10
+"""Every tenth document is kept whole from training."""
+
+
+class NothingToTrainOn(LvmError):
+    """The source has too few documents or chunks for an inverter and its held-out figures."""
+
+
+class TrainingProgress(Protocol):
+    """Told of what happens; every method may be called often."""
+
+    def stage(self, name: str, total: int) -> None: ...
+    def advance(self, count: int) -> None: ...
+    def metrics(self, **values: float) -> None: ...
+
+
+class Silent:
+    """Progress nobody looks at."""
+
+    def stage(self, name: str, total: int) -> None: ...
+    def advance(self, count: int) -> None: ...
+    def metrics(self, **values: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class InverterTraining:
+    """Hyperparameters; the defaults are those of the shipped inverter.
+
+    Attributes:
+        epochs: passes over the training chunks.
+        tokens_per_batch: positions (prefix, text, end) in a step.
+        learning_rate: of the layers; projection and tied head learn twice as fast.
+        warmup: steps of linear warm-up, before a cosine decay to a twentieth.
+        vocabulary: size of the decoder's vocabulary.
+        seed: of the order of batches and of new weights.
+    """
+
+    epochs: float = 4.0
+    tokens_per_batch: int = 1664
+    learning_rate: float = 5e-4
+    warmup: int = 100
+    weight_decay: float = 0.01
+    vocabulary: int = 10_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingText:
+    """Chunks of a corpus, split by document."""
+
+    train: list[str]
+    held_out: list[str]
+    trained_documents: list[str]
+    held_out_documents: list[str]
+
+    @classmethod
+    def collect(cls, documents: Iterable[Document], chunker: Chunker, progress: TrainingProgress) -> TrainingText:
+        """Chunk every document; every tenth, in the source's order, is held out.
+
+        Raises:
+            NothingToTrainOn: if nothing could be held out or nothing trained on.
+        """
+        progress.stage("chunk", 0)
+        text = cls([], [], [], [])
+        for number, document in enumerate(documents):
+            chunks = [chunk.text for chunk in chunker.split(document.text)[0]]
+            if number % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1:
+                text.held_out.extend(chunks)
+                text.held_out_documents.append(document.external_id)
+            else:
+                text.train.extend(chunks)
+                text.trained_documents.append(document.sha256)
+            progress.advance(1)
+        if not text.train or not text.held_out:
+            raise NothingToTrainOn(
+                f"{len(text.trained_documents) + len(text.held_out_documents)} documents with text: an inverter needs "
+                f"at least {HOLD_OUT_EVERY}, so that every tenth can be held out; give it a larger source"
+            )
+        return text
+
+
+def cut_vocabulary(texts: Iterable[str], source: Tokenizer, size: int) -> list[str]:
+    """The ``size`` WordPieces most used in ``texts``, every single character of the source vocabulary included."""
+    counts: Counter[str] = Counter()
+    batch: list[str] = []
+    names = {index: piece for piece, index in source.get_vocab().items()}
+    used: Counter[int] = Counter()
+
+    def count() -> None:
+        for encoding in source.encode_batch_fast(batch, add_special_tokens=False):
+            used.update(encoding.ids)
+        batch.clear()
+
+    for text in texts:
+        batch.append(text)
+        if len(batch) == 8192:
+            count()
+    count()
+    counts.update({names[index]: number for index, number in used.items()})
+    special = ["[PAD]", "[UNK]", "[SEP]"]
+    # CJK characters have no casing and are rare in what this vocabulary is cut for: only those used are kept
+    single = [
+        piece for piece in names.values() if len(piece.removeprefix("##")) == 1 and (counts[piece] or ord(piece[-1]) < 0x250)
+    ]
+    kept = dict.fromkeys(special + sorted(single))
+    for piece, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if len(kept) >= size:
+            break
+        if not piece.startswith("["):
+            kept[piece] = None
+    return list(kept)
+
+
+def word_piece(vocabulary: Sequence[str]) -> Tokenizer:
+    """An uncased WordPiece tokenizer over ``vocabulary`` (BERT's rules)."""
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(cleanup=True)
+    return tokenizer
+
+
+def warm_start(network: VectorDecoder, bert: dict[str, Tensor], rows: Sequence[int]) -> None:
+    """Copy a BERT encoder's weights into a decoder of the same sizes; ``rows`` are the kept word embeddings."""
+    config = network.config
+    state = network.state_dict()
+    embeddings = "embeddings."
+    state["words.weight"] = bert[embeddings + "word_embeddings.weight"][list(rows)].clone()
+    kind = bert[embeddings + "token_type_embeddings.weight"][0]
+    state["positions.weight"] = bert[embeddings + "position_embeddings.weight"][: len(state["positions.weight"])] + kind
+    for name in ("weight", "bias"):
+        state[f"norm.{name}"] = bert[f"{embeddings}LayerNorm.{name}"].clone()
+        for i in range(config.layers):
+            old, new = f"encoder.layer.{i}.", f"layers.{i}."
+            parts = [bert[f"{old}attention.self.{part}.{name}"] for part in ("query", "key", "value")]
+            state[f"{new}qkv.{name}"] = torch.cat(parts)
+            for ours, theirs in (
+                ("out", "attention.output.dense"),
+                ("norm_attention", "attention.output.LayerNorm"),
+                ("up", "intermediate.dense"),
+                ("down", "output.dense"),
+                ("norm_feedforward", "output.LayerNorm"),
+            ):
+                state[f"{new}{ours}.{name}"] = bert[f"{old}{theirs}.{name}"].clone()
+    network.load_state_dict(state)
+
+
+def train(
+    encoder: TextEncoder,
+    text: TrainingText,
+    corpus: str,
+    folder: Path,
+    scratch: Path,
+    training: InverterTraining,
+    command: str,
+    minilm: Path,
+    start: Inverter | None = None,
+    progress: TrainingProgress | None = None,
+) -> Inverter:
+    """Train an inverter for ``encoder`` and save it to ``folder``.
+
+    Args:
+        text: chunks to train on and to measure on.
+        corpus: name of the corpus, for the card.
+        folder: where the finished inverter goes.
+        scratch: where vectors and checkpoints are kept until it is finished.
+        minilm: folder of the MiniLM weights a new decoder starts from.
+        start: an inverter to go on from (fine-tuning); its vocabulary is kept.
+
+    Returns:
+        The trained inverter; its card has held-out loss, and the caller adds the roundtrip figures.
+    """
+    progress = progress or Silent()
+    scratch.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(training.seed)
+    if start is None:
+        source = Tokenizer.from_file(str(minilm / "tokenizer.json"))
+        source.no_padding()
+        source.no_truncation()
+        vocabulary = cut_vocabulary(text.train, source, training.vocabulary)
+        tokenizer = word_piece(vocabulary)
+        network = VectorDecoder(DecoderConfig(dim=encoder.dim, vocabulary=len(vocabulary)))
+        pieces = source.get_vocab()
+        warm_start(network, load_file(minilm / "model.safetensors"), [pieces[piece] for piece in vocabulary])
+    else:
+        tokenizer, network = start.tokenizer, start.network.train()
+    device = encoder.device
+    network.to(device)
+    vectors = encode_cached(encoder, text.train, scratch / "train.npy", progress)
+    held_vectors = encode_cached(encoder, text.held_out[:2000], scratch / "held_out.npy", progress)
+    limit = network.config.max_length - 1
+    ids = [e.ids for e in tokenizer.encode_batch_fast(text.train, add_special_tokens=False)]
+    held_ids = [e.ids for e in tokenizer.encode_batch_fast(text.held_out[:2000], add_special_tokens=False)]
+    usable = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= limit]
+
+    groups = [
+        {"params": [*network.layers.parameters(), *network.norm.parameters(), *network.positions.parameters()], "scale": 1.0},
+        {"params": [*network.project.parameters(), *network.words.parameters(), network.bias], "scale": 2.0},
+    ]
+    optimizer = torch.optim.AdamW(
+        groups, lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=training.weight_decay, fused=True
+    )
+    plan: list[npt.NDArray[np.int64]] = []
+    for epoch in range(int(np.ceil(training.epochs))):
+        batches = length_batches(ids, usable, training.tokens_per_batch, network.config.prefix, training.seed, epoch)
+        share = min(1.0, training.epochs - epoch)
+        plan += batches[: round(share * len(batches))]
+    checkpoint = Checkpoint(scratch, network, optimizer, _identity(encoder, text, training, start))
+    step = checkpoint.load()
+    progress.stage("train", len(plan))
+    progress.advance(step)
+    amp = device.type == "cuda" or (device.type == "cpu" and bf16_available())
+    started, losses = time.monotonic() - checkpoint.seconds, []
+    network.train()
+    while step < len(plan):
+        rate = learning_rate(step, len(plan), training)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        rows = plan[step]
+        tokens = torch.tensor([ids[row] for row in rows], device=device)
+        batch = torch.from_numpy(vectors[np.asarray(rows)]).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            loss = text_loss(network, batch, tokens)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        losses.append(loss.item())
+        progress.advance(1)
+        if step % 100 == 0 or step == len(plan):
+            progress.metrics(step=step, loss=float(np.mean(losses[-100:])), seconds=time.monotonic() - started)
+        if step % 400 == 0 or step == len(plan):
+            checkpoint.save(step, time.monotonic() - started)
+        if step % 1000 == 0 or step == len(plan):
+            held_loss = held_out_loss(network, held_vectors, held_ids, limit)
+            progress.metrics(step=step, held_out_loss=held_loss)
+    seen = chunk_hashes([text.train[i] for i in usable])
+    earlier = start.card.trained_documents if start else []
+    card = Card(
+        encoder=encoder.fingerprint,
+        corpus=corpus if start is None else f"{start.card.corpus}, then {corpus}",
+        command=command,
+        seed=training.seed,
+        trained_documents=[*earlier, *text.trained_documents],
+        held_out_documents=text.held_out_documents,
+        training={
+            **asdict(training),
+            "chunks": len(usable),
+            "steps": len(plan),
+            "minutes": round((time.monotonic() - started) / 60, 1),
+            "threads": torch.get_num_threads(),
+        },
+        figures={"held_out_loss": round(held_out_loss(network, held_vectors, held_ids, limit), 4)},
+    )
+    if start is not None:
+        seen = np.union1d(seen, start.seen)
+    inverter = Inverter(network, tokenizer, card, seen, str(device))
+    inverter.save(folder)
+    return inverter
+
+
+def text_loss(network: VectorDecoder, vectors: Tensor, ids: Tensor) -> Tensor:
+    """Mean cross-entropy of texts (batch, length) and their end, given their vectors (batch, dim)."""
+    logits = network(vectors, ids)
+    targets = F.pad(ids, (0, 1), value=END)
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+
+def length_batches(
+    ids: Sequence[Sequence[int]], usable: Sequence[int], tokens: int, prefix: int, seed: int, epoch: int
+) -> list[npt.NDArray[np.int64]]:
+    """Rows of equal length together, so that nothing is padded; batches in a seeded random order."""
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(np.asarray(usable))
+    by_length: dict[int, list[int]] = {}
+    for row in order.tolist():
+        by_length.setdefault(len(ids[row]), []).append(row)
+    batches = []
+    for length, rows in sorted(by_length.items()):
+        size = max(1, tokens // (length + 1 + prefix))
+        batches += [np.asarray(rows[i : i + size]) for i in range(0, len(rows), size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def learning_rate(step: int, steps: int, training: InverterTraining) -> float:
+    """Linear warm-up, then a cosine to a twentieth."""
+    if step < training.warmup:
+        return training.learning_rate * (step + 1) / training.warmup
+    done = (step - training.warmup) / max(1, steps - training.warmup)
+    return training.learning_rate * (0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * done))))
+
+
+@torch.inference_mode()
+def held_out_loss(
+    network: VectorDecoder, vectors: npt.NDArray[np.float32], ids: Sequence[Sequence[int]], limit: int
+) -> float:
+    """Cross-entropy per token, in nats, on held-out chunks."""
+    network.eval()
+    usable = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= limit]
+    device = network.bias.device
+    total, count = 0.0, 0
+    for rows in length_batches(ids, usable, 2048, network.config.prefix, 0, 0):
+        tokens = torch.tensor([ids[row] for row in rows], device=device)
+        positions = tokens.numel() + len(rows)
+        total += text_loss(network, torch.from_numpy(vectors[rows]).to(device), tokens).item() * positions
+        count += positions
+    network.train()
+    return total / count
+
+
+def encode_cached(
+    encoder: TextEncoder, texts: Sequence[str], path: Path, progress: TrainingProgress
+) -> npt.NDArray[np.float32]:
+    """Unit vectors (n, dim) of ``texts``, kept beside the checkpoints under the texts' own hash."""
+    digest = hashlib.sha256(encoder.fingerprint.encode())
+    for text in texts:
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    path = path.with_name(f"{path.stem}-{digest.hexdigest()[:16]}.npy")
+    if not path.exists():
+        progress.stage("encode", len(texts))
+        unit = encoder.encode(texts, progress.advance).unit
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.save(file, unit)
+        temporary.replace(path)
+    vectors: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
+    return vectors
+
+
+class Checkpoint:
+    """Weights, optimizer state and step in one safetensors file, replaced atomically."""
+
+    def __init__(self, folder: Path, network: VectorDecoder, optimizer: torch.optim.Optimizer, identity: str) -> None:
+        self.path = folder / "checkpoint.safetensors"
+        self.network, self.optimizer, self.identity = network, optimizer, identity
+        self.seconds = 0.0
+
+    def save(self, step: int, seconds: float) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        temporary = self.path.with_suffix(".tmp")
+        metadata = {"step": str(step), "seconds": str(seconds), "identity": self.identity}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        temporary.replace(self.path)
+
+    def load(self) -> int:
+        """Step to go on from: 0 if there is no checkpoint of this very training."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata()
+            if metadata["identity"] != self.identity:
+                return 0
+            tensors = load_file(self.path)
+        except (FileNotFoundError, SafetensorError, KeyError):
+            return 0
+        self.network.load_state_dict(_under("model.", tensors))
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in _under("optimizer.", tensors).items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.seconds = float(metadata["seconds"])
+        return int(metadata["step"])
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _identity(encoder: TextEncoder, text: TrainingText, training: InverterTraining, start: Inverter | None) -> str:
+    facts = [encoder.fingerprint, asdict(training), text.trained_documents, start.sha256 if start else None]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
