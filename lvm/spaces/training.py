@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
@@ -31,7 +32,7 @@ from lvm.errors import LvmError
 from lvm.settings import bf16_available
 from lvm.spaces.decoder import DecoderConfig, VectorDecoder
 from lvm.spaces.encoder import TextEncoder
-from lvm.spaces.inverter import END, PAD, UNK, Card, Inverter, chunk_hashes
+from lvm.spaces.inverter import END, Card, Inverter, chunk_hashes
 
 HOLD_OUT_EVERY = 10
 """Every tenth document is kept whole from training."""
@@ -135,7 +136,9 @@ def cut_vocabulary(texts: Iterable[str], source: Tokenizer, size: int) -> list[s
     special = ["[PAD]", "[UNK]", "[SEP]"]
     # CJK characters have no casing and are rare in what this vocabulary is cut for: only those used are kept
     single = [
-        piece for piece in names.values() if len(piece.removeprefix("##")) == 1 and (counts[piece] or ord(piece[-1]) < 0x250)
+        piece
+        for piece in names.values()
+        if len(piece.removeprefix("##")) == 1 and (counts[piece] or ord(piece[-1]) < 0x250)
     ]
     kept = dict.fromkeys(special + sorted(single))
     for piece, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
@@ -229,7 +232,14 @@ def train(
     usable = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= limit]
 
     groups = [
-        {"params": [*network.layers.parameters(), *network.norm.parameters(), *network.positions.parameters()], "scale": 1.0},
+        {
+            "params": [
+                *network.layers.parameters(),
+                *network.norm.parameters(),
+                *network.positions.parameters(),
+            ],
+            "scale": 1.0,
+        },
         {"params": [*network.project.parameters(), *network.words.parameters(), network.bias], "scale": 2.0},
     ]
     optimizer = torch.optim.AdamW(
@@ -257,7 +267,7 @@ def train(
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             loss = text_loss(network, batch, tokens)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         step += 1
@@ -382,8 +392,6 @@ class Checkpoint:
 
     def load(self) -> int:
         """Step to go on from: 0 if there is no checkpoint of this very training."""
-        from safetensors import SafetensorError, safe_open
-
         try:
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata()
