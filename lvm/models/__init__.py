@@ -37,9 +37,7 @@ def build(name: str, dim: int, context: int, **hyper: Any) -> LVM:
     model = _model(name)
     unknown = sorted(set(hyper) - set(hyperparameters(name)))
     if unknown:
-        raise UnknownModel(
-            f"model {name} has no {', '.join(unknown)}; it has {', '.join(hyperparameters(name))}"
-        )
+        raise UnknownModel(f"model {name} has no {', '.join(unknown)}; it has {', '.join(hyperparameters(name))}")
     return model(dim, context, **hyper)
 
 

@@ -79,17 +79,17 @@ class LVM(nn.Module, ABC):
             predictions for the windows run by run, in order, as ``forward`` gives them.
         """
         windows = x.shape[1] - self.context + 1
+        skip = self.recency[:, 0, None, None, None] * x[:, :windows]
+        for at in range(1, self.context):
+            skip = torch.addcmul(skip, self.recency[:, at, None, None, None], x[:, at : at + windows])
+        return self._predict(self.mix_runs(self.embed(x)), skip.flatten(1, 2))
 
-        def shifted(values: Tensor) -> list[Tensor]:
-            return [values[:, at : at + windows] for at in range(self.context)]
+    def mix_runs(self, e: Tensor) -> Tensor:
+        """(runs, length, any) -> (runs * windows, hidden): ``mix`` of every window of every run.
 
-        e = torch.stack(shifted(self.embed(x)), dim=2).flatten(0, 1)
-        skip = sum(
-            weight[:, None, None, None] * part
-            for weight, part in zip(self.recency.T, shifted(x), strict=True)
-        )
-        assert isinstance(skip, Tensor)
-        return self._predict(self.mix(e), skip.flatten(1, 2))
+        An architecture that can share more than ``embed`` between windows overrides it.
+        """
+        return self.mix(e.unfold(1, self.context, 1).transpose(2, 3).flatten(0, 1))
 
     def _predict(self, state: Tensor, skip: Tensor) -> Prediction:
         state = self.dropout(state)

@@ -135,6 +135,43 @@ class Mixer(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         return self.scan(self.project(h))
 
+    def scan_runs(self, projected: Tensor, context: int) -> Tensor:
+        """``scan(window, last_only=True)`` of all windows of runs, (runs, length, ...) -> (runs, windows, hidden).
+
+        A window sees zeros before its first vector, so the convolution at a vector has one value for
+        each number of predecessors it sees, ``kernel`` in all: few enough to compute each once a vector.
+        """
+        windows = projected.shape[1] - context + 1
+        z, xbc, dt = torch.split(projected, [self.inner, self.mixed, self.heads], dim=-1)
+        taps, bias = self.conv1d.weight[:, 0].T, self.conv1d.bias
+        value = taps[-1] * xbc if bias is None else torch.addcmul(bias, taps[-1], xbc)
+        seen = [F.silu(value)]
+        for k in range(1, min(len(taps), context)):
+            # row i of ``value`` is vector i + k now: the first k have too few predecessors
+            value = torch.addcmul(value[:, 1:], taps[-1 - k], xbc[:, : xbc.shape[1] - k])
+            seen.append(F.silu(value))
+        steps = F.softplus((dt + self.dt_bias).float())
+        decay = (steps * -self.A_log.float().exp()).cumsum(dim=1)
+
+        def at(p: int) -> Tensor:
+            """(runs, windows, mixed): position p of every window."""
+            k = min(p, len(seen) - 1)
+            return seen[k][:, p - k : p - k + windows]
+
+        sizes = [self.inner, self.groups * self.state, self.groups * self.state]
+        per_group = (len(projected), windows, self.groups, self.state)
+        x, _, c = torch.split(at(context - 1), sizes, dim=-1)
+        c = c.reshape(per_group)
+        y = self.D[:, None] * x.reshape(len(x), windows, self.heads, -1)
+        for p in range(context):
+            x, b, _ = torch.split(at(p), sizes, dim=-1)
+            here = slice(p, p + windows)
+            score = (c * b.reshape(per_group)).sum(-1).repeat_interleave(self.heads // self.groups, dim=-1)
+            score = score * steps[:, here] * (decay[:, context - 1 :] - decay[:, here]).exp()
+            y = torch.addcmul(y, score[..., None], x.reshape(y.shape))
+        out: Tensor = self.out_proj(self.norm(y.flatten(-2), z[:, context - 1 :]).to(projected.dtype))
+        return out
+
     def _convolve(self, xbc: Tensor) -> Tensor:
         """Causal depthwise convolution as a few shifted products: on short windows far faster than conv1d."""
         length = xbc.shape[1]
@@ -209,6 +246,14 @@ class Mamba2(LVM):
             h = (h[:, -1:] if i == last else h) + mixed
         out: Tensor = self.norm(h[:, -1])
         return out
+
+    def mix_runs(self, e: Tensor) -> Tensor:
+        """One layer needs no windows of its own, see ``Mixer.scan_runs``."""
+        if len(self.mixers) > 1:
+            return super().mix_runs(e)
+        h, projected = e[:, self.context - 1 :, : self.hidden], e[..., self.hidden :]
+        out: Tensor = self.norm(h + self._mixer(0).scan_runs(projected, self.context))
+        return out.flatten(0, 1)
 
     def _mixer(self, i: int) -> Mixer:
         mixer = self.mixers[i]

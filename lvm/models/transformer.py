@@ -42,21 +42,21 @@ class Block(nn.Module):
         projected: Tensor = self.qkv(self.attention_norm(h))
         return projected
 
-    def attend(self, h: Tensor, qkv: Tensor, last_only: bool) -> Tensor:
-        """(batch, length, width) and its projections -> (batch, length or 1, width)."""
+    def attend(self, h: Tensor, qkv: Tensor, last: int, band: Tensor | None = None) -> Tensor:
+        """(batch, length, width) and its projections -> (batch, last, width), the last positions.
+
+        Each looks at what comes up to it, or where ``band`` (last, length) says.
+        """
         length = h.shape[1]
         positions = torch.arange(length, device=h.device)
         query, key, value = (
             part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in qkv.chunk(3, dim=-1)
         )
-        if last_only:
-            h, query = h[:, -1:], query[:, :, -1:]
-        mixed = F.scaled_dot_product_attention(
-            rotate(query, positions[-query.shape[2] :]),
-            rotate(key, positions),
-            value,
-            is_causal=not last_only,
-        )
+        h, query = h[:, -last:], query[:, :, -last:]
+        if band is None:
+            band = positions <= positions[-last:, None]
+        query, key = rotate(query, positions[-last:]), rotate(key, positions)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=band)
         h = h + self.attention_out(mixed.transpose(1, 2).flatten(2))
         out: Tensor = h + self.mlp(self.mlp_norm(h))
         return out
@@ -85,9 +85,22 @@ class Transformer(LVM):
         h, qkv = e[..., : self.hidden], e[..., self.hidden :]
         for i in range(len(self.blocks)):
             block = self._block(i)
-            h = block.attend(h, qkv if i == 0 else block.project(h), last_only=i == len(self.blocks) - 1)
+            h = block.attend(
+                h, qkv if i == 0 else block.project(h), last=1 if i == len(self.blocks) - 1 else self.context
+            )
         out: Tensor = self.norm(h[:, -1])
         return out
+
+    def mix_runs(self, e: Tensor) -> Tensor:
+        """One layer needs no windows: each window is a band of one attention over its run."""
+        if len(self.blocks) > 1:
+            return super().mix_runs(e)
+        h, qkv = e[..., : self.hidden], e[..., self.hidden :]
+        length, windows = e.shape[1], e.shape[1] - self.context + 1
+        distance = torch.arange(length, device=e.device) - torch.arange(windows, device=e.device)[:, None]
+        band = (distance >= 0) & (distance < self.context)
+        out: Tensor = self.norm(self._block(0).attend(h, qkv, windows, band))
+        return out.flatten(0, 1)
 
     def _block(self, i: int) -> Block:
         block = self.blocks[i]
