@@ -1,0 +1,46 @@
+"""Postgres and pgvector: schema, bulk writing, bulk reading, search, gates, clearing."""
+
+from lvm.store.server import InvalidDatabaseUrl, ServerUnavailable
+from lvm.store.store import (
+    BulkWriter,
+    Busy,
+    Candidate,
+    ChunkingDiffers,
+    DatabaseUnavailable,
+    GateRecord,
+    GateRequired,
+    Hit,
+    IngestedDocument,
+    InvalidText,
+    NotConfirmed,
+    Store,
+    TrainingActive,
+    VectorBatch,
+    open_store,
+)
+from lvm.store.tables import DocumentRow, GateRow, SequenceSetRow, SpaceRow, TrainingRunRow
+
+__all__ = [
+    "BulkWriter",
+    "Busy",
+    "Candidate",
+    "ChunkingDiffers",
+    "DatabaseUnavailable",
+    "DocumentRow",
+    "GateRecord",
+    "GateRequired",
+    "GateRow",
+    "Hit",
+    "IngestedDocument",
+    "InvalidDatabaseUrl",
+    "InvalidText",
+    "NotConfirmed",
+    "SequenceSetRow",
+    "ServerUnavailable",
+    "SpaceRow",
+    "Store",
+    "TrainingActive",
+    "TrainingRunRow",
+    "VectorBatch",
+    "open_store",
+]

