@@ -17,7 +17,7 @@ from lvm.sequences.files import replacing
 from lvm.sequences.sequence_set import IntArray, SequenceSet
 from lvm.sequences.split import Split
 
-_WINDOWS = 4096
+_WINDOWS = 1024
 
 
 def export_npz(sequences: SequenceSet, path: Path, split: Split = "train") -> int:
@@ -48,9 +48,7 @@ def export_npz(sequences: SequenceSet, path: Path, split: Split = "train") -> in
                 header = {"descr": dtype, "fortran_order": False, "shape": (len(starts), *shape)}
                 np.lib.format.write_array_header_1_0(member, header)
                 for at in range(0, len(starts), _WINDOWS):
-                    member.write(
-                        np.ascontiguousarray(take(starts[at : at + _WINDOWS]), dtype=dtype).data.cast("B")
-                    )
+                    member.write(np.ascontiguousarray(take(starts[at : at + _WINDOWS]), dtype=dtype).data.cast("B"))
         with archive.open("space.npy", "w") as member:
             np.lib.format.write_array(member, np.array(sequences.space))
     return len(starts)

@@ -60,9 +60,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def seal(header: bytes, digest: str) -> bytes:
     """The header with its zeros replaced by ``digest``; exactly one place must be open."""
-    if header.count(UNSEALED.encode()) != 1:
+    if header.count(_field(UNSEALED)) != 1:
         raise ValueError("a header to seal holds the unsealed digest exactly once")
-    return header.replace(UNSEALED.encode(), digest.encode())
+    return header.replace(_field(UNSEALED), _field(digest))
 
 
 def verify(path: Path) -> tuple[dict[str, Any], int]:
@@ -83,7 +83,7 @@ def verify(path: Path) -> tuple[dict[str, Any], int]:
             header = json.loads(raw)
             stated = header["__metadata__"]["sha256"]
             digest = hashlib.sha256(size.to_bytes(8, "little"))
-            digest.update(raw.replace(stated.encode(), UNSEALED.encode()))
+            digest.update(raw.replace(_field(stated), _field(UNSEALED)))
             while block := file.read(_BLOCK):
                 digest.update(block)
     except OSError as error:
@@ -93,6 +93,11 @@ def verify(path: Path) -> tuple[dict[str, Any], int]:
     if digest.hexdigest() != stated:
         raise CorruptedFile(_corrupted(path, "its checksum does not match"))
     return header, 8 + size
+
+
+def _field(digest: str) -> bytes:
+    """The digest as it stands in a header; inside a nested JSON text its quotes would be escaped."""
+    return b'"sha256":"' + digest.encode() + b'"'
 
 
 def _corrupted(path: Path, why: str) -> str:

@@ -167,9 +167,7 @@ def extract(
         "document_splits": np.array([SPLITS.index(s) for s in splits], dtype=np.uint8),
     }
     for split in SPLITS:
-        small[f"starts_{split}"] = _window_starts(
-            document_starts, counts, context, [s == split for s in splits]
-        )
+        small[f"starts_{split}"] = _window_starts(document_starts, counts, context, [s == split for s in splits])
     metadata = {
         "format": FORMAT,
         "space_name": space_name,
@@ -241,9 +239,7 @@ def load(path: Path) -> SequenceSet:
     )
 
 
-def _window_starts(
-    document_starts: IntArray, counts: IntArray, context: int, chosen: Sequence[bool]
-) -> IntArray:
+def _window_starts(document_starts: IntArray, counts: IntArray, context: int, chosen: Sequence[bool]) -> IntArray:
     """First rows of all windows of the chosen documents; a document of n chunks has max(0, n - context)."""
     runs = [
         np.arange(start, start + n - context, dtype=np.int64)
@@ -273,9 +269,7 @@ def _header(metadata: dict[str, str], total: int, dim: int, small: dict[str, npt
     return len(raw).to_bytes(8, "little") + raw
 
 
-def _check(
-    batch: Batch, row: int, documents: Sequence[Document], document_starts: IntArray, dim: int
-) -> None:
+def _check(batch: Batch, row: int, documents: Sequence[Document], document_starts: IntArray, dim: int) -> None:
     """Rows ``row ...`` must be exactly the chunks that the documents say come next, as unit vectors."""
     count = len(batch.chunk_ids)
     if row + count > document_starts[-1]:

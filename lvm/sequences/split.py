@@ -32,9 +32,7 @@ class SplitDocument(Protocol):
     def chunk_count(self) -> int: ...
 
 
-def split_documents(
-    documents: Sequence[SplitDocument], inverter_saw: Collection[str], context: int
-) -> list[Split]:
+def split_documents(documents: Sequence[SplitDocument], inverter_saw: Collection[str], context: int) -> list[Split]:
     """Assign each document to a split.
 
     The test set is what the inverter was not trained on, so that decoding is judged on text that is new
@@ -58,34 +56,33 @@ def split_documents(
         )
     known = set(inverter_saw)
     fresh = [i for i, d in enumerate(documents) if d.sha256 not in known]
-    if 0 < len(fresh) <= len(documents) / 2 and set(fresh) & set(windowed):
+    fresh_windowed = set(fresh) & set(windowed)
+    if fresh_windowed and len(fresh) <= len(documents) / 2 and len(windowed) - len(fresh_windowed) >= 2:
         test = set(fresh)
     else:
-        test = _share(documents, fresh or range(len(documents)), windowed, TEST_SHARE, "test")
+        among = fresh if fresh_windowed else list(range(len(documents)))
+        test = _share(documents, among, windowed, TEST_SHARE, "test", leave=2)
     rest = [i for i in range(len(documents)) if i not in test]
-    validation = _share(documents, rest, windowed, VALIDATION_SHARE, "validation")
-    splits: list[Split] = [
-        "test" if i in test else "validation" if i in validation else "train" for i in range(len(documents))
-    ]
-    if not any(splits[i] == "train" for i in windowed):
-        raise NotEnoughDocuments(
-            "no document long enough for a window is left to train on; ingest more documents or ask for a "
-            "shorter --context"
-        )
-    return splits
+    windowed = [i for i in windowed if i not in test]
+    validation = _share(documents, rest, windowed, VALIDATION_SHARE, "validation", leave=1)
+    return ["test" if i in test else "validation" if i in validation else "train" for i in range(len(documents))]
 
 
 def _share(
-    documents: Sequence[SplitDocument], among: Collection[int], windowed: list[int], share: float, salt: str
+    documents: Sequence[SplitDocument],
+    among: Sequence[int],
+    windowed: Sequence[int],
+    share: float,
+    salt: str,
+    leave: int,
 ) -> set[int]:
-    """Those whose hash falls into ``share``; if that holds no window, the one of smallest hash too."""
+    """Those of ``among`` whose hash falls into ``share``; at least one with windows, ``leave`` of them spared."""
 
     def place(i: int) -> float:
         digest = hashlib.sha256(f"{salt}:{documents[i].sha256}".encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64
 
     chosen = {i for i in among if place(i) < share}
-    candidates = set(among) & set(windowed)
-    if not chosen & candidates and candidates:
-        chosen.add(min(candidates, key=place))
-    return chosen
+    ranked = sorted(set(among) & set(windowed), key=place)
+    wanted = min(max(1, len(chosen & set(ranked))), len(windowed) - leave)
+    return (chosen - set(ranked)) | set(ranked[:wanted])

@@ -1,0 +1,117 @@
+"""Ranks and metrics against a plain computation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lvm.evaluation.retrieval import EmptySplit, InvalidPrediction, corpus_mean, evaluate, rank_of
+from lvm.sequences import SequenceSet, extract
+
+
+def unit(*shape: int, seed: int = 0) -> np.ndarray:
+    raw = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return raw / np.linalg.norm(raw, axis=-1, keepdims=True)
+
+
+def sequences(folder: Path, vectors: np.ndarray, counts: list[int], context: int = 3) -> SequenceSet:
+    documents = [SimpleNamespace(id=i, sha256=f"{i:064}", chunk_count=n) for i, n in enumerate(counts)]
+    batch = SimpleNamespace(
+        document_ids=np.repeat(np.arange(len(counts)), counts),
+        chunk_ids=np.arange(len(vectors)),
+        positions=np.concatenate([np.arange(n) for n in counts]),
+        unit=vectors,
+    )
+    return extract(
+        folder / "s.safetensors", [batch], documents, inverter_saw={d.sha256 for d in documents[:-2]},
+        context=context, dim=vectors.shape[1], space_name="toy", space="0" * 64, gate_id=1, corpus_revision="r",
+    )  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(1, 12), m=st.integers(6, 60), block=st.integers(1, 70), seed=st.integers(0, 99))
+def test_ranks_are_those_of_sorting(n: int, m: int, block: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    queries, pool = unit(n, 5, seed=seed), unit(m, 5, seed=seed + 1)
+    chosen = np.stack([random.choice(m, size=4, replace=False) for _ in range(n)])
+    targets, excluded = chosen[:, 0], chosen[:, 1:]
+    expected = []
+    for query, target, left_out in zip(queries, targets, excluded, strict=True):
+        order = [i for i in np.argsort(-(pool @ query)) if i not in left_out]
+        expected.append(order.index(target) + 1)
+    np.testing.assert_array_equal(rank_of(queries, pool, targets, excluded, block=block), expected)
+
+
+def test_copies_of_the_target_do_not_push_it_down() -> None:
+    pool = np.repeat(unit(3, 8), 4, axis=0)
+    ranks = rank_of(pool[[0]], pool, np.array([3]), np.empty((1, 0), np.int64))
+    assert ranks.tolist() == [1]
+
+
+def test_metrics(tmp_path: Path) -> None:
+    counts = [10, 12, 9, 11, 8, 7]
+    vectors = unit(sum(counts), 16)
+    s = sequences(tmp_path, vectors, counts)
+    truth = {s.contexts(s.starts["test"])[i].tobytes(): t for i, t in enumerate(s.targets(s.starts["test"]))}
+
+    def oracle(contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = np.stack([truth[c.tobytes()] for c in contexts])
+        return found, found
+
+    perfect = evaluate(s, oracle, batch=4)
+    assert perfect.n == len(s.starts["test"]) == 5 + 4
+    assert perfect.pool == 15
+    assert perfect.r1 == perfect.mrr == 1.0
+    assert perfect.cosine == pytest.approx(1.0, abs=1e-6)
+    assert perfect.margin == pytest.approx(1 - perfect.copy_cosine)
+    assert perfect.norm_error < 1e-6
+    assert evaluate(s, oracle, limit=3).n == 3
+    assert evaluate(s, oracle, limit=3).pool == 15
+
+    def copy(contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return contexts[:, -1], contexts[:, -1]
+
+    copied = evaluate(s, copy, "train")
+    assert copied.copy_cosine == pytest.approx(1.0, abs=1e-6)
+    assert copied.margin < 0
+    assert copied.r1 < 0.5, "the context's own vectors are left out, or a copy would find itself"
+    assert 0 < copied.r1 <= copied.r5 <= copied.r10 <= copied.r50 <= 1 or copied.r1 == 0
+
+    def split_heads(contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return contexts[:, -1], oracle(contexts)[0]
+
+    both = evaluate(s, split_heads)
+    assert both.r1 == 1.0 and both.cosine < 0.9, "one head ranks, the other is compared"
+
+
+def test_centred_scoring_takes_the_common_part_out(tmp_path: Path) -> None:
+    counts = [30] * 8
+    shifted = unit(240, 16) + 3.0
+    s = sequences(tmp_path, (shifted / np.linalg.norm(shifted, axis=1, keepdims=True)).astype(np.float32), counts)
+    centre = corpus_mean(s)
+    np.testing.assert_allclose(centre, s.unit[s.rows("train")].mean(axis=0), atol=1e-6)
+
+    def noisy(contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return contexts.mean(axis=1), contexts.mean(axis=1)
+
+    raw, centred = evaluate(s, noisy), evaluate(s, noisy, centre=centre)
+    assert raw.cosine == centred.cosine
+    assert raw.mrr != centred.mrr
+
+
+def test_no_number_is_no_rank(tmp_path: Path) -> None:
+    s = sequences(tmp_path, unit(40, 8), [10, 10, 10, 10])
+    with pytest.raises(InvalidPrediction, match="diverged"):
+        evaluate(s, lambda c: (c[:, -1] * np.nan, c[:, -1]))
+
+
+def test_an_empty_split(tmp_path: Path) -> None:
+    s = sequences(tmp_path, unit(40, 8), [10, 10, 10, 10])
+    s.starts["validation"] = np.empty(0, np.int64)
+    with pytest.raises(EmptySplit, match="validation"):
+        evaluate(s, lambda c: (c[:, -1], c[:, -1]), "validation")

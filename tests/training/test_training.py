@@ -1,0 +1,308 @@
+"""Training: it learns, it is the same however often it dies, and what it leaves on disk is whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy import CONFIG, CONTEXT, corpus
+
+from lvm.errors import LvmError, UsageError
+from lvm.evaluation.baselines import evaluate_baselines
+from lvm.evaluation.retrieval import EmptySplit, evaluate
+from lvm.gates import MAX_NORM_ERROR
+from lvm.models import MODELS, UnknownModel
+from lvm.sequences import CannotWrite, CorruptedFile, SequenceSet
+from lvm.training import LOSSES, BadConfig, NoDevice, TrainConfig, checkpoints, load_model, train
+from lvm.training.losses import info_nce, likeness_of, negatives_allowed
+from lvm.training.trainer import runs_of
+
+HYPER = {"mamba2": {"hidden": 16, "head_width": 8, "state": 4}, "transformer": {"hidden": 16, "heads": 2}}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> SequenceSet:
+    return corpus(tmp_path_factory.mktemp("toy") / "s.safetensors")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    for key in left:
+        assert torch.equal(left[key], right[key]), key
+
+
+@pytest.fixture(scope="module")
+def undisturbed(toy: SequenceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train("gru", toy, CONFIG, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_learns_what_no_baseline_knows(name: str, toy: SequenceSet, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=12, hyper=HYPER.get(name, {"hidden": 24}))
+    told = []
+    result = train(name, toy, config, tmp_path, progress=told.append)
+    model = load_model(tmp_path)
+    measured = evaluate(toy, model.predict)
+    rivals = evaluate_baselines(toy)
+    plain = [rivals[n] for n in ("copy_last", "context_mean", "recency_mean")]
+    assert measured.mrr > 1.3 * max(r.mrr for r in plain)
+    assert measured.cosine > 0.2 + max(r.cosine for r in plain)
+    assert measured.norm_error <= MAX_NORM_ERROR
+    assert told == result.history
+    assert [r.epoch for r in told] == list(range(1, len(told) + 1))
+    assert result.best.mrr == max(r.mrr for r in told)
+    assert (model.name, model.loss, model.space, model.context) == (name, "mix", "ab" * 32, CONTEXT)
+    assert model.sha256 == result.sha256
+    assert result.parameters == sum(p.numel() for p in model.model.parameters())
+    assert {p.name for p in tmp_path.iterdir()} == {"model.safetensors", "last.safetensors", "config.json"}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_decides_which_head_speaks(loss: str, toy: SequenceSet, tmp_path: Path) -> None:
+    train("gru", toy, replace(CONFIG, loss=loss, epochs=1), tmp_path)
+    vector, query = load_model(tmp_path).predict(toy.contexts(toy.starts["test"]))
+    assert np.array_equal(vector, query) == (loss != "mix")
+
+
+def test_the_kept_model_is_the_best_epoch(toy: SequenceSet, undisturbed: Path) -> None:
+    result = train("gru", toy, CONFIG, undisturbed)
+    measured = evaluate(toy, load_model(undisturbed).predict, "validation")
+    assert measured.mrr == pytest.approx(result.best.mrr)
+    assert measured.cosine == pytest.approx(result.best.cosine)
+
+
+def test_it_stops_when_retrieval_stops_getting_better(toy: SequenceSet, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=40, patience=2, learning_rate=0.05)
+    result = train("gru", toy, config, tmp_path)
+    assert len(result.history) < 40
+    assert len(result.history) - result.best.epoch == 2
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("after", [1, 3])
+def test_killed_and_run_again_it_ends_the_same(
+    how: signal.Signals, after: int, toy: SequenceSet, undisturbed: Path, tmp_path: Path
+) -> None:
+    script = Path(__file__).with_name("toy.py")
+    command = [sys.executable, str(script), str(toy.path), str(tmp_path), "gru"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdout is not None
+    for _ in range(after):
+        assert "EpochReport" in process.stdout.readline()
+    process.send_signal(how)
+    assert process.wait(timeout=60) != 0
+    process.stdout.close()
+    result = train("gru", toy, CONFIG, tmp_path)
+    assert result.note == f"resumed after epoch {after}"
+    assert len(result.history) == CONFIG.epochs
+    assert_same(undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_interruption_between_two_files_changes_nothing(
+    name: str, toy: SequenceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst moment: the best weights are of the new epoch, the state to go on from is of the one before."""
+    config = replace(CONFIG, epochs=3, hyper=HYPER.get(name, CONFIG.hyper))
+    train(name, toy, config, tmp_path / "whole")
+    original, calls = checkpoints.write, []
+
+    def dying(path: Path, *rest: object) -> str:
+        calls.append(path.name)
+        if path.name == "last.safetensors" and calls.count(path.name) == 2:
+            raise KeyboardInterrupt
+        return original(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checkpoints, "write", dying)
+    with pytest.raises(KeyboardInterrupt):
+        train(name, toy, config, tmp_path / "cut")
+    monkeypatch.undo()
+    again = train(name, toy, config, tmp_path / "cut")
+    assert again.note == "resumed after epoch 1"
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_finished_run_is_not_done_again(toy: SequenceSet, undisturbed: Path) -> None:
+    before = (undisturbed / "model.safetensors").stat().st_mtime_ns
+    told = []
+    result = train("gru", toy, CONFIG, undisturbed, progress=told.append)
+    assert result.note == f"resumed after epoch {CONFIG.epochs}"
+    assert len(told) == CONFIG.epochs
+    assert (undisturbed / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("change", ["seed", "hyper", "loss", "sequences", "model"])
+def test_another_configuration_starts_anew(change: str, toy: SequenceSet, tmp_path: Path) -> None:
+    base = replace(CONFIG, epochs=1)
+    train("gru", toy, base, tmp_path)
+    other = {
+        "seed": replace(base, seed=1),
+        "hyper": replace(base, hyper={"hidden": 8}),
+        "loss": replace(base, loss="cosine"),
+    }.get(change, base)
+    data = corpus(tmp_path / "other.safetensors", seed=1) if change == "sequences" else toy
+    result = train("lstm" if change == "model" else "gru", data, other, tmp_path)
+    assert result.note.startswith("anew: the run found there had another configuration")
+    assert load_model(tmp_path).config == result.config
+
+
+def test_the_device_does_not_make_another_run(toy: SequenceSet, tmp_path: Path) -> None:
+    train("gru", toy, replace(CONFIG, epochs=1), tmp_path)
+    assert "resumed" in train("gru", toy, replace(CONFIG, epochs=1, device="cpu:0"), tmp_path).note
+
+
+@pytest.mark.parametrize("file", ["last.safetensors", "model.safetensors"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied"])
+def test_a_damaged_checkpoint_is_named(file: str, damage: str, toy: SequenceSet, tmp_path: Path) -> None:
+    train("gru", toy, replace(CONFIG, epochs=1), tmp_path)
+    raw = bytearray((tmp_path / file).read_bytes())
+    if damage == "flipped":
+        raw[-5] ^= 1
+    (tmp_path / file).write_bytes({"cut": raw[:-9], "flipped": raw, "emptied": b""}[damage])
+    with pytest.raises(CorruptedFile, match=f"{file} cannot be used.*delete it") as caught:
+        train("gru", toy, replace(CONFIG, epochs=1), tmp_path)
+    assert caught.value.exit_code == 1
+    if file == "model.safetensors":
+        with pytest.raises(CorruptedFile):
+            load_model(tmp_path)
+
+
+def test_no_model_there(tmp_path: Path) -> None:
+    with pytest.raises(CorruptedFile, match="No such file"):
+        load_model(tmp_path)
+
+
+def test_a_full_disk_keeps_what_was_there(
+    toy: SequenceSet, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 12:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(CannotWrite, match=r"No space left on device.*intact"):
+        train("gru", toy, CONFIG, tmp_path)
+    monkeypatch.undo()
+    assert not list(tmp_path.glob(".*")), "nothing half-written is left"
+    load_model(tmp_path)
+    result = train("gru", toy, CONFIG, tmp_path)
+    assert result.note.startswith("resumed")
+    assert_same(undisturbed, tmp_path)
+
+
+def test_a_diverging_run_is_an_error_and_keeps_its_state(toy: SequenceSet, tmp_path: Path) -> None:
+    with pytest.raises(LvmError, match="lower"):
+        train("gru", toy, replace(CONFIG, learning_rate=1e38, clip=1e30), tmp_path)
+
+
+def test_the_callers_random_state_is_left_alone(toy: SequenceSet, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train("gru", toy, replace(CONFIG, epochs=1), tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"loss": "mse"}, {"temperature": 0.0}, {"learning_rate": -1.0}, {"negatives": -1}]
+)
+def test_options_that_cannot_be_meant(wrong: dict[str, object]) -> None:
+    with pytest.raises(BadConfig, match=next(iter(wrong))) as caught:
+        TrainConfig(**wrong)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 2
+
+
+def test_unknown_model_and_device(toy: SequenceSet, tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel, match="choose one of lstm"):
+        train("rnn", toy, CONFIG, tmp_path / "x")
+    for device in ("cuda:9", "abacus"):
+        with pytest.raises(NoDevice, match="cpu") as caught:
+            train("gru", toy, replace(CONFIG, device=device), tmp_path / "x")
+        assert isinstance(caught.value, UsageError)
+    assert not (tmp_path / "x").exists()
+
+
+def test_no_validation_window(toy: SequenceSet, tmp_path: Path) -> None:
+    empty = replace(toy, starts={**toy.starts, "validation": np.empty(0, np.int64)})
+    with pytest.raises(EmptySplit):
+        train("gru", empty, CONFIG, tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    gap=st.integers(2, 6),
+    length=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_runs_hold_every_window_once(counts: list[int], gap: int, length: int, seed: int) -> None:
+    starts, at = [], 3
+    for count in counts:
+        starts += list(range(at, at + count))
+        at += count + gap - 1
+    array = np.array(starts, dtype=np.int64)
+    begins, sizes = runs_of(array, length, np.random.default_rng(seed))
+    covered = np.concatenate([np.arange(b, b + n) for b, n in zip(begins, sizes, strict=True)])
+    np.testing.assert_array_equal(covered, array)  # of one document each: else a row between two would be in
+    assert sizes.max() <= length
+    assert sizes.min() >= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 999), context=st.integers(1, 4))
+def test_which_negatives_count(seed: int, context: int) -> None:
+    random = np.random.default_rng(seed)
+    likeness = random.integers(0, 6, size=20)
+    starts, others = random.integers(0, 20 - context, size=5), random.integers(0, 20, size=7)
+    rows = np.concatenate([starts + context, others])
+    allowed = negatives_allowed(torch.from_numpy(starts), context, torch.from_numpy(rows), torch.from_numpy(likeness))
+    for i, start in enumerate(starts):
+        for j, row in enumerate(rows):
+            own = start <= row < start + context
+            copy = likeness[row] == likeness[start + context]
+            assert bool(allowed[i, j]) == (i == j or not (own or copy))
+
+
+def test_likeness_tells_copies_from_others() -> None:
+    unit = torch.nn.functional.normalize(torch.randn(500, 32, generator=torch.Generator().manual_seed(0)), dim=-1)
+    noisy = unit + 1e-7 * torch.randn(500, 32)
+    likeness = likeness_of(torch.cat([unit, noisy]))
+    assert (likeness[:500] == likeness[500:]).float().mean() > 0.99
+    assert len(likeness[:500].unique()) == 500
+
+
+def test_info_nce_is_cross_entropy_over_what_is_allowed() -> None:
+    query, candidates = torch.eye(3)[:2], torch.eye(3)
+    allowed = torch.tensor([[True, False, True], [True, True, True]])
+    expected = (np.log(np.exp(10) + 1) - 10 + np.log(np.exp(10) + 2) - 10) / 2
+    assert float(info_nce(query, candidates, allowed, 0.1)) == pytest.approx(expected, rel=1e-3)
