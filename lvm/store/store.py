@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from lvm.errors import LvmError, UsageError
 from lvm.gates import PROBE_MIN_COSINE
 from lvm.settings import Settings
-from lvm.spaces.vectors import InvalidVectors, SpaceMismatch
+from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors
 from lvm.store import copying, server
 from lvm.store.migrate import SCHEMA, migrate, upgrade
 from lvm.store.tables import ChunkRow, DocumentRow, EmbeddingRow, GateRow, SequenceSetRow, SpaceRow, TrainingRunRow
@@ -142,6 +142,7 @@ class Candidate:
 
     chunk_id: int
     text: str
+    document: str  # sha256 of its document
 
 
 def open_store(settings: Settings) -> Store:
@@ -352,6 +353,18 @@ class Store:
             found = {chunk_id: text for chunk_id, text in rows}
         return [found[i] for i in ids]
 
+    def vectors(self, space_id: int, chunk_ids: Sequence[int]) -> Vectors:
+        """Stored vectors of a few chunks, in the order asked for."""
+        ids = [int(i) for i in chunk_ids]
+        statement = select(EmbeddingRow.chunk_id, EmbeddingRow.norm, EmbeddingRow.vector).where(
+            EmbeddingRow.space_id == space_id, EmbeddingRow.chunk_id.in_(ids)
+        )
+        with Session(self.engine) as session:
+            space = session.get_one(SpaceRow, space_id)
+            found = {row[0]: (row[1], row[2]) for row in session.execute(statement)}
+            unit = np.array([np.asarray(found[i][1]) for i in ids], np.float32).reshape(len(ids), space.dim)
+            return Vectors(space.fingerprint, unit, np.array([found[i][0] for i in ids], np.float32))
+
     def sample_chunks(self, space_id: int, count: int, seed: int, without: Iterable[str] = ()) -> list[Candidate]:
         """A random sample of chunks, the same for the same content and seed whatever the order of ingestion.
 
@@ -360,7 +373,7 @@ class Store:
             without: sha256 of documents to leave out.
         """
         statement = text(
-            "SELECT c.id, c.text FROM chunk c JOIN document d ON d.id = c.document_id "
+            "SELECT c.id, c.text, d.sha256 FROM chunk c JOIN document d ON d.id = c.document_id "
             "WHERE d.sha256 <> ALL(:without) "
             "AND EXISTS (SELECT FROM embedding e WHERE e.chunk_id = c.id AND e.space_id = :space) "
             "ORDER BY sha256(convert_to(d.sha256 || c.position || ':' || :seed, 'UTF8')) LIMIT :count"

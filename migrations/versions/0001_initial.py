@@ -192,14 +192,14 @@ BEGIN
         NEW.passed := NEW.value >= NEW.threshold AND NEW.value <= 1.001;
         RETURN NEW;
     END IF;
-    SELECT count(*), avg(cosine), avg((rank = 0)::integer::double precision)
+    SELECT count(*), avg(cosine), avg((rank = 1)::integer::double precision)
     INTO samples, NEW.value, identified
     FROM ROWS FROM (
         jsonb_array_elements_text(NEW.evidence -> 'chunk_ids'),
         jsonb_array_elements_text(NEW.evidence -> 'cosines'),
         jsonb_array_elements_text(NEW.evidence -> 'ranks')) AS t(chunk_text, cosine_text, rank_text),
     LATERAL (SELECT chunk_text::bigint, cosine_text::double precision, rank_text::integer) AS v(chunk, cosine, rank)
-    WHERE cosine BETWEEN -1.001 AND 1.001 AND rank >= 0;
+    WHERE cosine BETWEEN -1.001 AND 1.001 AND rank >= 1;
     SELECT count(DISTINCT e.chunk_id) INTO known
     FROM jsonb_array_elements_text(NEW.evidence -> 'chunk_ids') AS t(chunk_text)
     JOIN embedding e ON e.chunk_id = t.chunk_text::bigint AND e.space_id = NEW.space_id;

@@ -1,4 +1,4 @@
-"""What the database promises: documents whole or not at all, vectors back bit for bit, and gates nobody walks around."""
+"""What the database promises: whole documents, vectors back bit for bit, gates nobody walks around."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def fill(store: Store, space: int, documents: int = 5, chunks: int = 6) -> list[
 
 
 def evidence(chunk_ids: list[int], cosine: float = 0.8, missed: int = 0) -> dict[str, Any]:
-    ranks = [1] * missed + [0] * (len(chunk_ids) - missed)
+    ranks = [2] * missed + [1] * (len(chunk_ids) - missed)
     return {"chunk_ids": chunk_ids, "cosines": [cosine] * len(chunk_ids), "ranks": ranks}
 
 
@@ -272,7 +272,7 @@ def test_the_database_holds_the_thresholds_of_gates_py(database: Store, space: i
         {"cosines": [0.9] * 29},
         {"cosines": [7.0] * 30},
         {"cosines": ["NaN"] * 30},
-        {"ranks": [-1] * 30},
+        {"ranks": [0] * 30},
         {"chunk_ids": [10**9 + i for i in range(30)]},
         {"chunk_ids": "same"},
         {"chunk_ids": None},
@@ -292,7 +292,7 @@ def test_a_claim_of_passing_is_not_read(database: Store, space: int) -> None:
     insert = text(
         "INSERT INTO gate_result (gate, space_id, corpus_revision, value, threshold, passed, evidence) VALUES "
         "('roundtrip', :s, :r, 0.99, 0.63, true, jsonb_build_object('chunk_ids', CAST(:ids AS bigint[]), 'cosines', "
-        "array_fill(0.2, ARRAY[30]), 'ranks', array_fill(0, ARRAY[30]))) RETURNING value, passed"
+        "array_fill(0.2, ARRAY[30]), 'ranks', array_fill(1, ARRAY[30]))) RETURNING value, passed"
     )
     with database.engine.begin() as connection:
         row = connection.execute(insert, {"s": space, "r": database.corpus_revision(space), "ids": ids}).one()
@@ -311,7 +311,7 @@ def test_no_training_without_a_passing_gate_whoever_asks(database: Store, space:
             connection.exec_driver_sql(f"{insert} ('gru', {sequences}, {gate_id}, '{{}}')")
     run = database.start_training_run("gru", sequences, passed.id, {"width": 4})
     with pytest.raises(DBAPIError, match="no passing"), database.engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE training_run SET gate_result_id = {failed.id}")
+        connection.execute(text("UPDATE training_run SET gate_result_id = :id"), {"id": failed.id})
     database.finish_training_run(run, {"cosine": 0.5}, "model.safetensors", "b" * 64)
     assert [r.status for r in database.training_runs()] == ["finished"]
 

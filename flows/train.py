@@ -1,0 +1,81 @@
+"""Stage 4: models are trained on the sequence set, each run behind the gate, each resumable."""
+
+from __future__ import annotations
+
+from lvm.models import MODELS, UnknownModel
+from lvm.report.plots import png, training_curves
+from lvm.sequences import CorruptedFile, load
+from lvm.training import Loss, TrainConfig, TrainResult, describe, train
+from prefect import flow
+from prefect.artifacts import create_image_artifact
+
+from flows.common import RETRIES, GateMissing, opened, progress, worth_retrying
+from flows.extract import sequences_path
+
+
+@flow(name="train", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]
+def train_flow(
+    model: str = "all",
+    epochs: int = 20,
+    loss: Loss = "mix",
+    context: int = 5,
+    device: str | None = None,
+    space: str | None = None,
+) -> dict[str, TrainResult]:
+    """Train one model or all; a run that finished with the same configuration is not run again.
+
+    Args:
+        model: lstm, gru, mamba2, transformer, or all.
+        epochs: at most; training stops early when held-out retrieval no longer improves.
+        loss: cosine, infonce, or mix.
+        context: context length of the sequence set.
+        device: torch device; the setting unless given.
+        space: space of the vectors; the setting unless given.
+
+    Raises:
+        GateMissing: without a passing verdict for the corpus as it is, or without its sequence set.
+    """
+    names = list(MODELS) if model == "all" else [model]
+    if unknown := [name for name in names if name not in MODELS]:
+        raise UnknownModel(f"no model is called {unknown[0]!r}; there is {', '.join(MODELS)}, and all")
+    results: dict[str, TrainResult] = {}
+    with opened(space) as (settings, store, encoder, space_id):
+        config = TrainConfig(epochs=epochs, loss=loss, device=device or settings.device, seed=settings.seed)
+        revision = store.corpus_revision(space_id)
+        gate = store.passing_gate(space_id, revision)
+        try:
+            sequences = load(sequences_path(settings, context))
+        except (FileNotFoundError, CorruptedFile) as error:
+            raise GateMissing(f"no usable sequence set of context {context} ({error}); run `lvm extract`") from error
+        if gate is None or sequences.corpus_revision != revision or sequences.space != encoder.fingerprint:
+            raise GateMissing(
+                f"no passing roundtrip gate and sequence set stand for the corpus as it is now in space "
+                f"{encoder.name!r}; run `lvm validate` and `lvm extract` first"
+            )
+        set_id = store.record_sequence_set(
+            space_id, revision, gate.id, context, sequences.counts, str(sequences.path.resolve()), sequences.sha256
+        )
+        finished = {
+            run.architecture: run
+            for run in store.training_runs(set_id)
+            if run.status == "finished" and run.hyperparameters == describe(run.architecture, sequences, config)
+        }
+        for name in names:
+            asked = describe(name, sequences, config)
+            run_id = None if name in finished else store.start_training_run(name, set_id, gate.id, asked)
+            try:
+                with progress(f"train {name}", epochs) as advance:
+                    results[name] = result = train(
+                        name, sequences, config, settings.artifacts / name, lambda _: advance(1)
+                    )
+            except BaseException as error:
+                if run_id is not None:
+                    store.fail_training_run(run_id, interrupted=not isinstance(error, Exception))
+                raise
+            if run_id is not None:
+                best = {key: value for key, value in vars(result.best).items() if isinstance(value, int | float)}
+                metrics = {"best": best, "seconds": result.seconds, "parameters": result.parameters}
+                store.finish_training_run(run_id, metrics, str(result.checkpoint.resolve()), result.sha256)
+    curves = {name: result.history for name, result in results.items()}
+    create_image_artifact(image_url=png(training_curves(curves), data_uri=True), key="training-curves")
+    return results

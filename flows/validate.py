@@ -1,0 +1,95 @@
+"""Stage 2: the roundtrip gate. What comes after starts only behind a verdict that the database passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, choose_chunks, measure
+from lvm.gates import ROUNDTRIP_MIN_COSINE, judge_roundtrip
+from lvm.store import GateRecord, GateRow
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.common import RETRIES, GateBlocked, opened, progress, run_id, worth_retrying
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """The gate that stands: its id, and the evidence it was judged by."""
+
+    gate_id: int
+    corpus_revision: str
+    evidence: dict[str, Any]
+    reused: bool
+
+
+@flow(name="validate", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]
+def validate_flow(space: str | None = None) -> GateReport:
+    """Measure text -> vector -> text -> vector on chunks the inverter has not seen, and judge it.
+
+    A verdict about the same corpus revision, encoder and inverter is not measured again.
+
+    Raises:
+        GateBlocked: if it did not pass; the message says which criterion and what to do.
+    """
+    with opened(space) as (settings, store, encoder, space_id):
+        revision = store.corpus_revision(space_id)
+        row = store.latest_gate(space_id)
+        inverter = encoder.inverter.sha256
+        reused = row is not None and (row.corpus_revision, row.evidence.get("inverter")) == (revision, inverter)
+        if row is None or not reused:
+            known = store.sample_chunks(space_id, 4 * SAMPLE_CHUNKS, settings.seed, encoder.trained_documents)
+            texts = {each.chunk_id: each.text for each in known}
+            sample = choose_chunks(
+                encoder,
+                [each.chunk_id for each in known],
+                [each.document for each in known],
+                lambda ids: [texts[i] for i in ids],
+                seed=settings.seed,
+            )
+            stored = store.vectors(space_id, sample.chunk_ids.tolist())
+            with progress("roundtrip gate", len(sample.texts)) as advance:
+                measured = measure(
+                    encoder, sample.texts, sample.chunk_ids, stored=stored, seed=settings.seed, progress=advance
+                )
+            evidence = {**measured.evidence(), "inverter": inverter, "documents": sample.documents}
+            row = store.record_gate(
+                GateRecord(
+                    "roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, evidence, run_id()
+                )
+            )
+    verdict = judge_roundtrip(row.evidence["mean"], row.evidence["identify_r1"], row.evidence["n"])
+    create_markdown_artifact(gate_table(row, verdict.message), key="roundtrip-gate")
+    if not (row.passed and verdict.passed):
+        raise GateBlocked(verdict.message)
+    return GateReport(row.id, revision, row.evidence, reused)
+
+
+def gate_table(row: GateRow, message: str) -> str:
+    """The gate's evidence as Markdown."""
+    seen = row.evidence
+    low, high = seen["interval"]
+    chance = "n/a" if seen["chance"] is None else f"{seen['chance']:.3f}"
+    lines = [
+        f"**{message}**\n",
+        "| measurement | value |",
+        "| --- | --- |",
+        f"| mean roundtrip cosine (95 %) | {seen['mean']:.3f} ({low:.3f} to {high:.3f}) |",
+        f"| p10 / median | {seen['p10']:.3f} / {seen['median']:.3f} |",
+        f"| chunks measured | {seen['n']} |",
+        f"| chance cosine | {chance} |",
+        f"| identification R@1 among {seen['pool']} | {seen['identify_r1']:.3f} |",
+        f"| word overlap (F1) | {seen['overlap']:.3f} |\n",
+        "| | cosine | text | decoded |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {each['kind']} | {each['cosine']:.3f} | {_cell(each['text'])} | {_cell(each['decoded'])} |"
+        for each in seen["examples"]
+    ]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
