@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.runtime import flow_run
+from sqlalchemy.exc import OperationalError
+
 from lvm.errors import LvmError
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.store import DatabaseUnavailable, Store, open_store
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.runtime import flow_run
-from sqlalchemy.exc import OperationalError
 
 RETRIES: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 5}
 
@@ -51,7 +52,14 @@ def opened(space_name: str | None = None) -> Iterator[tuple[Settings, Store, Spa
 def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar in the terminal and a progress artifact in Prefect; call it with the number of items done."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     artifact = create_progress_artifact(0.0, key=_key(description), description=description) if total else None
     shown = 0

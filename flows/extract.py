@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lvm.errors import UsageError
-from lvm.sequences import CorruptedFile, SequenceSet, export_npz, extract, load
-from lvm.settings import Settings
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.common import RETRIES, GateMissing, opened, worth_retrying
+from lvm.errors import UsageError
+from lvm.sequences import CorruptedFile, SequenceSet, export_npz, extract, load
+from lvm.settings import Settings
 
 
 def sequences_path(settings: Settings, context: int) -> Path:

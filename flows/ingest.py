@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lvm.corpus.sources import open_source
-from lvm.ingest import IngestReport, ingest
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.common import RETRIES, opened, progress, worth_retrying
+from lvm.corpus.sources import open_source
+from lvm.ingest import IngestReport, ingest
 
 
 @flow(name="ingest", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]

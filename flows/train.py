@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from lvm.models import MODELS, UnknownModel
-from lvm.report.plots import png, training_curves
-from lvm.sequences import CorruptedFile, load
-from lvm.training import Loss, TrainConfig, TrainResult, describe, train
+from dataclasses import asdict
+
 from prefect import flow
 from prefect.artifacts import create_image_artifact
 
 from flows.common import RETRIES, GateMissing, opened, progress, worth_retrying
 from flows.extract import sequences_path
+from lvm.models import MODELS, UnknownModel
+from lvm.report.plots import png, training_curves
+from lvm.sequences import CorruptedFile, load
+from lvm.training import Loss, TrainConfig, TrainResult, describe, train
 
 
 @flow(name="train", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]
@@ -73,8 +75,11 @@ def train_flow(
                     store.fail_training_run(run_id, interrupted=not isinstance(error, Exception))
                 raise
             if run_id is not None:
-                best = {key: value for key, value in vars(result.best).items() if isinstance(value, int | float)}
-                metrics = {"best": best, "seconds": result.seconds, "parameters": result.parameters}
+                metrics = {
+                    "history": [asdict(report) for report in result.history],
+                    "seconds": result.seconds,
+                    "parameters": result.parameters,
+                }
                 store.finish_training_run(run_id, metrics, str(result.checkpoint.resolve()), result.sha256)
     curves = {name: result.history for name, result in results.items()}
     create_image_artifact(image_url=png(training_curves(curves), data_uri=True), key="training-curves")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, choose_chunks, measure
-from lvm.gates import ROUNDTRIP_MIN_COSINE, judge_roundtrip
-from lvm.store import GateRecord, GateRow
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.common import RETRIES, GateBlocked, opened, progress, run_id, worth_retrying
+from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, choose_chunks, measure
+from lvm.gates import ROUNDTRIP_MIN_COSINE, judge_roundtrip
+from lvm.store import GateRecord, GateRow
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ def validate_flow(space: str | None = None) -> GateReport:
                 )
             evidence = {**measured.evidence(), "inverter": inverter, "documents": sample.documents}
             row = store.record_gate(
-                GateRecord(
-                    "roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, evidence, run_id()
-                )
+                GateRecord("roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, evidence, run_id())
             )
     verdict = judge_roundtrip(row.evidence["mean"], row.evidence["identify_r1"], row.evidence["n"])
     create_markdown_artifact(gate_table(row, verdict.message), key="roundtrip-gate")

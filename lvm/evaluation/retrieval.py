@@ -175,6 +175,4 @@ def _blocks(queries: FloatArray, pool: FloatArray, block: int) -> Iterator[Float
 
 def _centred(unit: FloatArray, centre: FloatArray) -> FloatArray:
     moved = unit - centre
-    return np.asarray(
-        moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12), dtype=np.float32
-    )
+    return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12), dtype=np.float32)

