@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvm import gates
+from lvm.evaluation.alignment import crowding
+from lvm.evaluation.roundtrip import (
+    NothingToMeasure,
+    choose_chunks,
+    identification_ranks,
+    measure,
+    spread,
+)
+from lvm.spaces.vectors import SpaceMismatch, Vectors
+
+
+def drop_last_word(text: str) -> str:
+    return text.rsplit(" ", 1)[0]
+
+
+def test_a_perfect_inverter_passes_with_every_figure_at_its_best(fake_space, sentences) -> None:
+    found = measure(fake_space(sentences), sentences, range(300))
+    assert found.mean == pytest.approx(1.0, abs=1e-5)
+    assert found.interval == pytest.approx((1.0, 1.0), abs=1e-5)
+    assert (found.identify_r1, found.overlap, found.n, found.pool) == (1.0, 1.0, 300, 200)
+    assert abs(found.chance) < 0.05
+    assert found.verdict.passed
+
+
+def test_an_imperfect_inverter_is_measured_as_numpy_would(fake_space, sentences) -> None:
+    space = fake_space(sentences, slip=drop_last_word)
+    found = measure(space, sentences, range(300), seed=3)
+    original, returned = space.encode(sentences).unit, space.encode(list(map(drop_last_word, sentences))).unit
+    expected = (original * returned).sum(axis=1)
+    np.testing.assert_allclose(found.cosines, expected, atol=2e-6)
+    assert found.mean == pytest.approx(float(expected.mean()), abs=1e-5)
+    assert found.p10 == pytest.approx(float(np.percentile(expected, 10)), abs=1e-5)
+    assert found.p10 < found.median
+    assert found.interval[0] < found.mean < found.interval[1]
+    width = 2 * 1.96 * expected.std() / np.sqrt(300)
+    assert found.interval[1] - found.interval[0] == pytest.approx(width, rel=0.15)
+    assert found.overlap == pytest.approx(8 / 9)
+    pairs = original @ original.T
+    assert found.chance == pytest.approx((pairs.sum() - np.trace(pairs)) / (300 * 299), abs=1e-5)
+    assert space.seeds == [3]
+
+
+def test_a_crowded_space_with_a_high_cosine_and_garbage_text_is_blocked(fake_space, sentences) -> None:
+    """The trap of the gate: all vectors alike, so any text roundtrips at a high cosine."""
+    space = fake_space(sentences, slip=lambda text: "the same answer always", crowd=2.0)
+    found = measure(space, sentences, range(300))
+    assert found.mean > gates.ROUNDTRIP_MIN_COSINE
+    assert found.chance > 0.6
+    assert found.identify_r1 < 0.1
+    assert not found.verdict.passed
+    assert "identification" in found.verdict.message
+    assert "mean roundtrip cosine" not in found.verdict.message
+
+
+def test_a_space_where_every_vector_is_the_same_gets_no_credit_for_ties(fake_space, sentences) -> None:
+    found = measure(fake_space(sentences, crowd=1e9), sentences, range(300))
+    assert found.mean == pytest.approx(1.0)
+    assert found.identify_r1 == 0.0
+    assert not found.verdict.passed
+
+
+def test_an_inverter_of_another_space_is_blocked_by_both_criteria(fake_space, sentences) -> None:
+    space = fake_space(sentences, slip=lambda text: " ".join(f"z{w}" for w in text.split()))
+    message = measure(space, sentences, range(300)).verdict.message
+    assert "mean roundtrip cosine" in message and "identification" in message
+
+
+def test_too_few_chunks_cannot_pass_and_one_is_no_crash(fake_space, sentences) -> None:
+    few = measure(fake_space(sentences), sentences[: gates.GATE_MIN_SAMPLES - 1], range(19))
+    assert few.mean == pytest.approx(1.0, abs=1e-5) and not few.verdict.passed
+    one = measure(fake_space(sentences), sentences[:1], [42])
+    assert np.isnan(one.chance) and one.evidence()["chance"] is None
+    json.dumps(one.evidence(), allow_nan=False)
+    with pytest.raises(NothingToMeasure):
+        measure(fake_space(sentences), [], [])
+
+
+def test_the_summary_can_be_computed_again_from_the_evidence(fake_space, sentences) -> None:
+    ids = [1000 + i for i in range(300)]
+    found = measure(fake_space(sentences, slip=drop_last_word), sentences, ids, seed=5)
+    evidence = json.loads(json.dumps(found.evidence(), allow_nan=False))
+    assert evidence["chunk_ids"] == ids
+    assert evidence["mean"] == pytest.approx(np.mean(evidence["cosines"]), abs=1e-12)
+    assert evidence["identify_r1"] == np.mean(np.array(evidence["ranks"]) == 1)
+    assert evidence["n"] == len(evidence["cosines"]) == len(evidence["ranks"]) == 300
+    assert evidence["space"] == "f" * 64
+    assert min(evidence["ranks"]) >= 1 and max(evidence["ranks"]) <= evidence["pool"]
+
+
+def test_the_same_seed_measures_the_same_and_another_draws_other_pools(fake_space, sentences) -> None:
+    noisy = fake_space(sentences, slip=lambda text: text.split()[0])
+    first, again, other = (measure(noisy, sentences, range(300), seed=s).evidence() for s in (1, 1, 2))
+    assert {**first, "seconds": 0} == {**again, "seconds": 0}
+    assert first["ranks"] != other["ranks"]
+
+
+def test_examples_are_best_median_and_worst_without_repeats(fake_space, sentences) -> None:
+    space = fake_space(sentences, slip=drop_last_word)
+    found = measure(space, sentences, range(300))
+    kinds = [example.kind for example in found.examples]
+    assert kinds == ["best"] * 3 + ["median"] * 3 + ["worst"] * 3
+    assert (
+        found.examples[0].cosine == found.cosines.max() and found.examples[-1].cosine == found.cosines.min()
+    )
+    assert abs(found.examples[4].cosine - found.median) < 0.01
+    for example in found.examples:
+        assert example.text == sentences[example.chunk_id] and example.decoded == drop_last_word(example.text)
+    for n in (1, 2, 4, 7):
+        ids = [example.chunk_id for example in measure(space, sentences[:n], range(n)).examples]
+        assert len(ids) == len(set(ids)) == n
+
+
+def test_stored_vectors_must_be_what_the_space_makes_of_their_texts(fake_space, sentences) -> None:
+    space = fake_space(sentences)
+    stored = space.encode(sentences)
+    assert measure(space, sentences, range(300), stored=stored).verdict.passed
+    swapped = Vectors(stored.space, stored.unit[::-1].copy(), stored.norms)
+    with pytest.raises(SpaceMismatch, match="300 of 300 stored vectors are not what space 'fake' makes"):
+        measure(space, sentences, range(300), stored=swapped)
+    with pytest.raises(SpaceMismatch, match=r"aaaaaaaaaaaa.*ffffffffffff"):
+        measure(space, sentences, range(300), stored=Vectors("a" * 64, stored.unit, stored.norms))
+
+
+def test_identification_ranks_count_nearer_originals() -> None:
+    originals = np.eye(4, dtype=np.float32)
+    returned = np.array(
+        [[1, 0, 0, 0], [0.8, 0.6, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 0.6, 0.8]], dtype=np.float32
+    )
+    ranks = identification_ranks(returned, originals, 4, np.random.default_rng(0))
+    assert ranks.tolist() == [1, 2, 4, 1]
+
+
+@given(st.lists(st.integers(0, 6), max_size=60), st.integers(0, 2**32 - 1))
+def test_spread_visits_documents_evenly_and_every_item_once(documents: list[int], seed: int) -> None:
+    order = spread(documents, seed).tolist()
+    assert sorted(order) == list(range(len(documents)))
+    sizes = Counter(documents)
+    for stop in range(len(order) + 1):
+        visits = Counter(documents[index] for index in order[:stop])
+        most = max(visits.values(), default=0)
+        assert all(visits[d] >= min(size, most - 1) for d, size in sizes.items())
+    assert order == spread(documents, seed).tolist()
+
+
+class Corpus:
+    """Ten documents of thirty sentences, and a note of how many texts were asked for."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        self.sentences = sentences
+        self.ids = np.arange(300) * 7 + 11
+        self.documents = [f"sha{i // 30}" for i in range(300)]
+        self.asked = 0
+
+    def texts_of(self, ids: list[int]) -> list[str]:
+        self.asked += len(ids)
+        return [self.sentences[(chunk - 11) // 7] for chunk in ids]
+
+
+def test_chosen_chunks_are_unseen_distinct_and_spread(fake_space, sentences) -> None:
+    corpus = Corpus([*sentences[:299], sentences[0].upper()])
+    seen = frozenset(sentences[200:205])
+    space = fake_space(sentences, trained_documents=frozenset({"sha0", "sha1"}), trained_texts=seen)
+    sample = choose_chunks(space, corpus.ids, corpus.documents, corpus.texts_of, n=100, seed=1)
+    assert len(sample.texts) == 100 and sample.documents == 8 and sample.candidates == 240
+    assert corpus.texts_of(sample.chunk_ids.tolist()) == sample.texts
+    per_document = Counter(corpus.documents[(chunk - 11) // 7] for chunk in sample.chunk_ids.tolist())
+    assert "sha0" not in per_document and "sha1" not in per_document
+    assert (
+        max(per_document.values()) - min(per_document.values()) <= 3
+    )  # five seen chunks at most get in between
+    assert not seen & set(sample.texts)
+    again = choose_chunks(
+        space,
+        corpus.ids + 1_000_000,
+        corpus.documents,
+        lambda ids: corpus.texts_of([i - 1_000_000 for i in ids]),
+        n=100,
+        seed=1,
+    )
+    assert again.texts == sample.texts  # ids in the database do not matter
+    other = choose_chunks(space, corpus.ids, corpus.documents, corpus.texts_of, n=100, seed=2)
+    assert other.texts != sample.texts
+
+
+def test_a_small_corpus_gives_all_there_is_and_one_of_each_text(fake_space) -> None:
+    texts = ["Thank you.", "thank  YOU.", "God bless America.", "a third"]
+    sample = choose_chunks(
+        fake_space(texts), [1, 2, 3, 4], ["d"] * 4, lambda ids: [texts[i - 1] for i in ids]
+    )
+    assert len(sample.texts) == 3
+    assert {t.casefold().split()[0] for t in sample.texts} == {"thank", "god", "a"}
+
+
+def test_a_corpus_the_inverter_was_trained_on_cannot_be_measured(fake_space, sentences) -> None:
+    corpus = Corpus(sentences)
+    space = fake_space(sentences, trained_documents=frozenset(corpus.documents))
+    with pytest.raises(NothingToMeasure, match=r"trained on all 300 chunks.*ingest text"):
+        choose_chunks(space, corpus.ids, corpus.documents, corpus.texts_of)
+    assert corpus.asked == 0
+    with pytest.raises(NothingToMeasure):
+        choose_chunks(space, [], [], corpus.texts_of)
+    with pytest.raises(NothingToMeasure):
+        choose_chunks(
+            fake_space(sentences, trained_texts=frozenset(sentences)),
+            corpus.ids,
+            corpus.documents,
+            corpus.texts_of,
+        )
+
+
+def test_crowding_of_fewer_than_two_vectors_does_not_exist() -> None:
+    assert np.isnan(crowding(np.ones((1, 3), dtype=np.float32)))
+    assert crowding(np.array([[1, 0], [0, 1], [0, -1]], dtype=np.float32)) == pytest.approx(-1 / 3)
