@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
+from prefect import State, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.runtime import flow_run
-from sqlalchemy.exc import OperationalError
 
 from lvm.errors import LvmError
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.store import DatabaseUnavailable, Store, open_store
-
-RETRIES: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 5}
 
 
 class GateBlocked(LvmError):
@@ -27,16 +26,21 @@ class GateMissing(LvmError):
     """No verdict stands for the corpus as it is now."""
 
 
-def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """Only what may go away by itself: a database that does not answer. A gate or bad input never does."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, DatabaseUnavailable | OperationalError | ConnectionError)
+def _unreachable(task: Any, run: Any, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), DatabaseUnavailable)
+
+
+@task(retries=3, retry_delay_seconds=[2, 5, 15], retry_condition_fn=_unreachable)
+def reach_database() -> None:
+    """Wait for a database that does not answer yet; nothing else is retried, a gate never changes by itself."""
+    open_store(Settings()).close()
 
 
 @contextmanager
 def opened(space_name: str | None = None) -> Iterator[tuple[Settings, Store, Space, int]]:
     """Settings, database, space, and the space's id in the database, its probes compared."""
     settings = Settings()
+    reach_database()
     if settings.threads:
         import torch
 
@@ -61,7 +65,9 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
         TimeRemainingColumn,
     )
 
-    artifact = create_progress_artifact(0.0, key=_key(description), description=description) if total else None
+    artifact = (
+        cast(UUID, create_progress_artifact(0.0, key=_key(description), description=description)) if total else None
+    )
     shown = 0
     columns = (
         TextColumn("{task.description}"),

@@ -11,7 +11,7 @@ import numpy as np
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.common import RETRIES, GateBlocked, GateMissing, opened, progress, run_id, worth_retrying
+from flows.common import GateBlocked, GateMissing, opened, progress, run_id
 from flows.extract import sequences_path
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.decoding import (
@@ -36,7 +36,7 @@ MAP_CHUNKS = 40
 """Chunks of a document on the map of its path."""
 
 
-@flow(name="evaluate", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]
+@flow(name="evaluate")
 def evaluate_flow(context: int = 5, space: str | None = None, seconds: dict[str, float] | None = None) -> Summary:
     """Evaluate every model trained on the sequence set of the corpus as it is, and write summary and report.
 
@@ -94,7 +94,12 @@ def evaluate_flow(context: int = 5, space: str | None = None, seconds: dict[str,
                 "dim": encoder.dim,
                 "inverter": encoder.inverter.sha256,
             },
-            corpus={**store.counts(space_id), "revision": revision, "sequences": sequences.counts, "context": context},
+            corpus={
+                **store.counts(space_id),
+                "revision": revision,
+                "sequences": sequences.counts(),
+                "context": context,
+            },
             roundtrip={k: v for k, v in gate.evidence.items() if k not in ("chunk_ids", "cosines", "ranks")},
             baselines={name: figures[name] for name in predictors if name not in models},
             models={

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.common import RETRIES, GateMissing, opened, worth_retrying
+from flows.common import GateMissing, opened
 from lvm.errors import UsageError
 from lvm.sequences import CorruptedFile, SequenceSet, export_npz, extract, load
 from lvm.settings import Settings
@@ -23,7 +23,7 @@ def npz_path(settings: Settings, context: int) -> Path:
     return settings.artifacts / f"training_sequences_ctx{context}.npz"
 
 
-@flow(name="extract", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]
+@flow(name="extract")
 def extract_flow(context: int = 5, export: str | None = None, space: str | None = None) -> dict[str, int]:
     """Write the sequence set of the corpus as it is; the same corpus gives the same file.
 
@@ -62,12 +62,12 @@ def extract_flow(context: int = 5, export: str | None = None, space: str | None 
                 corpus_revision=revision,
             )
         store.record_sequence_set(
-            space_id, revision, gate.id, context, sequences.counts, str(path.resolve()), sequences.sha256
+            space_id, revision, gate.id, context, sequences.counts(), str(path.resolve()), sequences.sha256
         )
     if export:
         export_npz(sequences, npz_path(settings, context))
-    create_table_artifact([sequences.counts], key="sequences")
-    return sequences.counts
+    create_table_artifact([sequences.counts()], key="sequences")
+    return sequences.counts()
 
 
 def _same(path: Path, space: str, gate_id: int, revision: str) -> SequenceSet | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.common import RETRIES, opened, progress, worth_retrying
+from flows.common import opened, progress
 from lvm.corpus.sources import open_source
 from lvm.ingest import IngestReport, ingest
 
 
-@flow(name="ingest", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]
+@flow(name="ingest")
 def ingest_flow(source: str = "sotu", limit: int | None = None, space: str | None = None) -> IngestReport:
     """Store what is not stored yet; run twice, nothing doubles.
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from prefect import flow
 from prefect.artifacts import create_image_artifact
 
-from flows.common import RETRIES, GateMissing, opened, progress, worth_retrying
+from flows.common import GateMissing, opened, progress
 from flows.extract import sequences_path
 from lvm.models import MODELS, UnknownModel
 from lvm.report.plots import png, training_curves
@@ -15,7 +15,7 @@ from lvm.sequences import CorruptedFile, load
 from lvm.training import Loss, TrainConfig, TrainResult, describe, train
 
 
-@flow(name="train", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]
+@flow(name="train")
 def train_flow(
     model: str = "all",
     epochs: int = 20,
@@ -55,7 +55,7 @@ def train_flow(
                 f"{encoder.name!r}; run `lvm validate` and `lvm extract` first"
             )
         set_id = store.record_sequence_set(
-            space_id, revision, gate.id, context, sequences.counts, str(sequences.path.resolve()), sequences.sha256
+            space_id, revision, gate.id, context, sequences.counts(), str(sequences.path.resolve()), sequences.sha256
         )
         finished = {
             run.architecture: run

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from flows.common import RETRIES, GateBlocked, opened, progress, run_id, worth_retrying
+from flows.common import GateBlocked, opened, progress, run_id
 from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, choose_chunks, measure
 from lvm.gates import ROUNDTRIP_MIN_COSINE, judge_roundtrip
 from lvm.store import GateRecord, GateRow
@@ -24,7 +24,7 @@ class GateReport:
     reused: bool
 
 
-@flow(name="validate", retry_condition_fn=worth_retrying, **RETRIES)  # type: ignore[call-overload, untyped-decorator]
+@flow(name="validate")
 def validate_flow(space: str | None = None) -> GateReport:
     """Measure text -> vector -> text -> vector on chunks the inverter has not seen, and judge it.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -261,7 +262,12 @@ def _encoder(spec: str, settings: Settings) -> TextEncoder:
     asked: dict[str, Any] = {}
     for change in filter(None, changes.split(",")):
         key, _, value = change.partition("=")
-        kinds = {"pooling": str, "layer": int, "max_tokens": int, "normalize": lambda v: v.lower() == "true"}
+        kinds: dict[str, Callable[[str], Any]] = {
+            "pooling": str,
+            "layer": int,
+            "max_tokens": int,
+            "normalize": lambda value: value.lower() == "true",
+        }
         try:
             asked[key] = kinds[key](value)
         except (KeyError, ValueError) as error:

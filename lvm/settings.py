@@ -18,15 +18,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LVM_", env_file=".env", extra="ignore")
 
     database_url: SecretStr | None = Field(
-        None, description="Postgres with pgvector, e.g. postgresql://user@host/db. Unset: an embedded server."
+        default=None, description="Postgres with pgvector, e.g. postgresql://user@host/db. Unset: an embedded server."
     )
-    home: Path = Field(Path(".lvm"), description="Folder of the embedded Postgres and of Prefect's state.")
-    artifacts: Path = Field(Path("artifacts/lvm"), description="Folder of models, sequences and reports.")
-    space: str = Field("minilm", description="Space that texts are encoded in.")
-    inverter: Path | None = Field(None, description="Folder of an inverter to decode with, e.g. a fine-tuned one.")
-    device: str = Field("cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
-    threads: PositiveInt | None = Field(None, description="CPU threads for torch; default: all cores.")
-    seed: int = Field(0, description="Seed of everything random.")
+    home: Path = Field(default=Path(".lvm"), description="Folder of the embedded Postgres and of Prefect's state.")
+    artifacts: Path = Field(default=Path("artifacts/lvm"), description="Folder of models, sequences and reports.")
+    space: str = Field(default="minilm", description="Space that texts are encoded in.")
+    inverter: Path | None = Field(default=None, description="Folder of an inverter, e.g. a fine-tuned one.")
+    device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
+    threads: PositiveInt | None = Field(default=None, description="CPU threads for torch; default: all cores.")
+    seed: int = Field(default=0, description="Seed of everything random.")
 
 
 @lru_cache(maxsize=1)

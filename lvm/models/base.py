@@ -33,8 +33,9 @@ class Prediction(NamedTuple):
 class LVM(nn.Module, ABC):
     """A model of what vector comes after a window of vectors.
 
-    Both heads add what the trunk makes of the window to a recency-weighted sum of the window itself (the
-    weights are learned), so an untrained model is the recency mean, and training starts from there.
+    Each head adds what the trunk makes of the window to a linear map of a recency-weighted sum of the window
+    itself. Weights and map are learned and begin as those of the recency mean, so an untrained model is the
+    best of the plain baselines, and the trunk, which may be narrower than the space, need not carry it.
 
     Args:
         dim: dimension of the space.
@@ -54,6 +55,10 @@ class LVM(nn.Module, ABC):
         for head in (self.vector_head, self.query_head):
             nn.init.normal_(head.weight, std=0.02 / hidden**0.5)
             nn.init.zeros_(head.bias)
+        self.vector_skip = nn.Linear(dim, dim, bias=False)
+        self.query_skip = nn.Linear(dim, dim, bias=False)
+        for skip in (self.vector_skip, self.query_skip):
+            nn.init.eye_(skip.weight)
         recency = RECENCY ** torch.arange(context - 1, -1, -1, dtype=torch.float32)
         self.recency = nn.Parameter(recency.expand(2, context).clone())
 
@@ -94,6 +99,6 @@ class LVM(nn.Module, ABC):
     def _predict(self, state: Tensor, skip: Tensor) -> Prediction:
         state = self.dropout(state)
         # float32 throughout: a norm of 1 within 1e-5 is promised, under autocast too
-        vector = self.vector_head(state).float() + skip[0].float()
-        query = self.query_head(state).float() + skip[1].float()
+        vector = self.vector_head(state).float() + self.vector_skip(skip[0]).float()
+        query = self.query_head(state).float() + self.query_skip(skip[1]).float()
         return Prediction(F.normalize(vector, dim=-1), F.normalize(query, dim=-1))

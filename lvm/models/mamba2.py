@@ -217,7 +217,7 @@ class Mamba2(LVM):
         self,
         dim: int,
         context: int,
-        hidden: int = 384,
+        hidden: int = 320,
         layers: int = 1,
         state: int = 64,
         head_width: int = 64,

@@ -68,7 +68,7 @@ class Transformer(LVM):
     name = "transformer"
 
     def __init__(
-        self, dim: int, context: int, hidden: int = 384, layers: int = 1, heads: int = 6, dropout: float = 0.1
+        self, dim: int, context: int, hidden: int = 256, layers: int = 1, heads: int = 4, dropout: float = 0.1
     ) -> None:
         super().__init__(dim, context, hidden, dropout)
         self.hidden = hidden

@@ -81,12 +81,13 @@ def document_map(
     centre = path.mean(axis=0)
     _, _, directions = np.linalg.svd(path - centre, full_matrices=False)
     places = (path - centre) @ directions[:2].T
-    axis.plot(*places[:-1].T, color="#b9c0c7", linewidth=1, zorder=1)
-    axis.scatter(*places[:-1].T, c=np.arange(len(places) - 1), cmap="Blues", s=18, vmin=-len(places) / 2, zorder=2)
-    axis.scatter(*places[-1], marker="*", s=170, color="black", label="true next chunk", zorder=4)
+    axis.plot(places[:-1, 0], places[:-1, 1], color="#b9c0c7", linewidth=1, zorder=1)
+    age = np.arange(len(places) - 1)
+    axis.scatter(places[:-1, 0], places[:-1, 1], c=age, cmap="Blues", s=18, vmin=-len(age) / 2, zorder=2)
+    axis.scatter(places[-1, 0], places[-1, 1], marker="*", s=170, color="black", label="true next chunk", zorder=4)
     for colour, (name, vector) in zip(_COLOURS[1:], predictions.items(), strict=False):
         place = (vector - centre) @ directions[:2].T
-        axis.scatter(*place, marker="X", s=70, color=colour, label=name, zorder=3)
+        axis.scatter(place[0], place[1], marker="X", s=70, color=colour, label=name, zorder=3)
     axis.set(title=title, xlabel="first direction", ylabel="second direction")
     axis.legend(frameon=False, fontsize=8)
     return figure

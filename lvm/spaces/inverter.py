@@ -2,8 +2,8 @@
 
 An inverter folder holds ``inverter.safetensors`` (weights, half precision, and the hashes of the chunks it was
 trained on), ``tokenizer.json`` and ``config.json`` (sizes, and the card: corpus, held-out documents, command,
-figures). Decoding draws several candidates for each vector with a key-value cache, re-encodes them, feeds the
-error back (a second round aims at target + (target - reached)), and keeps the text whose vector comes nearest.
+figures). Decoding draws several candidates for each vector with a key-value cache, re-encodes them, and keeps the
+text whose vector comes nearest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -28,6 +27,9 @@ from lvm.spaces.decoder import Cache, DecoderConfig, VectorDecoder
 from lvm.spaces.encoder import WeightsUnusable, file_sha256
 
 PAD, UNK, END = 0, 1, 2
+TEMPERATURE = 0.5
+"""Of every candidate but the first, which is greedy."""
+
 WEIGHTS, TOKENIZER, CONFIG = "inverter.safetensors", "tokenizer.json", "config.json"
 _SEEN = "trained_chunks"  # tensor of int64 hashes beside the weights
 
@@ -188,24 +190,13 @@ class Inverter:
         candidates: int,
         seed: int,
     ) -> list[str]:
-        target = torch.from_numpy(np.ascontiguousarray(unit)).to(self.device)
+        target = torch.from_numpy(np.ascontiguousarray(unit))
         generator = torch.Generator(self.device).manual_seed(seed)
-        first = candidates if candidates < 4 else candidates // 2
-        best_text = [""] * len(unit)
-        best = torch.full((len(unit),), -torch.inf)
-        best_vector = target.cpu().clone()
-        aim = target
-        for count in (first, candidates - first):
-            if count == 0:
-                break
-            heat = ([0.0] + [0.5] * (count - 1)) * len(unit)
-            ids = self.generate(aim.repeat_interleave(count, dim=0), heat, generator)
-            texts = self.texts(ids)
-            vectors = torch.from_numpy(encode(texts)).view(len(unit), count, -1)
-            cosine = torch.einsum("nd,ncd->nc", target.cpu(), vectors)
-            value, which = cosine.max(dim=1)
-            for row in (value > best).nonzero()[:, 0].tolist():
-                best_text[row] = texts[row * count + int(which[row])]
-                best[row], best_vector[row] = value[row], vectors[row, which[row]]
-            aim = F.normalize(2 * target - best_vector.to(self.device), dim=-1)
-        return best_text
+        heat = ([0.0] + [TEMPERATURE] * (candidates - 1)) * len(unit)
+        ids = self.generate(target.to(self.device).repeat_interleave(candidates, dim=0), heat, generator)
+        texts = self.texts(ids)
+        different = list(dict.fromkeys(texts))
+        place = {text: row for row, text in enumerate(different)}
+        vectors = torch.from_numpy(encode(different))[[place[text] for text in texts]].view(len(unit), candidates, -1)
+        best = torch.einsum("nd,ncd->nc", target, vectors).argmax(dim=1).tolist()
+        return [texts[row * candidates + which] for row, which in enumerate(best)]

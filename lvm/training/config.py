@@ -20,14 +20,15 @@ class TrainConfig:
     """How to train. Two runs of equal config on one sequence set give one result.
 
     Attributes:
-        epochs: passes over the training windows, at most; the learning rate decays over all of them.
+        epochs: passes over the training windows, at most.
         loss: ``cosine`` trains the vector head by cosine, ``infonce`` the query head by InfoNCE
             (van den Oord et al., 2018), ``mix`` each head by its own.
         batch_size: windows a step, about: batches are made of whole runs.
         run: consecutive windows of a document that go together and share work; more of them in a batch
             means fewer documents in it.
         learning_rate, weight_decay, clip: of AdamW; ``clip`` bounds the gradient's norm.
-        warmup: share of all steps in which the learning rate rises.
+        warmup, decay: epochs in which the learning rate rises, and after which it has fallen to 2 %, where it
+            stays: what is learned then is little, and early stopping sees it.
         temperature: of InfoNCE.
         negatives: chunks drawn from all training documents at each step, beside the batch's own targets.
         cosine_weight: of the cosine loss in ``mix``.
@@ -41,15 +42,16 @@ class TrainConfig:
     epochs: int = 20
     loss: Loss = "mix"
     batch_size: int = 1024
-    run: int = 8
+    run: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     clip: float = 1.0
-    warmup: float = 0.03
+    warmup: float = 0.2
+    decay: float = 5.0
     temperature: float = 0.05
-    negatives: int = 1024
+    negatives: int = 512
     cosine_weight: float = 4.0
-    patience: int = 3
+    patience: int = 2
     validation_windows: int = 2048
     seed: int = 0
     device: str = "cpu"
@@ -61,7 +63,7 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "run", "patience", "validation_windows"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("learning_rate", "temperature", "clip"):
+        for name in ("learning_rate", "temperature", "clip", "decay"):
             if not getattr(self, name) > 0:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must be above 0")
         for name in ("weight_decay", "warmup", "negatives", "cosine_weight"):

@@ -102,7 +102,7 @@ def train(
     fingerprint = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     with _seeded(config.seed, device):
         model = build(name, sequences.dim, sequences.context, **config.hyper).to(device)
-    optimizer = _optimizer(model, config)
+    optimizer = optimizer_of(model, config)
 
     state, note = _resume(folder, fingerprint, model, optimizer)
     for report in state.history:
@@ -111,13 +111,13 @@ def train(
     if not state.history:
         checkpoints.write_config(folder, asked)
 
-    data = _Data.on(sequences, device)
+    data = TrainingData.on(sequences, device)
     model.train()
     while not state.finished(config):
         epoch = len(state.history)
         began = time.perf_counter()
         with _seeded(_mixed_seed(config.seed, epoch), device):
-            loss = _epoch(model, optimizer, data, config, epoch)
+            loss = train_epoch(model, optimizer, data, config, epoch)
         metrics = validate(model, sequences, config)
         report = EpochReport(
             epoch=epoch + 1,
@@ -125,7 +125,7 @@ def train(
             cosine=metrics.cosine,
             r10=metrics.r10,
             mrr=metrics.mrr,
-            learning_rate=config.learning_rate * _rate((epoch + 1) / config.epochs, config.warmup),
+            learning_rate=config.learning_rate * _rate(epoch + 1, config),
             seconds=time.perf_counter() - began,
             best=not state.history or metrics.mrr > state.best.mrr,
         )
@@ -190,7 +190,7 @@ class _State:
 
 
 @dataclass(frozen=True)
-class _Data:
+class TrainingData:
     """What training reads, on the device once and for all."""
 
     unit: Tensor
@@ -200,7 +200,7 @@ class _Data:
     context: int
 
     @classmethod
-    def on(cls, sequences: SequenceSet, device: torch.device) -> _Data:
+    def on(cls, sequences: SequenceSet, device: torch.device) -> TrainingData:
         unit = torch.from_numpy(sequences.unit).to(device)
         return cls(
             unit=unit,
@@ -227,25 +227,25 @@ def runs_of(starts: IntArray, length: int, random: np.random.Generator) -> tuple
     return starts[begins], np.diff(begins, append=len(starts))
 
 
-def _batches(data: _Data, config: TrainConfig, epoch: int) -> Iterator[tuple[float, IntArray, IntArray]]:
-    """(share of all training done, run starts, run sizes), covering every window once."""
+def _batches(data: TrainingData, config: TrainConfig, epoch: int) -> Iterator[tuple[float, IntArray, IntArray]]:
+    """(epochs done after it, run starts, run sizes) for each step, covering every window once."""
     random = np.random.default_rng(_mixed_seed(config.seed, epoch))
     begins, sizes = runs_of(data.starts, config.run, random)
     steps = max(1, round(len(begins) * config.run / config.batch_size))
     for step, chosen in enumerate(np.array_split(random.permutation(len(begins)), steps)):
-        yield (epoch + (step + 1) / steps) / config.epochs, begins[chosen], sizes[chosen]
+        yield epoch + (step + 1) / steps, begins[chosen], sizes[chosen]
 
 
-def _epoch(
-    model: LVM, optimizer: torch.optim.Optimizer, data: _Data, config: TrainConfig, epoch: int
+def train_epoch(
+    model: LVM, optimizer: torch.optim.Optimizer, data: TrainingData, config: TrainConfig, epoch: int
 ) -> float:
     """One pass over the training windows; returns the mean loss of a step."""
     device = data.unit.device
     total, steps = torch.zeros((), device=device), 0
     span = torch.arange(config.run + data.context - 1, device=device)
-    for share, begins, sizes in _batches(data, config, epoch):
+    for at, begins, sizes in _batches(data, config, epoch):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _rate(share, config.warmup)
+            group["lr"] = config.learning_rate * _rate(at, config)
         first = torch.from_numpy(begins).to(device)
         present = torch.arange(config.run, device=device) < torch.from_numpy(sizes).to(device)[:, None]
         starts = (first[:, None] + span[: config.run])[present]
@@ -278,14 +278,15 @@ def _epoch(
     return mean
 
 
-def _rate(share: float, warmup: float) -> float:
-    """Learning rate factor: a linear rise over ``warmup``, then half a cosine down to 1 %."""
-    if share < warmup:
-        return share / warmup
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (share - warmup) / max(1 - warmup, 1e-9)))
+def _rate(at: float, config: TrainConfig) -> float:
+    """Learning rate factor ``at`` epochs: a linear rise, half a cosine down to 2 %, and that."""
+    if at < config.warmup:
+        return at / config.warmup
+    done = min(1.0, (at - config.warmup) / max(min(config.decay, config.epochs) - config.warmup, 1e-9))
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _optimizer(model: LVM, config: TrainConfig) -> torch.optim.Optimizer:
+def optimizer_of(model: LVM, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW that leaves biases, norms and scalars undecayed."""
     matrices = [p for p in model.parameters() if p.ndim >= 2 and p is not model.recency]
     others = [p for p in model.parameters() if p.ndim < 2 or p is model.recency]
@@ -316,9 +317,7 @@ def _save(
     checkpoints.write(folder / checkpoints.LAST, tensors, {**metadata, "history": history})
 
 
-def _resume(
-    folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.Optimizer
-) -> tuple[_State, str]:
+def _resume(folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.Optimizer) -> tuple[_State, str]:
     """Load the state after the last epoch into model and optimizer, if it is of this very run."""
     if not (folder / checkpoints.LAST).exists():
         return _State([]), "anew"
@@ -345,9 +344,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise NoDevice(
-            f"device {name!r} cannot be used here; ask for cpu, or install a torch that has it"
-        ) from error
+        raise NoDevice(f"device {name!r} cannot be used here; ask for cpu, or install a torch that has it") from error
     return device
 
 
