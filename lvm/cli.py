@@ -72,7 +72,7 @@ def _loss(name: str) -> str:
 @app.command()
 def run(
     source: Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")] = "sotu",
-    limit: Annotated[int | None, typer.Option(help="documents; default for sotu: the newest that are quick")] = None,
+    limit: Annotated[int | None, typer.Option(help="documents at most; default for sotu: the first 60")] = None,
     context: Context = 5,
     model: Model = "all",
     epochs: Epochs = 20,

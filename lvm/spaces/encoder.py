@@ -104,7 +104,9 @@ class TextEncoder:
     def model(self) -> torch.nn.Module:
         """The network, loaded on first use."""
         verbosity = transformers_logging.get_verbosity()
+        bars = transformers_logging.is_progress_bar_enabled()  # type: ignore[no-untyped-call]
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             model: torch.nn.Module = AutoModel.from_pretrained(
                 self.folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
@@ -115,6 +117,8 @@ class TextEncoder:
             ) from error
         finally:
             transformers_logging.set_verbosity(verbosity)
+            if bars:
+                transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         half = bf16_available() if self.device.type == "cpu" else self.device.type == "cuda"
         return model.eval().to(self.device, torch.bfloat16 if half else torch.float32)
 

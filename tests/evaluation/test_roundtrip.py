@@ -110,9 +110,7 @@ def test_examples_are_best_median_and_worst_without_repeats(fake_space, sentence
     found = measure(space, sentences, range(300))
     kinds = [example.kind for example in found.examples]
     assert kinds == ["best"] * 3 + ["median"] * 3 + ["worst"] * 3
-    assert (
-        found.examples[0].cosine == found.cosines.max() and found.examples[-1].cosine == found.cosines.min()
-    )
+    assert found.examples[0].cosine == found.cosines.max() and found.examples[-1].cosine == found.cosines.min()
     assert abs(found.examples[4].cosine - found.median) < 0.01
     for example in found.examples:
         assert example.text == sentences[example.chunk_id] and example.decoded == drop_last_word(example.text)
@@ -134,9 +132,7 @@ def test_stored_vectors_must_be_what_the_space_makes_of_their_texts(fake_space, 
 
 def test_identification_ranks_count_nearer_originals() -> None:
     originals = np.eye(4, dtype=np.float32)
-    returned = np.array(
-        [[1, 0, 0, 0], [0.8, 0.6, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 0.6, 0.8]], dtype=np.float32
-    )
+    returned = np.array([[1, 0, 0, 0], [0.8, 0.6, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 0.6, 0.8]], dtype=np.float32)
     ranks = identification_ranks(returned, originals, 4, np.random.default_rng(0))
     assert ranks.tolist() == [1, 2, 4, 1]
 
@@ -176,9 +172,7 @@ def test_chosen_chunks_are_unseen_distinct_and_spread(fake_space, sentences) -> 
     assert corpus.texts_of(sample.chunk_ids.tolist()) == sample.texts
     per_document = Counter(corpus.documents[(chunk - 11) // 7] for chunk in sample.chunk_ids.tolist())
     assert "sha0" not in per_document and "sha1" not in per_document
-    assert (
-        max(per_document.values()) - min(per_document.values()) <= 3
-    )  # five seen chunks at most get in between
+    assert max(per_document.values()) - min(per_document.values()) <= 3  # five seen chunks at most get in between
     assert not seen & set(sample.texts)
     again = choose_chunks(
         space,
@@ -195,9 +189,7 @@ def test_chosen_chunks_are_unseen_distinct_and_spread(fake_space, sentences) -> 
 
 def test_a_small_corpus_gives_all_there_is_and_one_of_each_text(fake_space) -> None:
     texts = ["Thank you.", "thank  YOU.", "God bless America.", "a third"]
-    sample = choose_chunks(
-        fake_space(texts), [1, 2, 3, 4], ["d"] * 4, lambda ids: [texts[i - 1] for i in ids]
-    )
+    sample = choose_chunks(fake_space(texts), [1, 2, 3, 4], ["d"] * 4, lambda ids: [texts[i - 1] for i in ids])
     assert len(sample.texts) == 3
     assert {t.casefold().split()[0] for t in sample.texts} == {"thank", "god", "a"}
 

@@ -128,9 +128,7 @@ def test_mamba2_is_transformers_mamba2(length: int, groups: int) -> None:
     with torch.no_grad():
         expected = theirs(x)
         torch.testing.assert_close(ours(x), expected, atol=1e-4, rtol=0)
-        torch.testing.assert_close(
-            ours.scan(ours.project(x), last_only=True), expected[:, -1:], atol=1e-4, rtol=0
-        )
+        torch.testing.assert_close(ours.scan(ours.project(x), last_only=True), expected[:, -1:], atol=1e-4, rtol=0)
 
 
 @settings(max_examples=25, deadline=None)
