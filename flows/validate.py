@@ -46,6 +46,7 @@ def validate_flow(space: str | None = None) -> GateReport:
                 [each.chunk_id for each in known],
                 [each.document for each in known],
                 lambda ids: [texts[i] for i in ids],
+                n=SAMPLE_CHUNKS,
                 seed=settings.seed,
             )
             stored = store.vectors(space_id, sample.chunk_ids.tolist())
@@ -57,7 +58,10 @@ def validate_flow(space: str | None = None) -> GateReport:
             row = store.record_gate(
                 GateRecord("roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, evidence, run_id())
             )
-    verdict = judge_roundtrip(row.evidence["mean"], row.evidence["identify_r1"], row.evidence["n"])
+    seen = row.evidence
+    verdict = judge_roundtrip(
+        seen["mean"], seen["identify_r1"], seen["n"], seen["inverter_encoder"] == encoder.fingerprint
+    )
     create_markdown_artifact(gate_table(row, verdict.message), key="roundtrip-gate")
     if not (row.passed and verdict.passed):
         raise GateBlocked(verdict.message)

@@ -47,7 +47,7 @@ Device = Annotated[str | None, typer.Option(help="torch device: cpu, cuda, ...")
 def prepare_prefect(settings: Settings) -> None:
     """Settings Prefect reads when it is imported: state in our home, calm logs, nothing sent anywhere."""
     os.environ.setdefault("PREFECT_HOME", str((settings.home / "prefect").resolve()))
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")

@@ -74,8 +74,13 @@ class Verdict:
         return f"{self.gate} gate blocked: {parts}"
 
 
-def judge_roundtrip(mean_cosine: float, identification_r1: float, samples: int) -> Verdict:
-    """Judge a roundtrip measurement (see ``lvm.evaluation.roundtrip``)."""
+def judge_roundtrip(mean_cosine: float, identification_r1: float, samples: int, same_encoder: bool) -> Verdict:
+    """Judge a roundtrip measurement (see ``lvm.evaluation.roundtrip``).
+
+    Args:
+        same_encoder: whether the inverter was trained for the very encoder that made the vectors. A good inverter
+            half understands vectors of a path close to its own; that is still not its own.
+    """
     return Verdict(
         "roundtrip",
         (
@@ -95,6 +100,13 @@ def judge_roundtrip(mean_cosine: float, identification_r1: float, samples: int) 
             ),
             Criterion(
                 "sampled chunks", samples, GATE_MIN_SAMPLES, "ingest more text that the inverter was not trained on"
+            ),
+            Criterion(
+                "inverter trained for this encoder",
+                float(same_encoder),
+                1.0,
+                "it was trained on vectors of another path: compare the two with `lvm diagnose`, "
+                "or train an inverter for this one with `lvm inverter train`",
             ),
         ),
     )

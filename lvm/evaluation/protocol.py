@@ -35,6 +35,11 @@ class InvertibleSpace(Protocol):
     def fingerprint(self) -> str: ...
 
     @property
+    def inverter_encoder(self) -> str:
+        """Fingerprint of the encoder that the inverter was trained for."""
+        ...
+
+    @property
     def trained_documents(self) -> frozenset[str]:
         """sha256 of the documents that the inverter was trained on."""
         ...

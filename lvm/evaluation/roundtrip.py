@@ -72,6 +72,7 @@ class RoundtripMeasurement:
 
     Attributes:
         space: fingerprint of the space measured.
+        inverter_encoder: fingerprint of the encoder that its inverter was trained for.
         seed: of candidates, pools and bootstrap.
         chunk_ids: (n,) chunks measured.
         cosines: (n,) roundtrip cosine of each, rounded to 6 decimals.
@@ -88,6 +89,7 @@ class RoundtripMeasurement:
     """
 
     space: str
+    inverter_encoder: str
     seed: int
     chunk_ids: IntArray
     cosines: npt.NDArray[np.float64]
@@ -109,7 +111,7 @@ class RoundtripMeasurement:
 
     @property
     def verdict(self) -> gates.Verdict:
-        return gates.judge_roundtrip(self.mean, self.identify_r1, self.n)
+        return gates.judge_roundtrip(self.mean, self.identify_r1, self.n, self.inverter_encoder == self.space)
 
     def evidence(self) -> dict[str, Any]:
         """Everything above as JSON: the summary, and the per-chunk arrays it can be computed from again.
@@ -118,6 +120,7 @@ class RoundtripMeasurement:
         """
         return {
             "space": self.space,
+            "inverter_encoder": self.inverter_encoder,
             "seed": self.seed,
             "n": self.n,
             "mean": self.mean,
@@ -252,6 +255,7 @@ def measure(
     ids = np.asarray(chunk_ids, dtype=np.int64)
     return RoundtripMeasurement(
         space=originals.space,
+        inverter_encoder=space.inverter_encoder,
         seed=seed,
         chunk_ids=ids,
         cosines=cosines,

@@ -104,7 +104,7 @@ class TextEncoder:
     def model(self) -> torch.nn.Module:
         """The network, loaded on first use."""
         verbosity = transformers_logging.get_verbosity()
-        bars = transformers_logging.is_progress_bar_enabled()  # type: ignore[no-untyped-call]
+        bars = transformers_logging.is_progress_bar_enabled()
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:

@@ -102,7 +102,8 @@ class Space:
 
         Raises:
             WeightsUnusable: if its folder is missing or corrupted.
-            SpaceMismatch: if it was trained for another encoder.
+            SpaceMismatch: if it reads vectors of another dimension. One of the same dimension that was trained for
+                another encoder is opened: whether it understands the vectors is what the gate measures.
         """
         inverter = Inverter.load(self.inverter_folder, self._device)
         if inverter.network.config.dim != self.dim:
@@ -116,6 +117,11 @@ class Space:
     def inverter_sha256(self) -> str:
         """Hash of the inverter's weights: a verdict of the roundtrip gate is about these."""
         return self.inverter.sha256
+
+    @property
+    def inverter_encoder(self) -> str:
+        """Fingerprint of the encoder that the inverter was trained for."""
+        return self.inverter.card.encoder
 
     @property
     def trained_documents(self) -> frozenset[str]:
@@ -154,7 +160,7 @@ class Space:
         """Decode directions to text.
 
         Args:
-            unit: (n, dim) directions; they are made unit length.
+            unit: (n, dim) directions; the inverter gets them at the space's typical norm.
             candidates: texts tried for each vector.
             seed: of the sampling.
             progress: called with the number of vectors done.
@@ -170,7 +176,8 @@ class Space:
         if not len(unit):
             return Decoded([], Vectors(self.fingerprint, unit, np.empty(0, np.float32)), np.empty(0, np.float32))
         asked = Vectors.from_raw(self.fingerprint, unit)
-        texts = self.inverter.decode(asked.unit, lambda batch: self.encode(batch).unit, candidates, seed, progress)
+        at_norm = asked.unit if self.encoder.recipe.normalize else asked.unit * np.float32(self.typical_norm)
+        texts = self.inverter.decode(at_norm, lambda batch: self.encode(batch).unit, candidates, seed, progress)
         vectors = self.encode(texts)
         return Decoded(texts, vectors, np.einsum("nd,nd->n", asked.unit, vectors.unit))
 
@@ -215,9 +222,3 @@ def open_space(name: str, settings: Settings) -> Space:
     shipped = Path(str(files("lvm.spaces"))) / name
     encoder = TextEncoder(minilm_folder(), _SPACES[name], settings.device)
     return Space(name, encoder, settings.inverter or shipped, settings.device)
-
-
-def roundtrip_cosine(space: Space, texts: Sequence[str], seed: int = 0, progress: Progress | None = None) -> FloatArray:
-    """(n,) cosine between each text's vector and that of the text decoded from it."""
-    decoded = space.decode(space.encode(texts).unit, seed=seed, progress=progress)
-    return decoded.cosine

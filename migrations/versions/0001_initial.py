@@ -208,7 +208,8 @@ BEGIN
             USING ERRCODE = 'check_violation';
     END IF;
     NEW.value := coalesce(NEW.value, 0);
-    NEW.passed := samples >= 20 AND NEW.value >= NEW.threshold AND identified >= 0.90;
+    NEW.passed := samples >= 20 AND NEW.value >= NEW.threshold AND identified >= 0.90
+        AND coalesce(NEW.evidence ->> 'inverter_encoder' = (SELECT fingerprint FROM space WHERE id = NEW.space_id), false);
     RETURN NEW;
 END $$;
 CREATE TRIGGER gate_judged BEFORE INSERT ON gate_result FOR EACH ROW EXECUTE FUNCTION judge_gate();

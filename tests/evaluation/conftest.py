@@ -30,6 +30,7 @@ class FakeSpace:
     trained_texts: frozenset[str] = frozenset()
     name: str = "fake"
     fingerprint: str = "f" * 64
+    inverter_encoder: str = "f" * 64
     seeds: list[int] = field(default_factory=list)
 
     def encode(self, texts: Sequence[str], progress: Callable[[int], None] | None = None) -> Vectors:

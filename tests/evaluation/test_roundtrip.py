@@ -214,3 +214,9 @@ def test_a_corpus_the_inverter_was_trained_on_cannot_be_measured(fake_space, sen
 def test_crowding_of_fewer_than_two_vectors_does_not_exist() -> None:
     assert np.isnan(crowding(np.ones((1, 3), dtype=np.float32)))
     assert crowding(np.array([[1, 0], [0, 1], [0, -1]], dtype=np.float32)) == pytest.approx(-1 / 3)
+
+
+def test_an_inverter_of_another_encoder_is_blocked_however_well_it_decodes(fake_space, sentences) -> None:
+    found = measure(fake_space(sentences, inverter_encoder="e" * 64), sentences, range(300))
+    assert found.mean == pytest.approx(1.0, abs=1e-5)
+    assert not found.verdict.passed and "trained for this encoder" in found.verdict.message

