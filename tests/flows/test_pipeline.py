@@ -96,7 +96,8 @@ def test_wrong_pooling_is_measured_blocked_and_nothing_is_trained(
     with pytest.raises(GateMissing):
         train_flow(model="gru", epochs=1)
     insert = (
-        "INSERT INTO lvm.sequence_set (space_id, corpus_revision, gate_result_id, context_length, counts, file, sha256) "
+        "INSERT INTO lvm.sequence_set "
+        "(space_id, corpus_revision, gate_result_id, context_length, counts, file, sha256) "
         "SELECT space_id, corpus_revision, id, 5, '{}', 'x', repeat('a', 64) FROM lvm.gate_result"
     )
     with database.engine.begin() as connection, pytest.raises(DBAPIError, match="no passing roundtrip gate"):

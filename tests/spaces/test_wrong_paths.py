@@ -67,14 +67,14 @@ def test_no_wrong_path_has_the_fingerprint_of_the_right_one(
     ids=str,
 )
 def test_diagnosis_names_the_step(changes: dict[str, Any], step: str, minilm: Space, variant: Variant) -> None:
-    found = diagnose(minilm.encoder, variant(**changes).encoder)
+    found = diagnose(minilm.encoder, variant(**changes).encoder, ("right", "wrong"))
     assert found.parts_at is not None
     assert found.parts_at.name == step
     assert step in found.message
 
 
 def test_an_encoder_agrees_with_itself(minilm: Space, variant: Variant) -> None:
-    found = diagnose(minilm.encoder, variant().encoder)
+    found = diagnose(minilm.encoder, variant().encoder, ("one", "same"))
     assert found.parts_at is None and found.compatible
 
 

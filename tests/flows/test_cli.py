@@ -1,0 +1,109 @@
+"""The command line: every wrong request is one line and an exit code, and changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from lvm import cli
+from lvm.settings import Settings
+from lvm.spaces.space import open_space
+from lvm.store import Store
+
+
+def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["lvm", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["ingest", "no/such/place"], 2, "no/such/place"),
+        (["ingest", "EMPTY"], 2, "no usable document"),
+        (["ingest", "BROKEN"], 2, "no usable document"),
+        (["ingest", "sotu", "--limit", "0"], 2, "--limit 0"),
+        (["ingest", "sotu", "--limit", "many"], 2, "many"),
+        (["ingest", "sotu", "--space", "gtr"], 2, "minilm"),
+        (["validate", "--space", "gtr"], 2, "minilm"),
+        (["validate"], 1, "ingest"),
+        (["extract"], 1, "lvm validate"),
+        (["extract", "--export", "csv"], 2, "npz"),
+        (["train", "--model", "gpt"], 2, "lstm"),
+        (["train", "--loss", "l2"], 2, "infonce"),
+        (["train", "--model", "gru"], 1, "lvm extract"),
+        (["evaluate"], 1, "lvm validate"),
+        (["clear"], 2, "lvm clear --confirm"),
+        (["clear", "--confirm", "wrong"], 2, "lvm clear --confirm"),
+        (["diagnose", "minilm", "minilm:pooling=median"], 2, "median"),
+        (["diagnose", "minilm", "minilm:colour=red"], 2, "colour"),
+        (["next", "One sentence."], 1, "train"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_requests(
+    arguments: list[str],
+    code: int,
+    said: str,
+    settings: Settings,
+    database: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "broken.txt").write_bytes(b"\xff\xfe\x00broken")
+    names = {"EMPTY": str(tmp_path / "empty.txt"), "BROKEN": str(tmp_path / "broken.txt")}
+    before = database.contents()
+    assert lvm(monkeypatch, *(names.get(each, each) for each in arguments)) == code
+    error = capfd.readouterr().err
+    assert said in " ".join(error.split()), error
+    assert "Traceback" not in error
+    after = database.contents()
+    assert {**after, "space": 0} == {**before, "space": 0}
+
+
+def test_a_corrupted_inverter_is_one_line(
+    settings: Settings,
+    database: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    shipped = open_space("minilm", settings).inverter_folder
+    for file in ("inverter.safetensors", "tokenizer.json", "config.json"):
+        folder = tmp_path / file
+        shutil.copytree(shipped, folder)
+        (folder / file).write_bytes((folder / file).read_bytes()[:5000])
+        monkeypatch.setenv("LVM_INVERTER", str(folder))
+        assert lvm(monkeypatch, "ingest", "sotu", "--limit", "1") == 0  # ingesting needs no inverter
+        assert lvm(monkeypatch, "validate") == 1
+        error = capfd.readouterr().err
+        assert str(folder) in " ".join(error.split()).replace(" ", "") or file in error
+        assert "Traceback" not in error
+
+
+def test_an_unreachable_database_keeps_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LVM_DATABASE_URL", "postgresql://someone:hunter2@127.0.0.1:9/lvm")
+    assert lvm(monkeypatch, "search", "anything") == 1
+    said = capfd.readouterr().err
+    assert "hunter2" not in said and "127.0.0.1" in said and "Traceback" not in said
+
+
+def test_spaces_and_diagnosis_are_shown(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert lvm(monkeypatch, "spaces") == 0
+    assert open_space("minilm", settings).fingerprint in capfd.readouterr().out
+    assert lvm(monkeypatch, "diagnose", "minilm", "minilm:pooling=cls") == 0
+    assert "part at pooling" in " ".join(capfd.readouterr().out.split())
