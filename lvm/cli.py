@@ -186,6 +186,8 @@ def next_(
 
     settings = Settings()
     encoder = open_space(settings.space, settings)
+    if not (settings.artifacts / model).is_dir():
+        raise UsageError(f"no model {model!r} in {settings.artifacts}; train it with `lvm train --model {model}`")
     trained = load_model(settings.artifacts / model, settings.device)
     if trained.space != encoder.fingerprint:
         raise SpaceMismatch(
@@ -221,6 +223,9 @@ def spaces() -> None:
     from lvm.spaces import available_spaces, open_space
 
     table = Table("space", "fingerprint", "dim", "max tokens", "encoder", "inverter")
+    table.columns[1].no_wrap = True
+    for column in table.columns[4:]:
+        column.overflow = "fold"
     settings = Settings()
     for name in available_spaces():
         space = open_space(name, settings)
@@ -399,7 +404,7 @@ def main() -> None:
     except typer.Exit as error:
         sys.exit(error.exit_code)
     except Exception as error:
-        from click.exceptions import ClickException
+        from typer._click.exceptions import ClickException  # typer carries its own click and exports no base class
 
         if isinstance(error, ClickException):
             error.show()

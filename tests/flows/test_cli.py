@@ -44,7 +44,7 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["clear", "--confirm", "wrong"], 2, "lvm clear --confirm"),
         (["diagnose", "minilm", "minilm:pooling=median"], 2, "median"),
         (["diagnose", "minilm", "minilm:colour=red"], 2, "colour"),
-        (["next", "One sentence."], 1, "train"),
+        (["next", "One sentence."], 2, "lvm train"),
         (["frobnicate"], 2, "frobnicate"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
