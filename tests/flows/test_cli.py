@@ -30,7 +30,7 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["ingest", "EMPTY"], 2, "no usable document"),
         (["ingest", "BROKEN"], 2, "no usable document"),
         (["ingest", "sotu", "--limit", "0"], 2, "--limit 0"),
-        (["ingest", "sotu", "--limit", "many"], 2, "many"),
+        (["ingest", "sotu", "--limit", "many"], 2, "--limit"),
         (["ingest", "sotu", "--space", "gtr"], 2, "minilm"),
         (["validate", "--space", "gtr"], 2, "minilm"),
         (["validate"], 1, "ingest"),
