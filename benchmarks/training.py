@@ -5,7 +5,7 @@ default) over them, the same model in fp32 called window by window, the same los
 of negatives, the same optimizer. Both sides train on the same windows with the same batch size, in turns,
 and each is counted by its fastest pass. Prints windows a second and their ratio.
 
-    python benchmarks/training.py [--models lstm gru mamba2 transformer] [--documents 40] [--passes 3]
+    python -m benchmarks.training [--models lstm gru mamba2 transformer] [--documents 40] [--passes 3]
 """
 
 from __future__ import annotations

@@ -1,0 +1,69 @@
+"""What the benchmarks of the database share: an embedded server of their own, and documents of random vectors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import create_engine, make_url
+
+from lvm.corpus.documents import Document
+from lvm.settings import Settings
+from lvm.store import IngestedDocument, Store, open_store, server
+
+DIM, CHUNKS_EACH = 384, 500
+
+
+class Databases:
+    """Fresh, migrated databases on one embedded server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = make_url(server.start(settings)).set(drivername="postgresql+psycopg")
+        self._count = 0
+
+    def fresh(self) -> Store:
+        self._count += 1
+        admin = create_engine(self._url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE bench_{self._count}")
+        admin.dispose()
+        url = self._url.set(database=f"bench_{self._count}").render_as_string(hide_password=False)
+        return open_store(Settings(database_url=url))
+
+
+@contextmanager
+def databases() -> Iterator[tuple[Databases, Path]]:
+    """Databases, and a folder that the server can read and write."""
+    with tempfile.TemporaryDirectory(prefix="lvm-bench-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # as root, the server runs as another user
+        (folder / "files").mkdir()
+        (folder / "files").chmod(0o777)
+        settings = Settings(home=folder, database_url=None)
+        yield Databases(settings), folder / "files"
+        server.stop(settings)
+
+
+def documents(chunks: int) -> list[IngestedDocument]:
+    """Documents of ``CHUNKS_EACH`` chunks with random unit vectors."""
+    random = np.random.default_rng(0)
+    made = []
+    for number in range(chunks // CHUNKS_EACH):
+        unit = random.normal(size=(CHUNKS_EACH, DIM)).astype(np.float32)
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        texts = [
+            f"Sentence {i} of document {number}, about as long as sentences are in speeches."
+            for i in range(CHUNKS_EACH)
+        ]
+        document = Document("bench", f"{number:06d}", f"document {number}", " ".join(texts))
+        made.append(IngestedDocument(document, texts, [17] * CHUNKS_EACH, unit, np.ones(CHUNKS_EACH, np.float32)))
+    return made
+
+
+def register(store: Store) -> int:
+    """A space of random vectors."""
+    probes = np.eye(3, DIM, dtype=np.float32)
+    return store.register_space("bench", DIM, "0" * 16, {"weights": "none"}, probes)
