@@ -45,8 +45,17 @@ Device = Annotated[str | None, typer.Option(help="torch device: cpu, cuda, ...")
 
 
 def prepare_prefect(settings: Settings) -> None:
-    """Settings Prefect reads when it is imported: state in our home, calm logs, nothing sent anywhere."""
-    os.environ.setdefault("PREFECT_HOME", str((settings.home / "prefect").resolve()))
+    """Settings Prefect reads when it is imported: state in our home, calm logs, nothing sent anywhere.
+
+    Raises:
+        UsageError: if the home folder cannot be made; Prefect would wait two minutes for a server that cannot start.
+    """
+    folder = (settings.home / "prefect").expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made ({error.strerror}); set LVM_HOME to a folder you own") from error
+    os.environ.setdefault("PREFECT_HOME", str(folder))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -107,3 +107,21 @@ def test_spaces_and_diagnosis_are_shown(
     assert open_space("minilm", settings).fingerprint in capfd.readouterr().out
     assert lvm(monkeypatch, "diagnose", "minilm", "minilm:pooling=cls") == 0
     assert "part at pooling" in " ".join(capfd.readouterr().out.split())
+
+
+def test_a_fresh_folder_needs_nothing_made_beforehand(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    cli.prepare_prefect(Settings(home=tmp_path / "not" / "there" / "yet"))
+    assert (tmp_path / "not" / "there" / "yet" / "prefect").is_dir()
+
+
+def test_a_home_that_cannot_be_made_is_one_line(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LVM_HOME", str(tmp_path / "file"))
+    assert lvm(monkeypatch, "ingest", "sotu", "--limit", "1") == 2
+    said = capfd.readouterr().err
+    assert "LVM_HOME" in said and "Traceback" not in said
