@@ -1,7 +1,8 @@
-"""What the benchmarks of the database share: an embedded server of their own, and documents of random vectors."""
+"""What the benchmarks share: options, the printed result, an embedded server of their own, random documents."""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,28 @@ from lvm.settings import Settings
 from lvm.store import IngestedDocument, Store, open_store, server
 
 DIM, CHUNKS_EACH = 384, 500
+
+
+def options(claim: str | None, **defaults: int) -> argparse.Namespace:
+    """Whole-number options of a benchmark, ``--name``, with its docstring as help."""
+    parser = argparse.ArgumentParser(description=claim, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in defaults.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    return parser.parse_args()
+
+
+def compare(unit: str, count: int, ours: list[float], peer: str, theirs: list[float], claim: str) -> None:
+    """Print both speeds, each by its fastest run, and their ratio.
+
+    Args:
+        unit, count: what was done ``count`` times in each run.
+        ours, theirs: seconds of the runs; ``peer`` names the other side.
+        claim: the ratio that is claimed.
+    """
+    for name, seconds in (("ours", ours), (peer, theirs)):
+        runs = ", ".join(f"{count / each:,.0f}" for each in seconds)
+        print(f"{name:22} {count / min(seconds):9,.0f} {unit}/s (runs: {runs})")
+    print(f"{'ratio':22} {min(theirs) / min(ours):9.2f} (claim: {claim})")
 
 
 class Databases:

@@ -8,12 +8,12 @@ turns, each counted by its fastest run, and must agree at cosine 0.9999. Needs `
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
+from benchmarks.common import compare, options
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
 from lvm.settings import Settings, bf16_available
@@ -30,10 +30,7 @@ def texts_of(space: Space, count: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chunks", type=int, default=3000)
-    parser.add_argument("--runs", type=int, default=3)
-    asked = parser.parse_args()
+    asked = options(__doc__, chunks=3000, runs=3)
     space = open_space("minilm", Settings())
     peer = SentenceTransformer(str(minilm_folder()), device="cpu")
     texts = texts_of(space, asked.chunks)
@@ -48,13 +45,9 @@ def main() -> None:
         other = np.asarray(peer.encode(texts))
         theirs.append(time.perf_counter() - began)
     cosine = float(np.einsum("nd,nd->n", unit, other / np.linalg.norm(other, axis=1, keepdims=True)).min())
-    n = len(texts)
-    print(f"ours                   {n / min(mine):7,.0f} chunks/s (runs: {', '.join(f'{n / s:,.0f}' for s in mine)})")
-    print(
-        f"sentence-transformers  {n / min(theirs):7,.0f} chunks/s (runs: {', '.join(f'{n / s:,.0f}' for s in theirs)})"
-    )
     claim = "4, this CPU has bfloat16" if bf16_available() else "1, this CPU has no bfloat16"
-    print(f"ratio                  {min(theirs) / min(mine):7.2f} (claim: {claim}); least cosine {cosine:.6f}")
+    compare("chunks", len(texts), mine, "sentence-transformers", theirs, claim)
+    print(f"least cosine {cosine:.6f}")
     assert cosine >= 0.9999, "both must make the same vectors"
 
 

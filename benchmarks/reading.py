@@ -9,14 +9,13 @@ its fastest run. Prints rows a second and the ratio.
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import numpy as np
 import psycopg
 from pgvector.psycopg import register_vector
 
-from benchmarks.common import databases, documents, register
+from benchmarks.common import compare, databases, documents, options, register
 from lvm.store import Store
 
 QUERY = """
@@ -36,10 +35,7 @@ def peer(connection: psycopg.Connection, space: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chunks", type=int, default=40_000)
-    parser.add_argument("--runs", type=int, default=3)
-    asked = parser.parse_args()
+    asked = options(__doc__, chunks=40_000, runs=3)
     items = documents(asked.chunks)
     count = sum(len(each.chunk_texts) for each in items)
     mine, theirs = [], []
@@ -58,11 +54,7 @@ def main() -> None:
                 slow = peer(connection, space)
                 theirs.append(time.perf_counter() - began)
                 assert np.array_equal(fast, slow), "both must read the same"
-    print(f"ours             {count / min(mine):9,.0f} rows/s (runs: {', '.join(f'{count / s:,.0f}' for s in mine)})")
-    print(
-        f"pgvector-python  {count / min(theirs):9,.0f} rows/s (runs: {', '.join(f'{count / s:,.0f}' for s in theirs)})"
-    )
-    print(f"ratio            {min(theirs) / min(mine):9.1f} (claim: 15)")
+    compare("rows", count, mine, "pgvector-python", theirs, "15")
 
 
 if __name__ == "__main__":

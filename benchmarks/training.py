@@ -5,12 +5,11 @@ default) over them, the same model in fp32 called window by window, the same los
 of negatives, the same optimizer. Both sides train on the same windows with the same batch size, in turns,
 and each is counted by its fastest pass. Prints windows a second and their ratio.
 
-    python -m benchmarks.training [--models lstm gru mamba2 transformer] [--documents 40] [--passes 3]
+    python -m benchmarks.training [--documents 40] [--runs 3]
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.common import compare, options
 from lvm.models import MODELS, build
 from lvm.sequences import SequenceSet, extract
 from lvm.training import TrainConfig
@@ -64,14 +64,10 @@ def plain_pass(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--documents", type=int, default=40)
-    parser.add_argument("--passes", type=int, default=3)
-    args = parser.parse_args()
+    asked = options(__doc__, documents=40, runs=3)
     config = TrainConfig()
     with tempfile.TemporaryDirectory() as folder:
-        sequences = corpus(Path(folder), args.documents)
+        sequences = corpus(Path(folder), asked.documents)
         starts = sequences.starts["train"]
         data = TrainingData.on(sequences, torch.device("cpu"))
         windows = TensorDataset(
@@ -79,23 +75,20 @@ def main() -> None:
         )
         loader = DataLoader(windows, batch_size=config.batch_size, shuffle=True)
         pool = data.unit[data.rows]
-        for name in args.models:
+        for name in MODELS:
             torch.manual_seed(0)
             ours, plain = build(name, DIM, CONTEXT), build(name, DIM, CONTEXT)
             ours_optimizer, plain_optimizer = optimizer_of(ours, config), optimizer_of(plain, config)
-            seconds: dict[str, list[float]] = {"ours": [], "plain": []}
-            for turn in range(args.passes):
+            mine, theirs = [], []
+            for turn in range(asked.runs):
                 began = time.perf_counter()
                 train_epoch(ours, ours_optimizer, data, config, turn)
                 middle = time.perf_counter()
                 plain_pass(plain, plain_optimizer, loader, config, pool)
-                seconds["ours"].append(middle - began)
-                seconds["plain"].append(time.perf_counter() - middle)
-            fast, slow = (len(starts) / min(seconds[side]) for side in ("ours", "plain"))
-            print(
-                f"{name:12} {fast:8.0f} windows/s, plain loop {slow:8.0f}: ratio {fast / slow:.2f} (target 2)",
-                flush=True,
-            )
+                mine.append(middle - began)
+                theirs.append(time.perf_counter() - middle)
+            print(name)
+            compare("windows", len(starts), mine, "plain loop", theirs, "2")
 
 
 if __name__ == "__main__":

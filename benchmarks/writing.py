@@ -9,13 +9,12 @@ by its fastest run. Prints chunks (a row of text and a 384-d vector each) a seco
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 from sqlalchemy import text
 
-from benchmarks.common import databases, documents, register
+from benchmarks.common import compare, databases, documents, options, register
 from lvm.store import IngestedDocument, Store
 
 TABLES = ("document", "chunk", "embedding")
@@ -59,10 +58,7 @@ def peer(store: Store, folder: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chunks", type=int, default=40_000)
-    parser.add_argument("--runs", type=int, default=3)
-    asked = parser.parse_args()
+    asked = options(__doc__, chunks=40_000, runs=3)
     items = documents(asked.chunks)
     count = sum(len(each.chunk_texts) for each in items)
     mine, theirs = [], []
@@ -74,9 +70,7 @@ def main() -> None:
                     dump(store, folder)
             with server.fresh() as store:
                 theirs.append(peer(store, folder))
-    print(f"ours       {count / min(mine):9,.0f} chunks/s (runs: {', '.join(f'{count / s:,.0f}' for s in mine)})")
-    print(f"COPY FROM  {count / min(theirs):9,.0f} chunks/s (runs: {', '.join(f'{count / s:,.0f}' for s in theirs)})")
-    print(f"ratio      {min(theirs) / min(mine):9.2f} (claim: 0.65)")
+    compare("chunks", count, mine, "COPY FROM", theirs, "0.65")
 
 
 if __name__ == "__main__":

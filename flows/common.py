@@ -14,8 +14,8 @@ from prefect.runtime import flow_run
 
 from lvm.errors import LvmError
 from lvm.settings import Settings
-from lvm.spaces import Space, open_space
-from lvm.store import DatabaseUnavailable, Store, open_store
+from lvm.store import DatabaseUnavailable, GateRow, open_store
+from lvm.workspace import Workspace, open_workspace
 
 
 class GateBlocked(LvmError):
@@ -37,19 +37,26 @@ def reach_database() -> None:
 
 
 @contextmanager
-def opened(space_name: str | None = None) -> Iterator[tuple[Settings, Store, Space, int]]:
-    """Settings, database, space, and the space's id in the database, its probes compared."""
-    settings = Settings()
+def opened(space_name: str | None = None) -> Iterator[Workspace]:
+    """The workspace of a stage, once its database answers."""
     reach_database()
-    if settings.threads:
-        import torch
+    with open_workspace(Settings(), space_name) as workspace:
+        yield workspace
 
-        torch.set_num_threads(settings.threads)
-    space = open_space(space_name or settings.space, settings)
-    with open_store(settings) as store:
-        probes = space.probe()
-        space_id = store.register_space(space.name, space.dim, space.fingerprint, space.recipe, probes.unit)
-        yield settings, store, space, space_id
+
+def passing_gate(work: Workspace) -> GateRow:
+    """The passing verdict about the corpus as it is.
+
+    Raises:
+        GateMissing: if there is none.
+    """
+    gate = work.store.passing_gate(work.space_id, work.store.corpus_revision(work.space_id))
+    if gate is None:
+        raise GateMissing(
+            f"no passing roundtrip gate stands for the corpus as it is now in space {work.space.name!r}; "
+            "run `lvm validate` first"
+        )
+    return gate
 
 
 @contextmanager

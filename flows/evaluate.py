@@ -11,7 +11,7 @@ import numpy as np
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.common import GateBlocked, GateMissing, opened, progress, run_id
+from flows.common import GateBlocked, GateMissing, opened, passing_gate, progress, run_id
 from flows.extract import sequences_path
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.decoding import (
@@ -49,12 +49,13 @@ def evaluate_flow(context: int = 5, space: str | None = None, seconds: dict[str,
         GateMissing: if no model is trained on the corpus as it is.
         GateBlocked: if predictions cannot be put into words; the report is written all the same.
     """
-    with opened(space) as (settings, store, encoder, space_id):
-        revision = store.corpus_revision(space_id)
-        gate = store.passing_gate(space_id, revision)
+    with opened(space) as work:
+        settings, store, encoder, space_id = work.settings, work.store, work.space, work.space_id
+        gate = passing_gate(work)
+        revision = gate.corpus_revision
         path = sequences_path(settings, context)
-        if gate is None or not path.is_file():
-            raise GateMissing("nothing to evaluate for the corpus as it is now; run `lvm validate`, `extract`, `train`")
+        if not path.is_file():
+            raise GateMissing(f"no sequence set of context {context}; run `lvm extract` and `lvm train` first")
         sequences = load(path)
         models = _models(settings.artifacts, sequences, settings.device)
         if not models:

@@ -7,10 +7,13 @@ from pathlib import Path
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.common import GateMissing, opened
+from flows.common import opened, passing_gate
 from lvm.errors import UsageError
-from lvm.sequences import CorruptedFile, SequenceSet, export_npz, extract, load
+from lvm.files import CorruptedFile
+from lvm.sequences import SequenceSet, export_npz, extract, load
 from lvm.settings import Settings
+from lvm.store import GateRow
+from lvm.workspace import Workspace
 
 
 def sequences_path(settings: Settings, context: int) -> Path:
@@ -37,44 +40,44 @@ def extract_flow(context: int = 5, export: str | None = None, space: str | None 
     """
     if export not in (None, "npz"):
         raise UsageError(f"--export {export!r} is not known; there is npz")
-    with opened(space) as (settings, store, encoder, space_id):
-        revision = store.corpus_revision(space_id)
-        gate = store.passing_gate(space_id, revision)
-        if gate is None:
-            raise GateMissing(
-                f"no passing roundtrip gate stands for the corpus as it is now in space {encoder.name!r}; "
-                "run `lvm validate` first"
-            )
-        path = sequences_path(settings, context)
-        sequences = _same(path, encoder.fingerprint, gate.id, revision)
+    with opened(space) as work:
+        store, encoder, gate = work.store, work.space, passing_gate(work)
+        path = sequences_path(work.settings, context)
+        sequences = _same(path, encoder.fingerprint, gate)
         if sequences is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             sequences = extract(
                 path,
-                store.read_vectors(space_id),
-                store.documents(space_id),
+                store.read_vectors(work.space_id),
+                store.documents(work.space_id),
                 inverter_saw=encoder.trained_documents,
                 context=context,
                 dim=encoder.dim,
                 space_name=encoder.name,
                 space=encoder.fingerprint,
                 gate_id=gate.id,
-                corpus_revision=revision,
+                corpus_revision=gate.corpus_revision,
             )
-        store.record_sequence_set(
-            space_id, revision, gate.id, context, sequences.counts(), str(path.resolve()), sequences.sha256
-        )
+        record(work, gate, sequences)
     if export:
-        export_npz(sequences, npz_path(settings, context))
+        export_npz(sequences, npz_path(work.settings, context))
     create_table_artifact([sequences.counts()], key="sequences")
     return sequences.counts()
 
 
-def _same(path: Path, space: str, gate_id: int, revision: str) -> SequenceSet | None:
+def record(work: Workspace, gate: GateRow, sequences: SequenceSet) -> int:
+    """Id of the sequence set in the database, recorded behind its gate if it was not."""
+    path = str(sequences.path.resolve())
+    return work.store.record_sequence_set(
+        work.space_id, gate.corpus_revision, gate.id, sequences.context, sequences.counts(), path, sequences.sha256
+    )
+
+
+def _same(path: Path, space: str, gate: GateRow) -> SequenceSet | None:
     """The file that is there, if it is whole and about this very corpus."""
     try:
         sequences = load(path)
     except (CorruptedFile, FileNotFoundError):
         return None
-    asked = (space, gate_id, revision)
+    asked = (space, gate.id, gate.corpus_revision)
     return sequences if (sequences.space, sequences.gate_id, sequences.corpus_revision) == asked else None

@@ -20,8 +20,8 @@ def ingest_flow(source: str = "sotu", limit: int | None = None, space: str | Non
         space: space to encode in; the setting unless given.
     """
     documents = open_source(source, limit)
-    with opened(space) as (_, store, encoder, space_id), progress("ingest", None) as advance:
-        report = ingest(store, space_id, encoder, documents.name, documents, encoded=advance)
+    with opened(space) as work, progress("ingest", None) as advance:
+        report = ingest(work.store, work.space_id, work.space, documents.name, documents, progress=advance)
     skipped = "".join(f"| {each.where} | {each.reason} |\n" for each in report.listed)
     create_markdown_artifact(
         f"**{report.documents}** documents and **{report.chunks}** chunks stored in {report.seconds:.0f} s, "

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from prefect import flow
 from prefect.artifacts import create_image_artifact
 
-from flows.common import GateMissing, opened, progress
-from flows.extract import sequences_path
+from flows.common import GateMissing, opened, passing_gate, progress
+from flows.extract import record, sequences_path
+from lvm.files import CorruptedFile
 from lvm.models import MODELS, UnknownModel
 from lvm.report.plots import png, training_curves
-from lvm.sequences import CorruptedFile, load
+from lvm.sequences import load
 from lvm.training import Loss, TrainConfig, TrainResult, describe, train
 
 
@@ -41,22 +42,16 @@ def train_flow(
     if unknown := [name for name in names if name not in MODELS]:
         raise UnknownModel(f"no model is called {unknown[0]!r}; there is {', '.join(MODELS)}, and all")
     results: dict[str, TrainResult] = {}
-    with opened(space) as (settings, store, encoder, space_id):
+    with opened(space) as work:
+        settings, store, gate = work.settings, work.store, passing_gate(work)
         config = TrainConfig(epochs=epochs, loss=loss, device=device or settings.device, seed=settings.seed)
-        revision = store.corpus_revision(space_id)
-        gate = store.passing_gate(space_id, revision)
         try:
             sequences = load(sequences_path(settings, context))
         except (FileNotFoundError, CorruptedFile) as error:
             raise GateMissing(f"no usable sequence set of context {context} ({error}); run `lvm extract`") from error
-        if gate is None or sequences.corpus_revision != revision or sequences.space != encoder.fingerprint:
-            raise GateMissing(
-                f"no passing roundtrip gate and sequence set stand for the corpus as it is now in space "
-                f"{encoder.name!r}; run `lvm validate` and `lvm extract` first"
-            )
-        set_id = store.record_sequence_set(
-            space_id, revision, gate.id, context, sequences.counts(), str(sequences.path.resolve()), sequences.sha256
-        )
+        if (sequences.corpus_revision, sequences.space) != (gate.corpus_revision, work.space.fingerprint):
+            raise GateMissing(f"{sequences.path} is not of the corpus as it is now; run `lvm extract` again")
+        set_id = record(work, gate, sequences)
         finished = {
             run.architecture: run
             for run in store.training_runs(set_id)

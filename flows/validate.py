@@ -33,7 +33,8 @@ def validate_flow(space: str | None = None) -> GateReport:
     Raises:
         GateBlocked: if it did not pass; the message says which criterion and what to do.
     """
-    with opened(space) as (settings, store, encoder, space_id):
+    with opened(space) as work:
+        settings, store, encoder, space_id = work.settings, work.store, work.space, work.space_id
         revision = store.corpus_revision(space_id)
         row = store.latest_gate(space_id)
         inverter = encoder.inverter.sha256

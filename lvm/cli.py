@@ -170,16 +170,10 @@ def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "
 @app.command()
 def search(query: Annotated[str, typer.Argument(metavar="TEXT")], k: Annotated[int, typer.Option(min=1)] = 5) -> None:
     """The stored chunks nearest to a text."""
-    from lvm.spaces import open_space
-    from lvm.store import open_store
+    from lvm.workspace import open_workspace
 
-    settings = Settings()
-    encoder = open_space(settings.space, settings)
-    with open_store(settings) as store:
-        space_id = store.register_space(
-            encoder.name, encoder.dim, encoder.fingerprint, encoder.recipe, encoder.probe().unit
-        )
-        _hits(store.search(space_id, encoder.encode([query]).unit[0], k))
+    with open_workspace(Settings()) as work:
+        _hits(work.store.search(work.space_id, work.space.encode([query]).unit[0], k))
 
 
 @app.command(name="next")
@@ -190,8 +184,8 @@ def next_(
 ) -> None:
     """What comes after these sentences: decoded, and the nearest stored chunks."""
     from lvm.spaces import SpaceMismatch, open_space
-    from lvm.store import open_store
     from lvm.training import load_model
+    from lvm.workspace import open_workspace
 
     settings = Settings()
     encoder = open_space(settings.space, settings)
@@ -212,11 +206,8 @@ def next_(
     decoded = encoder.decode(vector)
     out.print(f"[bold]{model}[/bold] ({decoded.cosine[0]:.3f}): ", end="")
     out.print(decoded.texts[0], markup=False)
-    with open_store(settings) as store:
-        space_id = store.register_space(
-            encoder.name, encoder.dim, encoder.fingerprint, encoder.recipe, encoder.probe().unit
-        )
-        _hits(store.search(space_id, query[0], k))
+    with open_workspace(settings) as work:
+        _hits(work.store.search(work.space_id, query[0], k))
 
 
 def _hits(hits: Any) -> None:

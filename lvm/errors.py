@@ -17,3 +17,9 @@ class UsageError(LvmError):
     """What was asked for cannot be meant: a bad argument, a missing file, an unknown name (exit code 2)."""
 
     exit_code = 2
+
+
+def first_line(error: object) -> str:
+    """What another library's error says, in one line; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

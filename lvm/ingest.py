@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from lvm.corpus.documents import Document, Skipped
 from lvm.spaces.space import Space
@@ -21,12 +20,6 @@ GROUP_CHUNKS = 2048
 
 LISTED_SKIPS = 100
 """Skipped pieces kept by name; all are counted."""
-
-
-class IngestProgress(Protocol):
-    """Told after each committed group."""
-
-    def __call__(self, documents: int, chunks: int) -> None: ...
 
 
 @dataclass
@@ -69,8 +62,7 @@ def ingest(
     space: Space,
     source: str,
     items: Iterable[Document | Skipped],
-    progress: IngestProgress | None = None,
-    encoded: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> IngestReport:
     """Store every document of a source that is not stored yet.
 
@@ -78,8 +70,7 @@ def ingest(
         space_id: id of ``space`` in ``store``.
         source: name of the source.
         items: documents and what the source left out (``lvm.corpus.sources.Source``).
-        progress: called after each committed group with its documents and chunks.
-        encoded: called with the number of chunks encoded.
+        progress: called with the number of chunks encoded.
 
     Raises:
         Busy: if another process ingests into this database.
@@ -89,14 +80,12 @@ def ingest(
         known = store.known_documents(space_id)
         pending: Future[int] | None = None
         for group in _groups(_chunked(items, space, known, report)):
-            documents = _encode(group, space, encoded)
+            documents = _encode(group, space, progress)
             if pending is not None:
                 pending.result()  # one group is written while the next is encoded; no third waits in memory
             pending = thread.submit(writer.write_documents, documents)
             report.documents += len(group)
             report.chunks += sum(len(each.texts) for each in group)
-            if progress:
-                progress(len(group), sum(len(each.texts) for each in group))
         if pending is not None:
             pending.result()
     report.seconds = time.monotonic() - started
@@ -136,8 +125,8 @@ def _groups(chunked: Iterable[_Chunked]) -> Iterator[list[_Chunked]]:
         yield group
 
 
-def _encode(group: list[_Chunked], space: Space, encoded: Callable[[int], None] | None) -> list[IngestedDocument]:
-    vectors = space.encode([text for each in group for text in each.texts], encoded)
+def _encode(group: list[_Chunked], space: Space, progress: Callable[[int], None] | None) -> list[IngestedDocument]:
+    vectors = space.encode([text for each in group for text in each.texts], progress)
     documents = []
     start = 0
     for each in group:

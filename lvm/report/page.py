@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
+from lvm.files import replacing
 from lvm.report.plots import png
 from lvm.report.summary import Summary, verdicts
 
@@ -24,10 +24,5 @@ def render(summary: Summary, figures: Mapping[str, Figure]) -> str:
 
 def write(summary: Summary, figures: Mapping[str, Figure], path: Path) -> None:
     """Write the page, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(render(summary, figures))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.write(render(summary, figures).encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lvm import gates
+from lvm.files import replacing
 
 PACKAGES = ("lvm", "prefect", "sqlalchemy", "psycopg", "pgvector", "torch", "transformers", "numpy", "sentencex")
 
@@ -42,13 +42,8 @@ class Summary:
 
     def write(self, path: Path) -> None:
         """Write ``summary.json``, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump({**asdict(self), "seeds": {"all": self.seed}}, file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as file:
+            file.write(json.dumps({**asdict(self), "seeds": {"all": self.seed}}, indent=1, ensure_ascii=False).encode())
 
 
 @dataclass(frozen=True)

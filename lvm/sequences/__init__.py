@@ -1,15 +1,12 @@
 """Ordered vectors become windows: document-disjoint splits, one file that holds every vector once."""
 
 from lvm.sequences.export import export_npz
-from lvm.sequences.files import CannotWrite, CorruptedFile
 from lvm.sequences.sequence_set import BrokenSequence, SequenceSet, extract, load
 from lvm.sequences.split import SPLITS, NotEnoughDocuments, Split, split_documents
 
 __all__ = [
     "SPLITS",
     "BrokenSequence",
-    "CannotWrite",
-    "CorruptedFile",
     "NotEnoughDocuments",
     "SequenceSet",
     "Split",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lvm.sequences.files import replacing
+from lvm.files import replacing
 from lvm.sequences.sequence_set import IntArray, SequenceSet
 from lvm.sequences.split import Split
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lvm.errors import LvmError, UsageError
-from lvm.sequences.files import UNSEALED, CorruptedFile, replacing, seal, verify
+from lvm.files import UNSEALED, CorruptedFile, replacing, seal, verify
 from lvm.sequences.split import SPLITS, Split, SplitDocument, split_documents
 
 FloatArray = npt.NDArray[np.float32]

@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
-from lvm.errors import LvmError
+from lvm.errors import LvmError, first_line
 from lvm.settings import bf16_available
 from lvm.spaces.vectors import Vectors
 
@@ -34,7 +34,7 @@ Pooling = Literal["mean", "cls", "max", "pooler"]
 Progress = Callable[[int], None]
 """Called with the number of items finished since the last call."""
 
-_TOKENS_PER_BATCH = 4096  # enough to keep a core busy; more brings nothing
+_TOKENS_PER_BATCH = 2048  # enough to keep a core busy; more brings nothing
 _TEXTS_PER_SORT = 8192  # texts of equal length meet within this many, so batches need no padding
 
 
@@ -113,7 +113,7 @@ class TextEncoder:
             )
         except Exception as error:
             raise WeightsUnusable(
-                f"weights in {self.folder} cannot be loaded ({str(error).splitlines()[0]}); restore that folder"
+                f"weights in {self.folder} cannot be loaded ({first_line(error)}); restore that folder"
             ) from error
         finally:
             transformers_logging.set_verbosity(verbosity)
@@ -199,13 +199,17 @@ class TextEncoder:
         if self.device.type != "cpu" or threads == 1 or len(batches) == 1:
             yield from map(run, batches)
             return
-        self.model  # noqa: B018  loaded before the threads ask for it
+        pool, _ = self._pool, self.model  # before the threads ask for the model, and while all cores are counted
         torch.set_num_threads(1)
         try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield from pool.map(run, batches)
+            yield from pool.map(run, batches)
         finally:
             torch.set_num_threads(threads)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Threads kept from call to call: each new one would take, and never give back, buffers of its own."""
+        return ThreadPoolExecutor(torch.get_num_threads(), initializer=torch.set_num_threads, initargs=(1,))
 
     @torch.inference_mode()
     def states(self, ids: Tensor, layer: int | None = None) -> Tensor:

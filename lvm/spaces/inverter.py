@@ -19,16 +19,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from lvm.errors import first_line
+from lvm.files import replacing
 from lvm.spaces.decoder import Cache, DecoderConfig, VectorDecoder
 from lvm.spaces.encoder import WeightsUnusable, file_sha256
 
 PAD, UNK, END = 0, 1, 2
 TEMPERATURE = 0.5
 """Of every candidate but the first, which is greedy."""
+
+_ROWS_AT_ONCE = 128  # candidates decoded together: their keys and values are about 120 MB
+_KEPT = 0.75  # the batch shrinks when this share of it or less is unfinished
 
 WEIGHTS, TOKENIZER, CONFIG = "inverter.safetensors", "tokenizer.json", "config.json"
 _SEEN = "trained_chunks"  # tensor of int64 hashes beside the weights
@@ -98,7 +103,7 @@ class Inverter:
             network = VectorDecoder(sizes)
             network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = first_line(error)
             raise WeightsUnusable(
                 f"the inverter in {folder} cannot be opened ({reason}); restore the folder or train it again "
                 "with `lvm inverter train`"
@@ -110,15 +115,22 @@ class Inverter:
         return inverter
 
     def save(self, folder: Path) -> None:
-        """Write the folder; the config goes last, so a folder with one is whole."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the folder; the config goes last, so a folder with one is whole.
+
+        Raises:
+            CannotWrite: if the disk is full or the folder cannot be written.
+        """
         (folder / CONFIG).unlink(missing_ok=True)
         tensors = {name: tensor.half().contiguous() for name, tensor in self.network.state_dict().items()}
         tensors[_SEEN] = torch.from_numpy(np.unique(self.seen))
-        save_file(tensors, folder / WEIGHTS)
-        self.tokenizer.save(str(folder / TOKENIZER))
-        text = json.dumps({"decoder": asdict(self.network.config), "card": asdict(self.card)}, indent=1)
-        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        config = json.dumps({"decoder": asdict(self.network.config), "card": asdict(self.card)}, indent=1) + "\n"
+        for name, data in (
+            (WEIGHTS, save(tensors)),
+            (TOKENIZER, self.tokenizer.to_str(pretty=True).encode()),
+            (CONFIG, config.encode()),
+        ):
+            with replacing(folder / name) as file:
+                file.write(data)
         self.sha256 = file_sha256(folder / WEIGHTS)
 
     def saw(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -129,12 +141,14 @@ class Inverter:
     def generate(self, unit: Tensor, temperature: Sequence[float], generator: torch.Generator) -> list[list[int]]:
         """Token ids for each row of ``unit`` (batch, dim); temperature 0 is greedy.
 
-        A finished sequence leaves the batch, so the batch costs what its texts need.
+        Finished sequences leave the batch, so it costs what its texts need; not each at once, for that would move
+        all keys and values at every step.
         """
         config = self.network.config
         heat = torch.tensor(temperature, device=self.device)[:, None]
         cache = Cache(config, len(unit), self.network.words.weight)
         rows = torch.arange(len(unit), device=self.device)
+        alive = torch.ones(len(unit), dtype=torch.bool, device=self.device)
         output = torch.full((len(unit), config.max_length), END, device=self.device)
         last = self.network.hidden(self.network.prefix(unit), cache)[:, -1]
         for step in range(config.max_length):
@@ -144,12 +158,12 @@ class Inverter:
             uniform = torch.rand(logits.shape, generator=generator, device=self.device).clamp_(1e-9, 1 - 1e-7)
             chosen = (logits - heat * torch.log(-torch.log(uniform))).argmax(dim=-1)
             output[rows, step] = chosen
-            alive = chosen != END
+            alive &= chosen != END
             if step + 1 == config.max_length or not bool(alive.any()):
                 break
-            if not bool(alive.all()):
+            if int(alive.sum()) < _KEPT * len(alive):
                 keep = alive.nonzero()[:, 0]
-                rows, heat, chosen = rows[keep], heat[keep], chosen[keep]
+                rows, heat, chosen, alive = rows[keep], heat[keep], chosen[keep], alive[keep]
                 cache.keep(keep)
             last = self.network.hidden(self.network.words(chosen[:, None]), cache)[:, 0]
         return [row[: row.index(END)] if END in row else row for row in output.tolist()]
@@ -176,7 +190,7 @@ class Inverter:
             progress: called with the number of vectors done.
         """
         texts: list[str] = []
-        size = max(1, 256 // candidates)
+        size = max(1, _ROWS_AT_ONCE // candidates)
         for start in range(0, len(unit), size):
             texts += self._decode_batch(unit[start : start + size], encode, candidates, seed + start)
             if progress:

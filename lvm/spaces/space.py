@@ -114,11 +114,6 @@ class Space:
         return inverter
 
     @property
-    def inverter_sha256(self) -> str:
-        """Hash of the inverter's weights: a verdict of the roundtrip gate is about these."""
-        return self.inverter.sha256
-
-    @property
     def inverter_encoder(self) -> str:
         """Fingerprint of the encoder that the inverter was trained for."""
         return self.inverter.card.encoder

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 import lvm
-from lvm.errors import LvmError
+from lvm.errors import LvmError, first_line
 
 SCHEMA = "lvm"
 _LOCK = 0x6C766D00  # one migration at a time
@@ -67,6 +67,6 @@ def _extension(connection: Connection) -> None:
             connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public"))
     except DBAPIError as error:
         raise SchemaUnusable(
-            f"pgvector cannot be enabled in this database ({str(error.orig).splitlines()[0]}); install pgvector on the "
+            f"pgvector cannot be enabled in this database ({first_line(error.orig)}); install pgvector on the "
             "server and run CREATE EXTENSION vector as a superuser"
         ) from error

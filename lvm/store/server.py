@@ -16,7 +16,7 @@ import psutil
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from lvm.errors import LvmError, UsageError
+from lvm.errors import LvmError, UsageError, first_line
 from lvm.settings import Settings
 
 DATABASE = "lvm"
@@ -80,7 +80,7 @@ def start(settings: Settings, keep: bool = False) -> str:
         uri: str = server.get_uri()
         return uri
     except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise ServerUnavailable(
             f"the embedded Postgres cannot run in {data} ({reason}); set LVM_HOME to a folder that can be written to, "
             "or LVM_DATABASE_URL to another Postgres"

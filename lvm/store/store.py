@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, select, t
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from lvm.errors import LvmError, UsageError
+from lvm.errors import LvmError, UsageError, first_line
 from lvm.gates import PROBE_MIN_COSINE
 from lvm.settings import Settings
 from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors
@@ -167,7 +167,7 @@ def open_store(settings: Settings) -> Store:
         engine.dispose()
         raise DatabaseUnavailable(
             f"database {url.database!r} on {url.host or 'the local socket'} cannot be used "
-            f"({str(error.orig).strip().splitlines()[0]}); check LVM_DATABASE_URL and that the server is up"
+            f"({first_line(error.orig)}); check LVM_DATABASE_URL and that the server is up"
         ) from error
     except BaseException:
         engine.dispose()
@@ -634,7 +634,7 @@ class BulkWriter:
             with self._connection.begin():
                 return self._write(documents)
         except psycopg.errors.CheckViolation as error:
-            raise InvalidVectors(str(error).strip().splitlines()[0]) from error
+            raise InvalidVectors(first_line(error)) from error
 
     def _write(self, documents: Sequence[IngestedDocument]) -> int:
         connection = self._connection
@@ -759,7 +759,7 @@ def _gated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        reason = str(error.orig).strip().splitlines()[0]
+        reason = first_line(error.orig)
         if " refused: " in reason:
             raise GateRequired(reason) from error
         raise

@@ -1,6 +1,6 @@
 """Models and unfinished runs on disk.
 
-Contract: only safetensors, sealed (see ``lvm.sequences.files``) and written atomically; what is on disk is
+Contract: only safetensors, sealed (see ``lvm.files``) and written atomically; what is on disk is
 always whole, whenever the process dies. A model's folder holds
 
     model.safetensors   weights of the best epoch, and in its header all that is needed to use them
@@ -22,8 +22,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from lvm.files import UNSEALED, CorruptedFile, replacing, seal, verify
 from lvm.models import LVM, build
-from lvm.sequences.files import UNSEALED, CorruptedFile, replacing, seal, verify
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -18,11 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvm.errors import UsageError
+from lvm.files import CannotWrite, CorruptedFile
 from lvm.sequences import (
     SPLITS,
     BrokenSequence,
-    CannotWrite,
-    CorruptedFile,
     NotEnoughDocuments,
     SequenceSet,
     export_npz,

@@ -21,9 +21,10 @@ from toy import CONFIG, CONTEXT, corpus
 from lvm.errors import LvmError, UsageError
 from lvm.evaluation.baselines import evaluate_baselines
 from lvm.evaluation.retrieval import EmptySplit, evaluate
+from lvm.files import CannotWrite, CorruptedFile
 from lvm.gates import MAX_NORM_ERROR
 from lvm.models import MODELS, UnknownModel
-from lvm.sequences import CannotWrite, CorruptedFile, SequenceSet
+from lvm.sequences import SequenceSet
 from lvm.training import LOSSES, BadConfig, NoDevice, TrainConfig, checkpoints, load_model, train
 from lvm.training.losses import info_nce, likeness_of, negatives_allowed
 from lvm.training.trainer import runs_of

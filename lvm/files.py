@@ -1,7 +1,7 @@
-"""Sealed safetensors files: whole or absent, and able to tell when a byte of them has changed.
+"""Files that are whole or absent, and sealed safetensors that can tell when a byte of them has changed.
 
 Contract: a file is written beside its place, flushed to the disk and renamed, so that no reader ever
-meets half of one and a failed write leaves its predecessor alone. Its header carries a SHA-256 over the
+meets half of one and a failed write leaves its predecessor alone. The header of a sealed one carries a SHA-256 over the
 whole file (the 64 characters of the digest itself counted as zeros), so that one file proves itself:
 no second file that could get lost or be from another moment. Any safetensors reader opens it.
 """
