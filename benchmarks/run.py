@@ -25,7 +25,7 @@ def processes(run: int, home: Path) -> list[psutil.Process]:
     """The run, what it started, and the Postgres that detached itself."""
     roots = [run]
     with suppress(OSError, ValueError, IndexError):
-        roots.append(int((home / "postgres" / "postmaster.pid").read_text().splitlines()[0]))
+        roots.append(abs(int((home / "postgres" / "postmaster.pid").read_text().splitlines()[0])))
     found: dict[int, psutil.Process] = {}
     for root in roots:
         with suppress(psutil.NoSuchProcess):

