@@ -81,7 +81,7 @@ def make_inverter(
     name = space_name or settings.space
     space = open_space(name, settings)
     documents = open_source(source)
-    label = f"{name}-{documents.name.replace('/', '-')}" if finetune else name
+    label = f"{name}-{Path(source.removeprefix('hf:')).stem}" if finetune else name
     folder = folder or settings.home / "inverters" / label
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:

@@ -10,16 +10,25 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lvm.corpus.documents import Document, Skipped, normalise
 from lvm.errors import UsageError, first_line
 
 TEXT_SUFFIXES = (".txt", ".md")
+
+MAX_DOCUMENT_BYTES = 16 * 2**20
+"""A longer file, or line of a .jsonl, is skipped: a document is held in memory, and stored, as a whole."""
+
+MAX_ID_BYTES = 1000
+"""A longer id is skipped: source and id together must fit an entry of a Postgres index (2,704 bytes)."""
+
+_TOO_LONG = f"is longer than {MAX_DOCUMENT_BYTES // 2**20} MiB; split it"
 
 
 class SourceNotFound(UsageError):
@@ -43,7 +52,7 @@ class Source:
     """A stream of documents.
 
     Attributes:
-        name: stored with every document; the same wherever the source is opened from.
+        name: stored with every document: ``sotu``, ``hf:NAME``, or the absolute path.
         read: starts reading from the beginning.
         limit: how many documents at most.
     """
@@ -106,16 +115,23 @@ def open_source(spec: str, limit: int | None = None) -> Source:
         )
     if not os.access(path, os.R_OK):
         raise SourceUnreadable(f"{spec!r} may not be read; check its permissions")
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         return Source(_name(path), lambda: _jsonl(path), limit)
-    if path.suffix in TEXT_SUFFIXES:
+    if path.suffix.lower() in TEXT_SUFFIXES:
         return Source(_name(path), lambda: _text_file(path, _name(path), path.name), limit)
     raise SourceUnreadable(f"{spec!r} is no .jsonl, .txt or .md file; convert it, or name a folder of texts")
 
 
 def _name(path: Path) -> str:
-    """Name of a path, whatever folder it is looked at from; undecodable bytes are shown, not kept."""
-    return os.fsencode(path.resolve().name).decode("utf-8", "backslashreplace")
+    """Name of a path: absolute, for two folders of one name are two sources; undecodable bytes are shown, not kept.
+
+    Raises:
+        SourceUnreadable: if it is too long for an index entry of the database.
+    """
+    name = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
+    if len(name.encode()) > MAX_ID_BYTES:
+        raise SourceUnreadable(f"the path {name[:80]}... is longer than {MAX_ID_BYTES} bytes; move it elsewhere")
+    return name
 
 
 def _usable(document: Document, seen: set[str]) -> Document | Skipped:
@@ -123,8 +139,12 @@ def _usable(document: Document, seen: set[str]) -> Document | Skipped:
     where = document.external_id
     if where in seen:
         return Skipped(where, "its id was seen before in this source")
-    for value in (document.text, document.external_id, document.title):
-        if "\0" in value:
+    try:
+        metadata = json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return Skipped(where, f"has metadata that JSON cannot hold: {first_line(error)}")
+    for value in (document.text, document.external_id, document.title, metadata):
+        if "\0" in value or (value is metadata and "\\u0000" in value):
             return Skipped(where.replace("\0", "\\0"), "has a NUL byte")
         try:
             value.encode("utf-8")
@@ -132,8 +152,8 @@ def _usable(document: Document, seen: set[str]) -> Document | Skipped:
             return Skipped(where.encode("utf-8", "backslashreplace").decode(), "is not valid Unicode (lone surrogate)")
     if not document.text.strip():
         return Skipped(where, "is empty")
-    if "\\u0000" in json.dumps(document.metadata):
-        return Skipped(where, "has a NUL byte in its metadata")
+    if len(where.encode()) > MAX_ID_BYTES:
+        return Skipped(f"{where[:80]}...", f"has an id longer than {MAX_ID_BYTES} bytes")
     seen.add(where)
     return document
 
@@ -165,14 +185,19 @@ def _folder(folder: Path) -> Iterator[Document | Skipped]:
     """Every .txt and .md below a folder, by path; links to folders are not followed, so they cannot loop."""
     source = _name(folder)
     paths = []
+    other: Counter[str] = Counter()
     for parent, folders, files in os.walk(folder, onerror=_raise):
         folders.sort()
-        paths += [Path(parent) / file for file in files if file.endswith(TEXT_SUFFIXES)]
-    if not paths:
-        raise NothingUsable(f"folder {source!r} has no .txt or .md file; nothing was ingested")
+        for file in files:
+            if file.lower().endswith(TEXT_SUFFIXES):
+                paths.append(Path(parent) / file)
+            else:
+                other[Path(file).suffix or "no suffix"] += 1
     for path in sorted(paths):
         name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
         yield from _text_file(path, source, name)
+    for suffix, count in sorted(other.items()):
+        yield Skipped(f"{count} files with {suffix!r}", f"are no {' or '.join(TEXT_SUFFIXES)}")
 
 
 def _raise(error: OSError) -> None:
@@ -181,7 +206,15 @@ def _raise(error: OSError) -> None:
 
 def _text_file(path: Path, source: str, name: str) -> Iterator[Document | Skipped]:
     try:
-        text = path.read_bytes().decode("utf-8")
+        if not path.is_file():  # opening a pipe would wait for a writer
+            yield Skipped(name, "is no regular file")
+            return
+        with path.open("rb") as file:
+            data = file.read(MAX_DOCUMENT_BYTES + 1)
+        if len(data) > MAX_DOCUMENT_BYTES:
+            yield Skipped(name, _TOO_LONG)
+            return
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         yield Skipped(name, f"is not UTF-8 (byte {error.start}: 0x{error.object[error.start]:02x})")
     except OSError as error:
@@ -194,18 +227,34 @@ def _jsonl(path: Path) -> Iterator[Document | Skipped]:
     """One JSON object a line with ``text``, and ``id`` and ``title`` if it has them; the rest is metadata."""
     source = _name(path)
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            where = f"{source}:{number}"
+        for number, line in _lines(file):
+            where = f"{path.name}:{number}"
+            if line is None:
+                yield Skipped(where, _TOO_LONG)
+                continue
             if not line.strip():
                 continue
             try:
                 row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except UnicodeDecodeError as error:
                 yield Skipped(where, f"is not UTF-8 (byte {error.start} of the line)")
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 yield Skipped(where, f"is not JSON ({str(error)[:80]})")
             else:
                 yield _from_row(row, source, where)
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """Lines with their numbers, from 1; None for one that is too long, which is read past without being kept."""
+    number = 0
+    while line := file.readline(MAX_DOCUMENT_BYTES + 1):
+        number += 1
+        if len(line) <= MAX_DOCUMENT_BYTES:
+            yield number, line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = file.readline(2**20)
+        yield number, None
 
 
 def _from_row(row: Any, source: str, where: str) -> Document | Skipped:
@@ -214,7 +263,7 @@ def _from_row(row: Any, source: str, where: str) -> Document | Skipped:
     text = row.get("text")
     if not isinstance(text, str):
         return Skipped(where, "has no string under 'text'")
-    identity = row.get("id", where)
+    identity = where if row.get("id") is None else row["id"]
     if not isinstance(identity, str | int) or isinstance(identity, bool) or identity == "":
         return Skipped(where, "has an 'id' that is neither a string nor a number")
     title = row.get("title")
@@ -235,7 +284,8 @@ def _hugging_face(spec: str) -> Callable[[], Iterator[Document | Skipped]]:
         try:
             rows = load_dataset(name, split=split or "train", streaming=True)
             for number, row in enumerate(rows, start=1):
-                yield _from_row(row, spec, f"{spec}:{number}")
+                plain = {key: value if _plain(value) else str(value) for key, value in row.items()}
+                yield _from_row(plain, spec, f"{spec}:{number}")
         except Exception as error:  # datasets raises errors of its many backends
             reason = first_line(error)
             raise SourceUnreadable(
@@ -244,3 +294,12 @@ def _hugging_face(spec: str) -> Callable[[], Iterator[Document | Skipped]]:
             ) from error
 
     return read
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON can hold it; a dataset's dates and images it cannot."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

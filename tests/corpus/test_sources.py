@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from lvm.corpus import sources
 from lvm.corpus.documents import Document, Skipped
 from lvm.corpus.sources import InvalidLimit, NothingUsable, SourceNotFound, SourceUnreadable, open_source
 
@@ -103,3 +105,54 @@ def test_what_cannot_be_read_at_all_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "void.jsonl").write_text("")
     with pytest.raises(NothingUsable):
         documents(tmp_path / "void.jsonl")
+
+
+def test_what_is_too_long_is_read_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_DOCUMENT_BYTES", 1000)
+    lines = [json.dumps({"id": name, "text": "Words. " * size}) for name, size in (("a", 1), ("long", 1000), ("b", 2))]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    (tmp_path / "long.txt").write_text("Words. " * 1000)
+    (tmp_path / "short.txt").write_text("Words.")
+    assert [each.external_id for each in documents(tmp_path / "texts.jsonl")] == ["a", "b"]
+    assert [each.where for each in skipped(tmp_path / "texts.jsonl")] == ["texts.jsonl:2"]
+    assert [each.external_id for each in documents(tmp_path)] == ["short.txt"]
+    assert any(each.where == "long.txt" and "split it" in each.reason for each in skipped(tmp_path))
+
+
+def test_a_folder_counts_what_it_does_not_read(tmp_path: Path) -> None:
+    (tmp_path / "LOUD.TXT").write_text("Read all the same.")
+    (tmp_path / "table.csv").write_text("a,b")
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "dangling.md").symlink_to(tmp_path / "nowhere")
+    assert [each.external_id for each in documents(tmp_path)] == ["LOUD.TXT"]
+    assert {each.where for each in skipped(tmp_path)} == {"pipe.txt", "dangling.md", "1 files with '.csv'"}
+
+
+def test_two_folders_of_one_name_are_two_sources(tmp_path: Path) -> None:
+    names = set()
+    for parent in ("one", "two"):
+        folder = tmp_path / parent / "texts"
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text(f"From {parent}.")
+        names.add(open_source(str(folder)).name)
+    assert len(names) == 2, "else the second would replace the first in the database"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"id": "a", "text": "Fine.", "score": NaN}', "JSON cannot hold"),
+        ('{"id": "a", "text": "Fine.", "note": "\\ud800"}', "Unicode"),
+        ('{"id": "a", "text": "Fine.", "note": {"deep": "\\u0000"}}', "NUL"),
+        ('{"id": "' + "x" * 2000 + '", "text": "Fine."}', "longer than"),
+        ('{"id": true, "text": "Fine."}', "neither"),
+        ('{"id": "a", "text": "Fine.", "n": ' + "9" * 5000 + "}", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+    ids=["nan", "surrogate", "nul", "long id", "boolean id", "huge number", "deep"],
+)
+def test_what_postgres_would_refuse_is_skipped(line: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text(line + '\n{"id": null, "text": "Good."}\n')
+    assert [each.external_id for each in documents(tmp_path / "texts.jsonl")] == ["texts.jsonl:2"]
+    [left_out] = skipped(tmp_path / "texts.jsonl")
+    assert reason in left_out.reason
