@@ -22,13 +22,14 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from lvm.corpus.chunker import Chunker
 from lvm.corpus.documents import Document
 from lvm.errors import LvmError
+from lvm.files import replacing
 from lvm.settings import bf16_available
 from lvm.spaces.decoder import DecoderConfig, VectorDecoder
 from lvm.spaces.encoder import TextEncoder
@@ -36,6 +37,9 @@ from lvm.spaces.inverter import END, Card, Inverter, chunk_hashes
 
 HOLD_OUT_EVERY = 10
 """Every tenth document is kept whole from training."""
+
+SAVE_EVERY = 400
+"""Steps between checkpoints."""
 
 
 class NothingToTrainOn(LvmError):
@@ -230,6 +234,11 @@ def train(
     ids = [e.ids for e in tokenizer.encode_batch_fast(text.train, add_special_tokens=False)]
     held_ids = [e.ids for e in tokenizer.encode_batch_fast(text.held_out[:2000], add_special_tokens=False)]
     usable = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= limit]
+    if not usable or not any(0 < len(tokens) <= limit for tokens in held_ids):
+        raise NothingToTrainOn(
+            f"no chunk to train on or none to hold out is {limit} tokens or shorter in a vocabulary of "
+            f"{tokenizer.get_vocab_size()} pieces; give it a larger source"
+        )
 
     groups = [
         {
@@ -275,7 +284,7 @@ def train(
         progress.advance(1)
         if step % 100 == 0 or step == len(plan):
             progress.metrics(step=step, loss=float(np.mean(losses[-100:])), seconds=time.monotonic() - started)
-        if step % 400 == 0 or step == len(plan):
+        if step % SAVE_EVERY == 0 or step == len(plan):
             checkpoint.save(step, time.monotonic() - started)
         if step % 1000 == 0 or step == len(plan):
             held_loss = held_out_loss(network, held_vectors, held_ids, limit)
@@ -365,10 +374,8 @@ def encode_cached(
     if not path.exists():
         progress.stage("encode", len(texts))
         unit = encoder.encode(texts, progress.advance).unit
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             np.save(file, unit)
-        temporary.replace(path)
     vectors: npt.NDArray[np.float32] = np.load(path, mmap_mode="r")
     return vectors
 
@@ -385,10 +392,9 @@ class Checkpoint:
         tensors = {f"model.{name}": tensor for name, tensor in self.network.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-        temporary = self.path.with_suffix(".tmp")
         metadata = {"step": str(step), "seconds": str(seconds), "identity": self.identity}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-        temporary.replace(self.path)
+        with replacing(self.path) as file:
+            file.write(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
     def load(self) -> int:
         """Step to go on from: 0 if there is no checkpoint of this very training."""
