@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import warnings
 from pathlib import Path
@@ -133,7 +132,7 @@ def _forget_dead_users(data: Path) -> None:
     """Drop killed processes from the server's list of users; they would keep it running for ever."""
     users = data / ".handle_pids.json"
     try:
-        alive = [pid for pid in json.loads(users.read_text() or "[]") if psutil.pid_exists(pid) and pid != os.getpid()]
+        alive = [pid for pid in json.loads(users.read_text() or "[]") if psutil.pid_exists(pid)]
         users.write_text(json.dumps(alive))
     except (FileNotFoundError, json.JSONDecodeError):
         return
