@@ -18,7 +18,6 @@ from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
 from lvm.settings import Settings, bf16_available
 from lvm.spaces import Space, open_space
-from lvm.spaces.space import minilm_folder
 
 
 def texts_of(space: Space, count: int) -> list[str]:
@@ -32,7 +31,7 @@ def texts_of(space: Space, count: int) -> list[str]:
 def main() -> None:
     asked = options(__doc__, chunks=3000, runs=3)
     space = open_space("minilm", Settings())
-    peer = SentenceTransformer(str(minilm_folder()), device="cpu")
+    peer = SentenceTransformer(str(space.encoder.folder), device="cpu")
     texts = texts_of(space, asked.chunks)
     space.encode(texts[:64])
     peer.encode(texts[:64])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -15,6 +14,7 @@ from prefect.runtime import flow_run
 from lvm.errors import LvmError
 from lvm.settings import Settings
 from lvm.store import DatabaseUnavailable, GateRow, open_store
+from lvm.terminal import bars
 from lvm.workspace import Workspace, open_workspace
 
 
@@ -62,34 +62,17 @@ def passing_gate(work: Workspace) -> GateRow:
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar in the terminal and a progress artifact in Prefect; call it with the number of items done."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
     artifact = (
         cast(UUID, create_progress_artifact(0.0, key=_key(description), description=description)) if total else None
     )
     shown = 0
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=os.environ.get("LVM_QUIET") == "1") as bar:
-        task = bar.add_task(description, total=total)
+    with bars() as shown_bars:
+        task = shown_bars.add_task(description, total=total)
 
         def advance(count: int) -> None:
             nonlocal shown
-            bar.advance(task, count)
-            percent = int(100 * bar.tasks[0].completed / total) if total else 0
+            shown_bars.advance(task, count)
+            percent = int(100 * shown_bars.tasks[0].completed / total) if total else 0
             if artifact is not None and percent >= shown + 10:  # the server need not hear of every batch
                 shown = percent
                 update_progress_artifact(artifact, float(min(percent, 100)))

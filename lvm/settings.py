@@ -23,9 +23,12 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".lvm"), description="Folder of the embedded Postgres and of Prefect's state.")
     artifacts: Path = Field(default=Path("artifacts/lvm"), description="Folder of models, sequences and reports.")
     space: str = Field(default="minilm", description="Space that texts are encoded in.")
+    spaces: Path = Field(default=Path("spaces.toml"), description="File of your own spaces; may be missing.")
     inverter: Path | None = Field(default=None, description="Folder of an inverter, e.g. a fine-tuned one.")
     device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
+    quiet: bool = Field(default=False, description="No progress bars in the terminal.")
     threads: PositiveInt | None = Field(default=None, description="CPU threads for torch; default: all cores.")
+    token: SecretStr | None = Field(default=None, description="Bearer token that callers of `lvm serve` must send.")
     seed: int = Field(default=0, description="Seed of everything random.")
 
 

@@ -23,12 +23,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import AutoModel
+from transformers import AutoModelForTextEncoding
 from transformers.utils import logging as transformers_logging
 
-from lvm.errors import LvmError, first_line
+from lvm.errors import first_line
 from lvm.settings import bf16_available
 from lvm.spaces.vectors import Vectors
+from lvm.spaces.weights import WeightsUnusable
 
 Pooling = Literal["mean", "cls", "max", "pooler"]
 Progress = Callable[[int], None]
@@ -36,10 +37,6 @@ Progress = Callable[[int], None]
 
 _TOKENS_PER_BATCH = 2048  # enough to keep a core busy; more brings nothing
 _TEXTS_PER_SORT = 8192  # texts of equal length meet within this many, so batches need no padding
-
-
-class WeightsUnusable(LvmError):
-    """Weights, tokenizer or configuration of an encoder or inverter are missing or corrupted."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,32 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def sentence_transformers_recipe(folder: Path, weights: str, max_tokens: int) -> Recipe:
+    """The recipe that sentence-transformers would follow: what ``modules.json`` in the encoder's folder lists.
+
+    Raises:
+        WeightsUnusable: if there is no such list, or it has a step that a recipe cannot say.
+    """
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
+        modes = json.loads((folder / kinds["Pooling"] / "config.json").read_text(encoding="utf-8"))
+        pooling: Pooling = "mean"
+        if modes.get("pooling_mode_cls_token"):
+            pooling = "cls"
+        elif modes.get("pooling_mode_max_tokens"):
+            pooling = "max"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsUnusable(
+            f"{folder} does not say how sentence-transformers uses it ({first_line(error)}); fetch modules.json and "
+            "the folders it names"
+        ) from error
+    if unknown := set(kinds) - {"Transformer", "Pooling", "Dense", "Normalize"}:
+        raise WeightsUnusable(f"{folder / 'modules.json'} has a module {sorted(unknown)[0]!r}, which no recipe can say")
+    projection = f"{kinds['Dense']}/model.safetensors" if "Dense" in kinds else ""
+    return Recipe(weights, pooling, -1, projection, "Normalize" in kinds, max_tokens)
 
 
 def file_sha256(path: Path) -> str:
@@ -108,8 +131,8 @@ class TextEncoder:
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            model: torch.nn.Module = AutoModel.from_pretrained(
-                self.folder, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
+            model: torch.nn.Module = AutoModelForTextEncoding.from_pretrained(
+                self.folder, local_files_only=True, use_safetensors=True
             )
         except Exception as error:
             raise WeightsUnusable(
@@ -192,6 +215,11 @@ class TextEncoder:
                 if progress:
                     progress(done)
         return Vectors.from_raw(self.fingerprint, raw)
+
+    def over_limit(self, texts: Sequence[str]) -> list[int]:
+        """Rows of texts that ``encode`` cuts at the token limit."""
+        ids = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [row for row, encoding in enumerate(ids) if len(encoding.ids) > self.recipe.max_tokens]
 
     def _in_parallel(self, run: Callable[[list[int]], int], batches: list[list[int]]) -> Iterator[int]:
         """Run batches, on a CPU one to a core: that is 15 % faster than all cores at each batch in turn."""

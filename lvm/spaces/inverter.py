@@ -26,11 +26,15 @@ from torch import Tensor
 from lvm.errors import first_line
 from lvm.files import replacing
 from lvm.spaces.decoder import Cache, DecoderConfig, VectorDecoder
-from lvm.spaces.encoder import WeightsUnusable, file_sha256
+from lvm.spaces.encoder import file_sha256
+from lvm.spaces.weights import WeightsUnusable
 
 PAD, UNK, END = 0, 1, 2
 TEMPERATURE = 0.5
 """Of every candidate but the first, which is greedy."""
+
+CANDIDATES = 16
+"""Texts tried for each decoded vector; the figures of the shipped inverter are at this number."""
 
 _ROWS_AT_ONCE = 128  # candidates decoded together: their keys and values are about 120 MB
 _KEPT = 0.75  # the batch shrinks when this share of it or less is unfinished
@@ -63,7 +67,7 @@ class Card:
 
 
 class Inverter:
-    """Turns unit vectors of one space into text.
+    """Turns vectors of one space into text.
 
     Args:
         network: the decoder.
@@ -71,6 +75,10 @@ class Inverter:
         card: its provenance.
         seen: sorted hashes of the chunks it was trained on.
         device: torch device.
+
+    Attributes:
+        candidates: texts tried for each vector; 1 is greedy.
+        sha256: hash of the weights: a verdict of the roundtrip gate is about these.
     """
 
     def __init__(
@@ -84,7 +92,23 @@ class Inverter:
         self.network, self.tokenizer, self.card, self.seen = network.eval(), tokenizer, card, seen
         self.device = torch.device(device)
         self.network.to(self.device)
+        self.candidates = CANDIDATES
         self.sha256 = ""
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors it reads."""
+        return self.network.config.dim
+
+    @property
+    def encoder(self) -> str:
+        """Fingerprint of the encoder it was trained for."""
+        return self.card.encoder
+
+    @property
+    def trained_documents(self) -> frozenset[str]:
+        """sha256 of the documents it was trained on."""
+        return frozenset(self.card.trained_documents)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Inverter:
@@ -174,43 +198,41 @@ class Inverter:
 
     def decode(
         self,
-        unit: npt.NDArray[np.float32],
+        vectors: npt.NDArray[np.float32],
         encode: Callable[[Sequence[str]], npt.NDArray[np.float32]],
-        candidates: int = 8,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> list[str]:
         """Text for each vector: the best of ``candidates`` by the cosine of its own vector to the one asked for.
 
         Args:
-            unit: (n, dim) float32 unit vectors.
-            encode: the space's encoder, texts -> (n, dim) unit vectors.
-            candidates: texts tried for each vector; 1 is greedy.
+            vectors: (n, dim) float32.
+            encode: the space's encoder, texts -> (n, dim) vectors as it makes them.
             seed: of the sampling; the result does not depend on how many vectors are decoded at once.
             progress: called with the number of vectors done.
         """
         texts: list[str] = []
-        size = max(1, _ROWS_AT_ONCE // candidates)
-        for start in range(0, len(unit), size):
-            texts += self._decode_batch(unit[start : start + size], encode, candidates, seed + start)
+        size = max(1, _ROWS_AT_ONCE // self.candidates)
+        for start in range(0, len(vectors), size):
+            texts += self._decode_batch(vectors[start : start + size], encode, seed + start)
             if progress:
-                progress(min(size, len(unit) - start))
+                progress(min(size, len(vectors) - start))
         return texts
 
     def _decode_batch(
         self,
-        unit: npt.NDArray[np.float32],
+        vectors: npt.NDArray[np.float32],
         encode: Callable[[Sequence[str]], npt.NDArray[np.float32]],
-        candidates: int,
         seed: int,
     ) -> list[str]:
-        target = torch.from_numpy(np.ascontiguousarray(unit))
+        target, candidates = torch.from_numpy(np.ascontiguousarray(vectors)), self.candidates
         generator = torch.Generator(self.device).manual_seed(seed)
-        heat = ([0.0] + [TEMPERATURE] * (candidates - 1)) * len(unit)
+        heat = ([0.0] + [TEMPERATURE] * (candidates - 1)) * len(vectors)
         ids = self.generate(target.to(self.device).repeat_interleave(candidates, dim=0), heat, generator)
         texts = self.texts(ids)
         different = list(dict.fromkeys(texts))
         place = {text: row for row, text in enumerate(different)}
-        vectors = torch.from_numpy(encode(different))[[place[text] for text in texts]].view(len(unit), candidates, -1)
-        best = torch.einsum("nd,ncd->nc", target, vectors).argmax(dim=1).tolist()
+        found = torch.nn.functional.normalize(torch.from_numpy(encode(different)), dim=-1)
+        each = found[[place[text] for text in texts]].view(len(vectors), candidates, -1)
+        best = torch.einsum("nd,ncd->nc", target, each).argmax(dim=1).tolist()
         return [texts[row * candidates + which] for row, which in enumerate(best)]

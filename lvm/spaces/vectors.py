@@ -58,5 +58,10 @@ class Vectors:
         unit = raw / norms[:, None]
         return cls(space, np.ascontiguousarray(unit, dtype=np.float32), norms.astype(np.float32))
 
+    @property
+    def raw(self) -> FloatArray:
+        """(n, dim) vectors as the encoder made them."""
+        return np.asarray(self.unit * self.norms[:, None], dtype=np.float32)
+
     def __len__(self) -> int:
         return len(self.unit)

@@ -328,7 +328,7 @@ class Store:
         )
         with self.engine.connect() as connection:
             cursor = connection.connection.cursor()
-            for group in _groups(rows, READ_ROWS):
+            for group in document_groups(rows, READ_ROWS):
                 with cursor.copy(statement, ([row.id for row in group], space_id)) as copy:
                     data = b"".join(copy)
                 table = copying.parse(data, dtype)
@@ -344,6 +344,19 @@ class Store:
                     unit=np.ascontiguousarray(table["vector"][order], dtype=np.float32),
                     norms=table["norm"].astype(np.float32)[order],
                 )
+
+    def document_chunks(self, document_ids: Sequence[int]) -> dict[int, list[tuple[str, int]]]:
+        """(text, token count) of every chunk of these documents, in order."""
+        statement = (
+            select(ChunkRow.document_id, ChunkRow.text, ChunkRow.token_count)
+            .where(ChunkRow.document_id.in_([int(i) for i in document_ids]))
+            .order_by(ChunkRow.document_id, ChunkRow.position)
+        )
+        found: dict[int, list[tuple[str, int]]] = {}
+        with Session(self.engine) as session:
+            for document_id, chunk, tokens in session.execute(statement):
+                found.setdefault(document_id, []).append((chunk, tokens))
+        return found
 
     def chunk_texts(self, chunk_ids: Sequence[int]) -> list[str]:
         """Texts of chunks, in the order asked for."""
@@ -739,7 +752,7 @@ def _check(item: IngestedDocument, dim: int) -> None:
         )
 
 
-def _groups(rows: Sequence[DocumentRow], size: int) -> Iterator[list[DocumentRow]]:
+def document_groups(rows: Sequence[DocumentRow], size: int) -> Iterator[list[DocumentRow]]:
     """Consecutive documents of about ``size`` chunks together."""
     group: list[DocumentRow] = []
     chunks = 0

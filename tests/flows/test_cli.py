@@ -10,7 +10,8 @@ import pytest
 
 from lvm import cli
 from lvm.settings import Settings
-from lvm.spaces.space import open_space
+from lvm.spaces import open_space
+from lvm.spaces.weights import find
 from lvm.store import Store
 
 
@@ -78,7 +79,7 @@ def test_a_corrupted_inverter_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    shipped = open_space("minilm", settings).inverter_folder
+    shipped = find("package:lvm/spaces/minilm", settings.home)
     for file in ("inverter.safetensors", "tokenizer.json", "config.json"):
         folder = tmp_path / file
         shutil.copytree(shipped, folder)

