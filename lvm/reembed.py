@@ -92,4 +92,3 @@ def reembed(old: Workspace, new: Workspace, progress: Callable[[int], None] | No
 
 def _key(row: DocumentRow) -> tuple[str, str, str]:
     return row.source, row.external_id, row.sha256
-

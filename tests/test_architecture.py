@@ -45,4 +45,7 @@ def test_rooms(path: Path) -> None:
 def test_no_pickles() -> None:
     for path in (*LIBRARY, *(ROOT / "flows").glob("*.py")):
         text = path.read_text()
-        assert "torch.load(" not in text and "import pickle" not in text and "allow_pickle=True" not in text, path
+        assert "import pickle" not in text and "allow_pickle=True" not in text, path
+        # converting what others publish is the one exception, by the unpickler that builds tensors only
+        allowed = text.count("weights_only=True") if path.name == "weights.py" else 0
+        assert text.count("torch.load(") == allowed, path

@@ -39,12 +39,8 @@ def vectors(database: Store, name: str) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("spaces", "small")
-def test_a_database_moves_and_keeps_what_it_had(database: Store, settings: Settings, tmp_path: Path) -> None:
-    text = " ".join(f"The committee counted {n} ships in the harbour of the old town." for n in range(25))
-    for name in "abc":
-        (tmp_path / "texts").mkdir(exist_ok=True)
-        (tmp_path / "texts" / f"{name}.txt").write_text(f"Report {name}. {text}")
-    ingest_flow(source=str(tmp_path / "texts"))
+def test_a_database_moves_and_keeps_what_it_had(database: Store, settings: Settings) -> None:
+    ingest_flow(source="sotu", limit=3)
     before = vectors(database, "minilm")
 
     with open_workspace(Settings(), "minilm") as old, open_workspace(Settings(), "twin") as new:
