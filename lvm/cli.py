@@ -224,7 +224,7 @@ def spaces(context: typer.Context) -> None:
         return
     from lvm.spaces import open_space
     from lvm.spaces.registry import configured, inverter_source
-    from lvm.spaces.weights import WeightsUnusable
+    from lvm.spaces.weights import WeightsNotHere
     from lvm.store import open_store
 
     settings = Settings()
@@ -239,13 +239,24 @@ def spaces(context: typer.Context) -> None:
             verdict = "" if gate is None else f"{'passed' if gate.passed else 'blocked'}, {gate.value:.3f}"
             inverter_at = inverter_source(config, settings) or "none"
             try:
-                space = open_space(name, settings)
-            except WeightsUnusable as error:
-                table.add_row(name, "", "", str(config.max_tokens), f"not here: {error}", inverter_at, verdict)
+                space = open_space(name, settings, fetch=False)
+            except WeightsNotHere:
+                missing = f"{config.encoder}: not here, `lvm spaces fetch {name}`"
+                table.add_row(name, "", "", str(config.max_tokens), missing, inverter_at, verdict)
             else:
                 sizes = (space.fingerprint, str(space.dim), str(space.max_tokens))
                 table.add_row(name, *sizes, str(space.encoder.folder), inverter_at, verdict)
     out.print(table)
+
+
+@spaces_app.command(name="fetch")
+def spaces_fetch(name: Annotated[str, typer.Argument(help="a space, see `lvm spaces`")]) -> None:
+    """Fetch a space's weights, so that it opens without a network from then on."""
+    from lvm.spaces import open_space
+
+    space = open_space(name, Settings())
+    own = "its own" if space.inverter_encoder == space.fingerprint else "another encoder's"
+    out.print(f"space {name} ({space.fingerprint}) is here; its inverter is {own}")
 
 
 @spaces_app.command(name="compare")

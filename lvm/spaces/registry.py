@@ -112,11 +112,14 @@ def available_spaces(settings: Settings) -> list[str]:
     return list(configured(settings))
 
 
-def open_space(name: str, settings: Settings) -> Space:
+def open_space(name: str, settings: Settings, fetch: bool = True) -> Space:
     """Open a space by name.
 
     Its inverter is the one in ``settings.inverter`` if that is set, else the one the space names; it is opened when
     it is first needed.
+
+    Args:
+        fetch: whether the hub may be asked for what is not on this machine.
 
     Raises:
         UnknownSpace: if there is none of that name.
@@ -127,7 +130,7 @@ def open_space(name: str, settings: Settings) -> Space:
     if name not in spaces:
         raise UnknownSpace(f"no space is called {name!r}; there is {', '.join(spaces)}")
     config = spaces[name]
-    folder = weights.find(config.encoder, settings.home, config.encoder_revision)
+    folder = weights.find(config.encoder, settings.home, config.encoder_revision, fetch=fetch)
     encoder = TextEncoder(folder, config.recipe, settings.device)
     return Space(name, encoder, lambda: _open_inverter(name, config, encoder, settings))
 

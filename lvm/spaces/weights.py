@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from contextlib import suppress
 from importlib.util import find_spec
@@ -43,7 +44,9 @@ def is_folder(source: str) -> bool:
     return source.startswith(("/", ".", "~"))
 
 
-def find(source: str, home: Path, revision: str | None = None, allow: list[str] | None = None) -> Path:
+def find(
+    source: str, home: Path, revision: str | None = None, allow: list[str] | None = None, fetch: bool = True
+) -> Path:
     """The local folder of a source, fetched if it is not here yet.
 
     Args:
@@ -51,6 +54,7 @@ def find(source: str, home: Path, revision: str | None = None, allow: list[str] 
         home: ``settings.home``; converted weights and the revisions of branches are kept below it.
         revision: branch, tag or commit of a hub repository; the one written down, else ``main``, unless given.
         allow: patterns of the files needed from the hub; everything but pickles unless given.
+        fetch: whether the hub may be asked for what is not here.
 
     Raises:
         WeightsNotHere: if it is not on this machine and cannot be fetched.
@@ -63,7 +67,7 @@ def find(source: str, home: Path, revision: str | None = None, allow: list[str] 
         if not folder.is_dir():
             raise WeightsNotHere(f"there is no folder {folder}; name the folder that holds the weights")
         return _as_safetensors(folder, home) if allow is None else folder
-    return _from_hub(source, home, revision, allow)
+    return _from_hub(source, home, revision, allow, fetch)
 
 
 def _in_package(path: str) -> Path:
@@ -78,7 +82,8 @@ def _in_package(path: str) -> Path:
     return Path(spec.origin).parent / inside
 
 
-def _from_hub(repository: str, home: Path, revision: str | None, allow: list[str] | None) -> Path:
+def _from_hub(repository: str, home: Path, revision: str | None, allow: list[str] | None, fetch: bool) -> Path:
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # our error says what it would warn of
     pins = home / "hub" / "revisions.json"
     wanted = revision or _pins(pins).get(repository)
     if wanted and re.fullmatch("[0-9a-f]{40}", wanted):  # a commit never changes: what is here needs no network
@@ -86,10 +91,16 @@ def _from_hub(repository: str, home: Path, revision: str | None, allow: list[str
             here = Path(snapshot_download(repository, revision=wanted, local_files_only=True))
             if _complete(here, allow):
                 return _as_safetensors(here, home) if allow is None else here
+    local = not fetch
     try:
-        folder = Path(snapshot_download(repository, revision=wanted, allow_patterns=allow or _EVERYTHING))
+        folder = Path(
+            snapshot_download(repository, revision=wanted, allow_patterns=allow or _EVERYTHING, local_files_only=local)
+        )
         if allow is None and not in_folder(folder):
-            folder = Path(snapshot_download(repository, revision=folder.name, allow_patterns=[*_EVERYTHING, "*.bin"]))
+            pickles = [*_EVERYTHING, "*.bin"]
+            folder = Path(
+                snapshot_download(repository, revision=folder.name, allow_patterns=pickles, local_files_only=local)
+            )
     except LocalEntryNotFoundError as error:
         raise WeightsNotHere(
             f"{repository} is not on this machine and the hub cannot be reached; run "
