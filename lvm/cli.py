@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -389,12 +389,18 @@ def serve(
 @inverter.command(name="train")
 def inverter_train(
     source: Source = "sotu",
-    epochs: Annotated[float, typer.Option(min=0.01, help="passes over the corpus")] = 1.8,
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="passes over the corpus; 1.8, a corrector 1")] = None,
     folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE")] = None,
     space: SpaceName = None,
+    corrector: Annotated[
+        bool, typer.Option("--corrector", help="a corrector on top of the space's inverter instead")
+    ] = False,
 ) -> None:
-    """Train an inverter from MiniLM's weights on a corpus; every tenth document is held out."""
-    _make_inverter(source, epochs, folder, space, finetune=False)
+    """Train an inverter from MiniLM's weights on a corpus, or a corrector; every tenth document is held out."""
+    if corrector:
+        _make_inverter(source, epochs or 1.0, folder, space, "corrector")
+    else:
+        _make_inverter(source, epochs or 1.8, folder, space, "inverter")
 
 
 @inverter.command(name="finetune")
@@ -405,24 +411,32 @@ def inverter_finetune(
     space: SpaceName = None,
 ) -> None:
     """Adapt the space's inverter to your own text; every tenth document is held out."""
-    _make_inverter(source, epochs, folder, space, finetune=True)
+    _make_inverter(source, epochs, folder, space, "finetuned")
 
 
-def _make_inverter(source: str, epochs: float, folder: Path | None, space: str | None, finetune: bool) -> None:
+def _make_inverter(
+    source: str,
+    epochs: float,
+    folder: Path | None,
+    space: str | None,
+    kind: Literal["inverter", "finetuned", "corrector"],
+) -> None:
     from lvm.make_inverter import make_inverter
 
-    made = make_inverter(source, epochs, folder, Settings(), space, finetune=finetune, command=" ".join(sys.argv[1:]))
-    table = Table("held-out chunks", "roundtrip cosine, mean", "median", "identification R@1", "gate")
+    made = make_inverter(source, epochs, folder, Settings(), space, kind=kind, command=" ".join(sys.argv[1:]))
+    table = Table("held-out chunks", "roundtrip cosine, mean", "median", "identification R@1", "seconds", "gate")
     for name, figures in made.figures.items():
         table.add_row(
             f"{name} ({figures['n']})",
             f"{figures['mean']:.3f}",
             f"{figures['median']:.3f}",
             f"{figures['identify_r1']:.3f}",
+            f"{figures['seconds']:.0f}",
             "passes" if figures["passed"] else "blocks",
         )
     out.print(table)
-    out.print(f"{made.minutes:.1f} minutes; saved to {made.folder}. To use it: export LVM_INVERTER={made.folder}")
+    variable = "LVM_CORRECTOR" if kind == "corrector" else "LVM_INVERTER"
+    out.print(f"{made.minutes:.1f} minutes; saved to {made.folder}. To use it: export {variable}={made.folder}")
 
 
 @db.command(name="start")

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     space: str = Field(default="minilm", description="Space that texts are encoded in.")
     spaces: Path = Field(default=Path("spaces.toml"), description="File of your own spaces; may be missing.")
     inverter: Path | None = Field(default=None, description="Folder of an inverter, e.g. a fine-tuned one.")
+    corrector: Path | None = Field(default=None, description="Folder of a corrector on top of the inverter.")
     device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
     quiet: bool = Field(default=False, description="No progress bars in the terminal.")
     threads: PositiveInt | None = Field(default=None, description="CPU threads for torch; default: all cores.")

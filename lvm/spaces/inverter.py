@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from lvm.errors import first_line
 from lvm.files import replacing
-from lvm.spaces.decoder import Cache, DecoderConfig, VectorDecoder
+from lvm.spaces.decoder import DecoderConfig, VectorDecoder
 from lvm.spaces.encoder import file_sha256
 from lvm.spaces.weights import WeightsUnusable
 
-PAD, UNK, END = 0, 1, 2
 TEMPERATURE = 0.5
 """Of every candidate but the first, which is greedy."""
 
@@ -37,10 +35,11 @@ CANDIDATES = 16
 """Texts tried for each decoded vector; the figures of the shipped inverter are at this number."""
 
 _ROWS_AT_ONCE = 128  # candidates decoded together: their keys and values are about 120 MB
-_KEPT = 0.75  # the batch shrinks when this share of it or less is unfinished
 
 WEIGHTS, TOKENIZER, CONFIG = "inverter.safetensors", "tokenizer.json", "config.json"
 _SEEN = "trained_chunks"  # tensor of int64 hashes beside the weights
+
+Network = TypeVar("Network", bound=VectorDecoder)
 
 
 def chunk_hashes(texts: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -66,8 +65,8 @@ class Card:
     figures: dict[str, Any]
 
 
-class Inverter:
-    """Turns vectors of one space into text.
+class TrainedDecoder(Generic[Network]):
+    """A network with its tokenizer and its card, in a folder.
 
     Args:
         network: the decoder.
@@ -77,13 +76,15 @@ class Inverter:
         device: torch device.
 
     Attributes:
-        candidates: texts tried for each vector; 1 is greedy.
         sha256: hash of the weights: a verdict of the roundtrip gate is about these.
     """
 
+    kind: type[VectorDecoder]
+    weights: str
+
     def __init__(
         self,
-        network: VectorDecoder,
+        network: Network,
         tokenizer: Tokenizer,
         card: Card,
         seen: npt.NDArray[np.int64],
@@ -92,7 +93,6 @@ class Inverter:
         self.network, self.tokenizer, self.card, self.seen = network.eval(), tokenizer, card, seen
         self.device = torch.device(device)
         self.network.to(self.device)
-        self.candidates = CANDIDATES
         self.sha256 = ""
 
     @property
@@ -111,8 +111,8 @@ class Inverter:
         return frozenset(self.card.trained_documents)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Inverter:
-        """Open an inverter folder.
+    def load(cls, folder: Path, device: str = "cpu") -> Self:
+        """Open a folder.
 
         Raises:
             WeightsUnusable: if a file is missing, truncated, or does not fit the others.
@@ -122,21 +122,21 @@ class Inverter:
             sizes = DecoderConfig(**config["decoder"])
             card = Card(**{field.name: config["card"][field.name] for field in fields(Card)})
             tokenizer: Tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-            tensors = load_file(folder / WEIGHTS)
+            tensors = load_file(folder / cls.weights)
             seen = tensors.pop(_SEEN).numpy()
-            network = VectorDecoder(sizes)
+            network: Any = cls.kind(sizes)
             network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             reason = first_line(error)
             raise WeightsUnusable(
-                f"the inverter in {folder} cannot be opened ({reason}); restore the folder or train it again "
-                "with `lvm inverter train`"
+                f"the {cls.__name__.lower()} in {folder} cannot be opened ({reason}); restore the folder or train it "
+                "again with `lvm inverter train`"
             ) from error
         except Exception as error:  # tokenizers raises bare Exception
             raise WeightsUnusable(f"{folder / TOKENIZER} cannot be read ({error}); restore that file") from error
-        inverter = cls(network, tokenizer, card, seen, device)
-        inverter.sha256 = file_sha256(folder / WEIGHTS)
-        return inverter
+        opened = cls(network, tokenizer, card, seen, device)
+        opened.sha256 = file_sha256(folder / cls.weights)
+        return opened
 
     def save(self, folder: Path) -> None:
         """Write the folder; the config goes last, so a folder with one is whole.
@@ -149,52 +149,32 @@ class Inverter:
         tensors[_SEEN] = torch.from_numpy(np.unique(self.seen))
         config = json.dumps({"decoder": asdict(self.network.config), "card": asdict(self.card)}, indent=1) + "\n"
         for name, data in (
-            (WEIGHTS, save(tensors)),
+            (self.weights, save(tensors)),
             (TOKENIZER, self.tokenizer.to_str(pretty=True).encode()),
             (CONFIG, config.encode()),
         ):
             with replacing(folder / name) as file:
                 file.write(data)
-        self.sha256 = file_sha256(folder / WEIGHTS)
+        self.sha256 = file_sha256(folder / self.weights)
 
     def saw(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Which of these chunk texts (n,) the inverter was trained on."""
         return np.isin(chunk_hashes(texts), self.seen)
 
-    @torch.inference_mode()
-    def generate(self, unit: Tensor, temperature: Sequence[float], generator: torch.Generator) -> list[list[int]]:
-        """Token ids for each row of ``unit`` (batch, dim); temperature 0 is greedy.
-
-        Finished sequences leave the batch, so it costs what its texts need; not each at once, for that would move
-        all keys and values at every step.
-        """
-        config = self.network.config
-        heat = torch.tensor(temperature, device=self.device)[:, None]
-        cache = Cache(config, len(unit), self.network.words.weight)
-        rows = torch.arange(len(unit), device=self.device)
-        alive = torch.ones(len(unit), dtype=torch.bool, device=self.device)
-        output = torch.full((len(unit), config.max_length), END, device=self.device)
-        last = self.network.hidden(self.network.prefix(unit), cache)[:, -1]
-        for step in range(config.max_length):
-            logits = self.network.logits(last).float()
-            logits[:, (PAD, UNK)] = -torch.inf
-            # Gumbel noise scaled by the temperature: an exact sample, and at 0 exactly the argmax
-            uniform = torch.rand(logits.shape, generator=generator, device=self.device).clamp_(1e-9, 1 - 1e-7)
-            chosen = (logits - heat * torch.log(-torch.log(uniform))).argmax(dim=-1)
-            output[rows, step] = chosen
-            alive &= chosen != END
-            if step + 1 == config.max_length or not bool(alive.any()):
-                break
-            if int(alive.sum()) < _KEPT * len(alive):
-                keep = alive.nonzero()[:, 0]
-                rows, heat, chosen, alive = rows[keep], heat[keep], chosen[keep], alive[keep]
-                cache.keep(keep)
-            last = self.network.hidden(self.network.words(chosen[:, None]), cache)[:, 0]
-        return [row[: row.index(END)] if END in row else row for row in output.tolist()]
-
     def texts(self, ids: list[list[int]]) -> list[str]:
         """Token ids to text; an empty sequence becomes a full stop, so that it can be re-encoded."""
         return [text.strip() or "." for text in self.tokenizer.decode_batch(ids)]
+
+
+class Inverter(TrainedDecoder[VectorDecoder]):
+    """Turns vectors of one space into text.
+
+    Attributes:
+        candidates: texts tried for each vector; 1 is greedy.
+    """
+
+    kind, weights = VectorDecoder, WEIGHTS
+    candidates = CANDIDATES
 
     def decode(
         self,
@@ -219,6 +199,7 @@ class Inverter:
                 progress(min(size, len(vectors) - start))
         return texts
 
+    @torch.inference_mode()
     def _decode_batch(
         self,
         vectors: npt.NDArray[np.float32],
@@ -227,9 +208,10 @@ class Inverter:
     ) -> list[str]:
         target, candidates = torch.from_numpy(np.ascontiguousarray(vectors)), self.candidates
         generator = torch.Generator(self.device).manual_seed(seed)
-        heat = ([0.0] + [TEMPERATURE] * (candidates - 1)) * len(vectors)
-        ids = self.generate(target.to(self.device).repeat_interleave(candidates, dim=0), heat, generator)
-        texts = self.texts(ids)
+        heat = [0.0] + [TEMPERATURE] * (candidates - 1)
+        texts = self.texts(self.network.generate(self.network.prefix(target.to(self.device)), heat, generator))
+        if candidates == 1:
+            return texts
         different = list(dict.fromkeys(texts))
         place = {text: row for row, text in enumerate(different)}
         found = torch.nn.functional.normalize(torch.from_numpy(encode(different)), dim=-1)

@@ -8,6 +8,7 @@ adds others or replaces them by name.
 from __future__ import annotations
 
 import tomllib
+from copy import copy
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from lvm.errors import UsageError, first_line
 from lvm.settings import Settings
 from lvm.spaces import weights
+from lvm.spaces.corrector import CorrectedInverter, Corrector
 from lvm.spaces.encoder import Pooling, Recipe, TextEncoder
 from lvm.spaces.inverter import WEIGHTS as OURS
 from lvm.spaces.inverter import Inverter as OurInverter
@@ -42,9 +44,10 @@ class SpaceConfig(BaseModel):
             the same space as its original on the hub. The hub repository unless given.
         pooling, layer, projection, normalize, max_tokens: see ``Recipe``.
         inverter: where the inverter is: a folder of ours, or vec2text's hypothesizer.
-        corrector: vec2text's corrector on top of it.
-        steps, beam: corrections of each hypothesis, and hypotheses kept (vec2text's ``num_steps`` and
-            ``sequence_beam_width``).
+        corrector: what corrects its texts: a folder of ours, on top of any inverter, or vec2text's on vec2text's.
+        steps: how often a text is corrected (vec2text's ``num_steps``).
+        beam: hypotheses kept in each step of vec2text's corrector (``sequence_beam_width``).
+        hypotheses, corrections: with a corrector of ours, texts tried at first and in each step.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +66,8 @@ class SpaceConfig(BaseModel):
     corrector_revision: str | None = None
     steps: PositiveInt = 5
     beam: PositiveInt = 1
+    hypotheses: PositiveInt = 4
+    corrections: PositiveInt = 4
 
     @property
     def recipe(self) -> Recipe:
@@ -140,22 +145,47 @@ def inverter_source(config: SpaceConfig, settings: Settings) -> str | None:
     return str(settings.inverter.absolute()) if settings.inverter else config.inverter
 
 
+def corrector_source(config: SpaceConfig, settings: Settings) -> str | None:
+    """Where a space's corrector is looked for; one that was trained on another inverter is not used."""
+    if settings.corrector:
+        return str(settings.corrector.absolute())
+    return None if settings.inverter else config.corrector
+
+
 def _open_inverter(name: str, config: SpaceConfig, encoder: TextEncoder, settings: Settings) -> Inverter:
     source = inverter_source(config, settings)
     if source is None:
         raise WeightsUnusable(f"space {name!r} names no inverter; train one with `lvm inverter train --space {name}`")
     folder = weights.find(source, settings.home, config.inverter_revision)
+    corrector_at = corrector_source(config, settings)
+    corrector = corrector_at and weights.find(corrector_at, settings.home, config.corrector_revision)
+    ours = corrector if corrector and not weights.in_folder(corrector) else None
+    hypothesizer: Inverter
     if (folder / OURS).is_file() or not weights.in_folder(folder):
-        return OurInverter.load(folder, settings.device)
-    from lvm.spaces.vec2text import Vec2TextInverter
+        if corrector and not ours:
+            raise WeightsUnusable(
+                f"space {name!r}: vec2text's corrector in {corrector} works on vec2text's inverters only; "
+                "train one with `lvm inverter train --corrector`"
+            )
+        hypothesizer = OurInverter.load(folder, settings.device)
+    else:
+        from lvm.spaces.vec2text import Vec2TextInverter
 
-    corrector = config.corrector and weights.find(config.corrector, settings.home, config.corrector_revision)
-    return Vec2TextInverter.load(
-        folder,
-        corrector or None,
-        encoder,
-        steps=config.steps,
-        beam=config.beam,
-        find=lambda base: weights.find(base, settings.home, allow=weights.CONFIG_AND_TOKENIZER),
-        device=settings.device,
-    )
+        hypothesizer = Vec2TextInverter.load(
+            folder,
+            None if ours else corrector or None,
+            encoder,
+            steps=config.steps,
+            beam=config.beam,
+            find=lambda base: weights.find(base, settings.home, allow=weights.CONFIG_AND_TOKENIZER),
+            device=settings.device,
+        )
+    return corrected(hypothesizer, Corrector.load(ours, settings.device), config) if ours else hypothesizer
+
+
+def corrected(hypothesizer: Inverter, corrector: Corrector, config: SpaceConfig) -> CorrectedInverter:
+    """An inverter with a corrector of ours on top, trying as many texts as the space says."""
+    if isinstance(hypothesizer, OurInverter):
+        hypothesizer = copy(hypothesizer)
+        hypothesizer.candidates = config.hypotheses
+    return CorrectedInverter(hypothesizer, corrector, config.steps, config.corrections)

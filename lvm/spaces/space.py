@@ -63,6 +63,11 @@ class Inverter(Protocol):
     ) -> list[str]: ...
 
 
+def typical_norm(encoder: TextEncoder) -> float:
+    """Median norm of an encoder's vectors, over the probes; 1 if it normalises them itself."""
+    return 1.0 if encoder.recipe.normalize else float(np.median(encoder.encode(PROBE_SENTENCES).norms))
+
+
 @dataclass(frozen=True)
 class Decoded:
     """Texts decoded from vectors.
@@ -148,8 +153,8 @@ class Space:
 
     @cached_property
     def typical_norm(self) -> float:
-        """Median norm of the encoder's vectors, over the probes: what the inverter gets a direction back at."""
-        return float(np.median(self.probe().norms))
+        """The norm at which the inverter gets a direction back."""
+        return typical_norm(self.encoder)
 
     def chunker(self) -> Chunker:
         """Splits texts into chunks that this space can hold."""
@@ -186,7 +191,7 @@ class Space:
         if not len(unit):
             return Decoded([], Vectors(self.fingerprint, unit, np.empty(0, np.float32)), np.empty(0, np.float32))
         asked = Vectors.from_raw(self.fingerprint, unit)
-        at_norm = asked.unit if self.encoder.recipe.normalize else asked.unit * np.float32(self.typical_norm)
+        at_norm = asked.unit * np.float32(self.typical_norm)
         texts = self.inverter.decode(at_norm, lambda batch: self.encode(batch).raw, seed, progress)
         vectors = self.encode(texts)
         return Decoded(texts, vectors, np.einsum("nd,nd->n", asked.unit, vectors.unit))

@@ -1,4 +1,4 @@
-"""How an inverter is made: ``lvm inverter train`` and ``lvm inverter finetune``.
+"""How an inverter is made, and a corrector on top of one: ``lvm inverter train`` and ``lvm inverter finetune``.
 
 Whole documents are held out (every tenth). The decoder starts from MiniLM's own layers and word embeddings
 made causal, whatever the encoder; its vocabulary is the ``vocabulary`` WordPieces most used in the corpus
@@ -12,7 +12,8 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,15 +32,26 @@ from lvm.corpus.documents import Document
 from lvm.errors import LvmError
 from lvm.files import replacing
 from lvm.settings import bf16_available
-from lvm.spaces.decoder import DecoderConfig, VectorDecoder
+from lvm.spaces.corrector import Corrector
+from lvm.spaces.decoder import END, PAD, DecoderConfig, VectorCorrector, VectorDecoder
 from lvm.spaces.encoder import TextEncoder
-from lvm.spaces.inverter import END, Card, Inverter, chunk_hashes
+from lvm.spaces.inverter import Card, Inverter, chunk_hashes
+from lvm.spaces.space import Inverter as AnyInverter
+from lvm.spaces.space import typical_norm
 
 HOLD_OUT_EVERY = 10
 """Every tenth document is kept whole from training."""
 
 SAVE_EVERY = 400
 """Steps between checkpoints."""
+
+HELD_OUT = 2000
+"""Held-out chunks that the loss is measured on."""
+
+DECODED_AT_ONCE = 4096
+"""Hypotheses of a corrector's training that are kept together."""
+
+Rows = npt.NDArray[np.int64]
 
 
 class NothingToTrainOn(LvmError):
@@ -216,50 +228,189 @@ def train(
     scratch.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(training.seed)
     if start is None:
-        source = Tokenizer.from_file(str(minilm / "tokenizer.json"))
-        source.no_padding()
-        source.no_truncation()
-        vocabulary = cut_vocabulary(text.train, source, training.vocabulary)
-        tokenizer = word_piece(vocabulary)
-        network = VectorDecoder(DecoderConfig(dim=encoder.dim, vocabulary=len(vocabulary)))
-        pieces = source.get_vocab()
-        warm_start(network, load_file(minilm / "model.safetensors"), [pieces[piece] for piece in vocabulary])
+        tokenizer, network = fresh(encoder.dim, text.train, minilm, training.vocabulary)
     else:
-        tokenizer, network = start.tokenizer, start.network.train()
+        tokenizer, network = start.tokenizer, deepcopy(start.network)
     device = encoder.device
     network.to(device)
     vectors = encode_cached(encoder, text.train, scratch / "train.npy", progress)
-    held_vectors = encode_cached(encoder, text.held_out[:2000], scratch / "held_out.npy", progress)
-    limit = network.config.max_length - 1
-    ids = [e.ids for e in tokenizer.encode_batch_fast(text.train, add_special_tokens=False)]
-    held_ids = [e.ids for e in tokenizer.encode_batch_fast(text.held_out[:2000], add_special_tokens=False)]
-    usable = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= limit]
-    if not usable or not any(0 < len(tokens) <= limit for tokens in held_ids):
-        raise NothingToTrainOn(
-            f"no chunk to train on or none to hold out is {limit} tokens or shorter in a vocabulary of "
-            f"{tokenizer.get_vocab_size()} pieces; give it a larger source"
+    held_vectors = encode_cached(encoder, text.held_out[:HELD_OUT], scratch / "held_out.npy", progress)
+    norm = typical_norm(encoder)  # the one at which a space hands over directions to be decoded
+    ids, usable = tokens_of(text.train, tokenizer, network)
+    held_ids, held_usable = tokens_of(text.held_out[:HELD_OUT], tokenizer, network)
+
+    def loss(rows: Rows, ids: Sequence[Sequence[int]] = ids, vectors: npt.NDArray[np.float32] = vectors) -> Tensor:
+        return text_loss(network, network.prefix(_rows(vectors, rows, device) * norm), [ids[row] for row in rows])
+
+    prefix = network.config.prefix
+    plan: list[Rows] = []
+    for epoch in range(int(np.ceil(training.epochs))):
+        batches = length_batches(ids, usable, training.tokens_per_batch, prefix, training.seed, epoch)
+        share = min(1.0, training.epochs - epoch)
+        plan += batches[: round(share * len(batches))]
+    held_plan = length_batches(held_ids, held_usable, 2048, prefix, 0, 0)
+
+    def held_out_loss() -> float:
+        return _mean_loss(network, held_ids, held_plan, lambda rows: loss(rows, held_ids, held_vectors))
+
+    identity = _identity(encoder, text, training, start.sha256 if start else None)
+    minutes = fit(network, plan, loss, held_out_loss, training, scratch, identity, progress)
+    seen = chunk_hashes([text.train[i] for i in usable])
+    earlier = start.card.trained_documents if start else []
+    card = Card(
+        encoder=encoder.fingerprint,
+        corpus=corpus if start is None else f"{start.card.corpus}, then {corpus}",
+        command=command,
+        seed=training.seed,
+        trained_documents=[*earlier, *text.trained_documents],
+        held_out_documents=text.held_out_documents,
+        training=_facts(training, usable, plan, minutes),
+        figures={"held_out_loss": round(held_out_loss(), 4)},
+    )
+    if start is not None:
+        seen = np.union1d(seen, start.seen)
+    inverter = Inverter(network, tokenizer, card, seen, str(device))
+    inverter.save(folder)
+    return inverter
+
+
+def train_corrector(
+    encoder: TextEncoder,
+    hypothesizer: AnyInverter,
+    text: TrainingText,
+    corpus: str,
+    folder: Path,
+    scratch: Path,
+    training: InverterTraining,
+    command: str,
+    minilm: Path,
+    progress: TrainingProgress | None = None,
+) -> Corrector:
+    """Train a corrector on what ``hypothesizer`` makes of the training chunks, and save it to ``folder``.
+
+    It starts from the hypothesizer's weights where that is ours, else from MiniLM's. With less than one epoch, only as
+    many chunks are decoded as it will see. The other arguments are those of ``train``.
+    """
+    progress = progress or Silent()
+    scratch.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(training.seed)
+    if isinstance(hypothesizer, Inverter):
+        tokenizer, begin = hypothesizer.tokenizer, hypothesizer.network
+    else:
+        tokenizer, begin = fresh(encoder.dim, text.train, minilm, training.vocabulary)
+    network = from_decoder(begin)
+    device = encoder.device
+    network.to(device)
+    order = np.random.default_rng(training.seed).permutation(len(text.train))
+    chosen = sorted(order[: max(1, round(min(1.0, training.epochs) * len(order)))].tolist())
+    texts, held_texts = [text.train[i] for i in chosen], text.held_out[:HELD_OUT]
+    vectors = encode_cached(encoder, texts, scratch / "train.npy", progress)
+    held_vectors = encode_cached(encoder, held_texts, scratch / "held_out.npy", progress)
+    ids, usable = tokens_of(texts, tokenizer, network)
+    held_ids, held_usable = tokens_of(held_texts, tokenizer, network)
+    corrector = Corrector(network, tokenizer, Card("", "", "", 0, [], [], {}, {}), np.empty(0, np.int64), str(device))
+
+    def hypotheses(vectors: npt.NDArray[np.float32], name: str) -> tuple[list[list[int]], npt.NDArray[np.float32]]:
+        said = decode_cached(encoder, hypothesizer, vectors, scratch / name, progress)
+        return [corrector.tokens(each) for each in said], encode_cached(
+            encoder, said, scratch / f"{name}.npy", progress
         )
 
+    said, said_vectors = hypotheses(vectors, "hypotheses")
+    held_said, held_said_vectors = hypotheses(held_vectors, "held_out_hypotheses")
+    front = 3 * network.config.prefix
+    plan: list[Rows] = []
+    for epoch in range(int(np.ceil(training.epochs))):
+        batches = pair_batches(said, ids, usable, training.tokens_per_batch, front, training.seed, epoch)
+        share = 1.0 if epoch == 0 else min(1.0, training.epochs - epoch)  # the first epoch's chunks are chosen already
+        plan += batches[: round(share * len(batches))]
+    held_plan = pair_batches(held_said, held_ids, held_usable, 2048, front, 0, 0)
+
+    def loss(rows: Rows) -> Tensor:
+        of = torch.tensor([said[row] for row in rows], dtype=torch.long, device=device)
+        prefix = network.corrected_prefix(_rows(vectors, rows, device), _rows(said_vectors, rows, device), of)
+        return text_loss(network, prefix, [ids[row] for row in rows])
+
+    def held_loss(rows: Rows) -> Tensor:
+        of = torch.tensor([held_said[row] for row in rows], dtype=torch.long, device=device)
+        prefix = network.corrected_prefix(_rows(held_vectors, rows, device), _rows(held_said_vectors, rows, device), of)
+        return text_loss(network, prefix, [held_ids[row] for row in rows])
+
+    def held_out_loss() -> float:
+        return _mean_loss(network, held_ids, held_plan, held_loss)
+
+    identity = _identity(encoder, text, training, f"corrector of {hypothesizer.sha256}")
+    minutes = fit(network, plan, loss, held_out_loss, training, scratch, identity, progress)
+    corrector.card = Card(
+        encoder=encoder.fingerprint,
+        corpus=corpus,
+        command=command,
+        seed=training.seed,
+        trained_documents=text.trained_documents,
+        held_out_documents=text.held_out_documents,
+        training={**_facts(training, usable, plan, minutes), "hypothesizer": hypothesizer.sha256},
+        figures={"held_out_loss": round(held_out_loss(), 4)},
+    )
+    corrector.seen = chunk_hashes([texts[i] for i in usable])
+    network.eval()
+    corrector.save(folder)
+    return corrector
+
+
+def fresh(dim: int, texts: Sequence[str], minilm: Path, size: int) -> tuple[Tokenizer, VectorDecoder]:
+    """A tokenizer cut for ``texts`` and a decoder for vectors of ``dim``, with MiniLM's weights made causal."""
+    source = Tokenizer.from_file(str(minilm / "tokenizer.json"))
+    source.no_padding()
+    source.no_truncation()
+    vocabulary = cut_vocabulary(texts, source, size)
+    network = VectorDecoder(DecoderConfig(dim=dim, vocabulary=len(vocabulary)))
+    pieces = source.get_vocab()
+    warm_start(network, load_file(minilm / "model.safetensors"), [pieces[piece] for piece in vocabulary])
+    return word_piece(vocabulary), network
+
+
+def from_decoder(decoder: VectorDecoder) -> VectorCorrector:
+    """A corrector that begins with a decoder's weights, and reads both vectors and the hypothesis as that reads its."""
+    network, state = VectorCorrector(decoder.config), decoder.state_dict()
+    places, prefix = state["positions.weight"], decoder.config.prefix
+    state["hypothesis_positions.weight"] = torch.cat([places[:prefix], places])
+    for name in [name for name in state if name.startswith("project.")]:
+        for other in ("project_difference", "project_hypothesis"):
+            state[name.replace("project", other, 1)] = state[name].clone()
+    network.load_state_dict(state)
+    return network
+
+
+def fit(
+    network: VectorDecoder,
+    plan: Sequence[Rows],
+    loss_of: Callable[[Rows], Tensor],
+    held_out_loss: Callable[[], float],
+    training: InverterTraining,
+    scratch: Path,
+    identity: str,
+    progress: TrainingProgress,
+) -> float:
+    """Go through the plan's batches, from the last checkpoint of this very training if there is one.
+
+    Returns:
+        minutes of training, those before an interruption included.
+    """
+    heads = [network.words.weight, network.bias]
+    projections = [
+        tensor for name, part in network.named_children() if name.startswith("project") for tensor in part.parameters()
+    ]
+    quick = [*projections, *heads]
+    known = {id(tensor) for tensor in quick}
     groups = [
-        {
-            "params": [
-                *network.layers.parameters(),
-                *network.norm.parameters(),
-                *network.positions.parameters(),
-            ],
-            "scale": 1.0,
-        },
-        {"params": [*network.project.parameters(), *network.words.parameters(), network.bias], "scale": 2.0},
+        {"params": [tensor for tensor in network.parameters() if id(tensor) not in known], "scale": 1.0},
+        {"params": quick, "scale": 2.0},
     ]
     optimizer = torch.optim.AdamW(
         groups, lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=training.weight_decay, fused=True
     )
-    plan: list[npt.NDArray[np.int64]] = []
-    for epoch in range(int(np.ceil(training.epochs))):
-        batches = length_batches(ids, usable, training.tokens_per_batch, network.config.prefix, training.seed, epoch)
-        share = min(1.0, training.epochs - epoch)
-        plan += batches[: round(share * len(batches))]
-    checkpoint = Checkpoint(scratch, network, optimizer, _identity(encoder, text, training, start))
+    device = network.bias.device
+    checkpoint = Checkpoint(scratch, network, optimizer, identity)
     step = checkpoint.load()
     progress.stage("train", len(plan))
     progress.advance(step)
@@ -270,11 +421,8 @@ def train(
         rate = learning_rate(step, len(plan), training)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        rows = plan[step]
-        tokens = torch.tensor([ids[row] for row in rows], device=device)
-        batch = torch.from_numpy(vectors[np.asarray(rows)]).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            loss = text_loss(network, batch, tokens)
+            loss = loss_of(plan[step])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -287,43 +435,55 @@ def train(
         if step % SAVE_EVERY == 0 or step == len(plan):
             checkpoint.save(step, time.monotonic() - started)
         if step % 1000 == 0 or step == len(plan):
-            held_loss = held_out_loss(network, held_vectors, held_ids, limit)
-            progress.metrics(step=step, held_out_loss=held_loss)
-    seen = chunk_hashes([text.train[i] for i in usable])
-    earlier = start.card.trained_documents if start else []
-    card = Card(
-        encoder=encoder.fingerprint,
-        corpus=corpus if start is None else f"{start.card.corpus}, then {corpus}",
-        command=command,
-        seed=training.seed,
-        trained_documents=[*earlier, *text.trained_documents],
-        held_out_documents=text.held_out_documents,
-        training={
-            **asdict(training),
-            "chunks": len(usable),
-            "steps": len(plan),
-            "minutes": round((time.monotonic() - started) / 60, 1),
-            "threads": torch.get_num_threads(),
-        },
-        figures={"held_out_loss": round(held_out_loss(network, held_vectors, held_ids, limit), 4)},
-    )
-    if start is not None:
-        seen = np.union1d(seen, start.seen)
-    inverter = Inverter(network, tokenizer, card, seen, str(device))
-    inverter.save(folder)
-    return inverter
+            progress.metrics(step=step, held_out_loss=held_out_loss())
+    return (time.monotonic() - started) / 60
 
 
-def text_loss(network: VectorDecoder, vectors: Tensor, ids: Tensor) -> Tensor:
-    """Mean cross-entropy of texts (batch, length) and their end, given their vectors (batch, dim)."""
-    logits = network(vectors, ids)
-    targets = F.pad(ids, (0, 1), value=END)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+def tokens_of(texts: Sequence[str], tokenizer: Tokenizer, network: VectorDecoder) -> tuple[list[list[int]], list[int]]:
+    """Token ids of each text, and the rows that are neither empty nor too long for the network.
+
+    Raises:
+        NothingToTrainOn: if there is no such row.
+    """
+    limit = network.config.max_length - 1
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    usable = [row for row, tokens in enumerate(ids) if 0 < len(tokens) <= limit]
+    if not usable:
+        raise NothingToTrainOn(
+            f"no chunk to train on or none to hold out is {limit} tokens or shorter in a vocabulary of "
+            f"{tokenizer.get_vocab_size()} pieces; give it a larger source"
+        )
+    return ids, usable
+
+
+def _rows(vectors: npt.NDArray[np.float32], rows: Rows, device: torch.device) -> Tensor:
+    return torch.from_numpy(vectors[rows]).to(device)
+
+
+def _facts(training: InverterTraining, usable: Sequence[int], plan: Sequence[Rows], minutes: float) -> dict[str, Any]:
+    return {
+        **asdict(training),
+        "chunks": len(usable),
+        "steps": len(plan),
+        "minutes": round(minutes, 1),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def text_loss(network: VectorDecoder, prefix: Tensor, ids: Sequence[Sequence[int]]) -> Tensor:
+    """Mean cross-entropy of texts and their ends, given what stands in front of them (batch, positions, width).
+
+    Shorter texts are padded at their end, which nothing before it can see; padding is not counted.
+    """
+    longest = max(map(len, ids))
+    inputs = torch.tensor([[*each, *[PAD] * (longest - len(each))] for each in ids], device=prefix.device)
+    targets = torch.tensor([[*each, END, *[-100] * (longest - len(each))] for each in ids], device=prefix.device)
+    return F.cross_entropy(network(prefix, inputs).flatten(0, 1).float(), targets.flatten())
 
 
 def length_batches(
     ids: Sequence[Sequence[int]], usable: Sequence[int], tokens: int, prefix: int, seed: int, epoch: int
-) -> list[npt.NDArray[np.int64]]:
+) -> list[Rows]:
     """Rows of equal length together, so that nothing is padded; batches in a seeded random order."""
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(np.asarray(usable))
@@ -345,22 +505,72 @@ def learning_rate(step: int, steps: int, training: InverterTraining) -> float:
     return training.learning_rate * (0.05 + 0.95 * 0.5 * (1 + float(np.cos(np.pi * done))))
 
 
+def pair_batches(
+    said: Sequence[Sequence[int]],
+    ids: Sequence[Sequence[int]],
+    usable: Sequence[int],
+    tokens: int,
+    front: int,
+    seed: int,
+    epoch: int,
+) -> list[Rows]:
+    """Rows whose hypotheses have the same length together, texts of nearly the same; batches in a random order."""
+    random = np.random.default_rng([seed, epoch])
+    by_length: dict[int, list[int]] = {}
+    for row in random.permutation(np.asarray(usable)).tolist():
+        by_length.setdefault(len(said[row]), []).append(row)
+    batches = []
+    for length, rows in sorted(by_length.items()):
+        batch: list[int] = []
+        for row in sorted(rows, key=lambda row: len(ids[row])):
+            if batch and (len(batch) + 1) * (front + length + len(ids[row]) + 1) > tokens:
+                batches.append(np.asarray(batch))
+                batch = []
+            batch.append(row)
+        batches.append(np.asarray(batch))
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
 @torch.inference_mode()
-def held_out_loss(
-    network: VectorDecoder, vectors: npt.NDArray[np.float32], ids: Sequence[Sequence[int]], limit: int
+def _mean_loss(
+    network: VectorDecoder, ids: Sequence[Sequence[int]], plan: Sequence[Rows], loss_of: Callable[[Rows], Tensor]
 ) -> float:
-    """Cross-entropy per token, in nats, on held-out chunks."""
+    """Cross-entropy per token, in nats, over all batches of a plan."""
     network.eval()
-    usable = [i for i, tokens in enumerate(ids) if 0 < len(tokens) <= limit]
-    device = network.bias.device
     total, count = 0.0, 0
-    for rows in length_batches(ids, usable, 2048, network.config.prefix, 0, 0):
-        tokens = torch.tensor([ids[row] for row in rows], device=device)
-        positions = tokens.numel() + len(rows)
-        total += text_loss(network, torch.from_numpy(vectors[rows]).to(device), tokens).item() * positions
+    for rows in plan:
+        positions = sum(len(ids[row]) + 1 for row in rows)
+        total += loss_of(rows).item() * positions
         count += positions
     network.train()
     return total / count
+
+
+def decode_cached(
+    encoder: TextEncoder,
+    hypothesizer: AnyInverter,
+    vectors: npt.NDArray[np.float32],
+    folder: Path,
+    progress: TrainingProgress,
+) -> list[str]:
+    """What the hypothesizer says of each vector, greedily; kept in parts, so that a stopped run goes on."""
+    key = hashlib.sha256(f"{hypothesizer.sha256} {encoder.fingerprint}".encode() + vectors.tobytes()).hexdigest()[:16]
+    norm = np.float32(typical_norm(encoder))
+    if isinstance(hypothesizer, Inverter):
+        hypothesizer = copy(hypothesizer)
+        hypothesizer.candidates = 1
+    texts: list[str] = []
+    progress.stage("hypotheses", len(vectors))
+    for start in range(0, len(vectors), DECODED_AT_ONCE):
+        path = folder / f"{key}-{start}.json"
+        if not path.exists():
+            part = vectors[start : start + DECODED_AT_ONCE] * norm
+            said = hypothesizer.decode(part, lambda batch: encoder.encode(batch).raw)
+            with replacing(path) as file:
+                file.write(json.dumps(said).encode())
+        texts += json.loads(path.read_bytes())
+        progress.advance(min(DECODED_AT_ONCE, len(vectors) - start))
+    return texts
 
 
 def encode_cached(
@@ -420,6 +630,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _identity(encoder: TextEncoder, text: TrainingText, training: InverterTraining, start: Inverter | None) -> str:
-    facts = [encoder.fingerprint, asdict(training), text.trained_documents, start.sha256 if start else None]
+def _identity(encoder: TextEncoder, text: TrainingText, training: InverterTraining, start: str | None) -> str:
+    facts = [encoder.fingerprint, asdict(training), text.trained_documents, start]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
