@@ -2,7 +2,8 @@
 
 ``make_hub`` fills a folder like a Hugging Face cache with what the spaces ``gtr-base`` and ``gtr-base-st`` name: the
 T5 encoder with its Dense, a T5 "t5-base", and a hypothesizer and a corrector for each space. Only sizes differ from
-the real ones. The first pair is saved as vec2text saves it, in pickled shards; the second as safetensors.
+the real ones (and in ``benchmarks/decoding.py`` not even those). The first pair is saved as vec2text saves it, in
+pickled shards; the second as safetensors.
 """
 
 from __future__ import annotations
@@ -54,31 +55,52 @@ class Hub:
         return base / "snapshots" / (base / "refs" / "main").read_text()
 
 
-def make_hub(cache: Path, dim: int = 768) -> Hub:
-    """Make all repositories that the two spaces name."""
+SMALL = {"d_model": 48, "d_kv": 12, "d_ff": 96, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
+SMALL_ENCODER = {"d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 4}
+CHECKPOINTS = {
+    "gtr_base": ("jxm/gtr__nq__32", "jxm/gtr__nq__32__correct"),
+    "gtr_base_st": ("ielabgroup/vec2text_gtr-base-st_inversion", "ielabgroup/vec2text_gtr-base-st_corrector"),
+}
+"""Names by which vec2text opens the two encoders, and the checkpoints for them."""
+
+
+def make_hub(
+    cache: Path,
+    dim: int = 768,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    sizes: dict[str, int] = SMALL,
+    encoder_sizes: dict[str, int] = SMALL_ENCODER,
+    checkpoints: dict[str, tuple[str, str]] = CHECKPOINTS,
+    steps: int = 200,
+) -> Hub:
+    """Make all repositories that the two spaces name.
+
+    Args:
+        dim: of the vectors.
+        tokenizer: one cut for ``SENTENCES`` unless given.
+        sizes, encoder_sizes: of the T5 and of the encoder.
+        checkpoints: which to make.
+        steps: of training; 0 leaves weights random.
+    """
     torch.manual_seed(0)
     hub = Hub(cache)
-    tokenizer = _tokenizer()
+    tokenizer = tokenizer or _tokenizer()
     revision = configured(Settings(spaces=Path("none")))["gtr-base"].encoder_revision
     encoder = _repository(cache, GTR, revision or "")
-    _encoder(encoder, tokenizer, dim)
+    _encoder(encoder, tokenizer, dim, encoder_sizes)
     base = _repository(cache, "t5-base", "b" * 40)
     t5 = T5Config(
-        vocab_size=len(tokenizer), d_model=48, d_kv=12, d_ff=96, num_layers=2, num_decoder_layers=2, num_heads=4,
-        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, dropout_rate=0.0, architectures=["T5Model"],
+        vocab_size=len(tokenizer), decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, dropout_rate=0.0,
+        architectures=["T5Model"], **sizes,
     )  # fmt: skip
     t5.save_pretrained(base)
     tokenizer.save_pretrained(base)
-    plain = Recipe(GTR, "mean", -1, "", False, 31)
-    through_st = Recipe(GTR, "mean", -1, "2_Dense/model.safetensors", True, 31)
-    for number, (recipe, name, hypothesizer, corrector) in enumerate(
-        [
-            (plain, "gtr_base", "jxm/gtr__nq__32", "jxm/gtr__nq__32__correct"),
-            (through_st, "gtr_base_st", "ielabgroup/vec2text_gtr-base-st_inversion",
-             "ielabgroup/vec2text_gtr-base-st_corrector"),
-        ]
-    ):  # fmt: skip
-        embed = TextEncoder(encoder, recipe)
+    recipes = {
+        "gtr_base": Recipe(GTR, "mean", -1, "", False, 31),
+        "gtr_base_st": Recipe(GTR, "mean", -1, "2_Dense/model.safetensors", True, 31),
+    }
+    for number, (name, (hypothesizer, corrector)) in enumerate(checkpoints.items()):
+        embed = TextEncoder(encoder, recipes[name])
         config = {
             "model_name_or_path": "t5-base", "embedder_model_name": name, "max_seq_length": 32, "num_repeat_tokens": 4,
             "embedder_model_api": None, "embedder_fake_with_zeros": False, "use_frozen_embeddings_as_input": True,
@@ -86,7 +108,7 @@ def make_hub(cache: Path, dim: int = 768) -> Hub:
             "use_lora": False, "embedder_no_grad": True, "embedder_torch_dtype": "float32",
             "embedder_gaussian_noise_level": 0.0, "corrector_ignore_hypothesis_embedding": False,
         }  # fmt: skip
-        first, second = _train(config, t5, tokenizer, embed)
+        first, second = _train(config, t5, tokenizer, embed, steps)
         prefix = "" if name == "gtr_base" else "0.auto_model."
         own = embed.model.state_dict()
         if name == "gtr_base":
@@ -124,10 +146,8 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _encoder(folder: Path, tokenizer: PreTrainedTokenizerFast, dim: int) -> None:
-    config = T5Config(
-        vocab_size=len(tokenizer), d_model=dim, d_kv=16, d_ff=64, num_layers=1, num_heads=4, dropout_rate=0.0
-    )
+def _encoder(folder: Path, tokenizer: PreTrainedTokenizerFast, dim: int, sizes: dict[str, int]) -> None:
+    config = T5Config(vocab_size=len(tokenizer), d_model=dim, dropout_rate=0.0, **sizes)
     model = T5EncoderModel(config)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -153,7 +173,7 @@ def _encoder(folder: Path, tokenizer: PreTrainedTokenizerFast, dim: int) -> None
 
 
 def _train(
-    config: dict[str, object], t5: T5Config, tokenizer: PreTrainedTokenizerFast, encoder: TextEncoder, steps: int = 200
+    config: dict[str, object], t5: T5Config, tokenizer: PreTrainedTokenizerFast, encoder: TextEncoder, steps: int
 ) -> tuple[nn.Module, nn.Module]:
     """Teach both networks a few sentences, just enough that different vectors give different texts."""
     facts = SimpleNamespace(**config)
