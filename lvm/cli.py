@@ -261,35 +261,27 @@ def spaces_fetch(name: Annotated[str, typer.Argument(help="a space, see `lvm spa
 
 @spaces_app.command(name="compare")
 def spaces_compare(
-    first: Annotated[str, typer.Argument(help="a space, or one with changes: minilm:pooling=cls,normalize=false")],
-    second: str,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SPACE SPACE...", help="spaces, or one with changes: minilm:pooling=cls,normalize=false"
+        ),
+    ],
     source: Annotated[str, typer.Option(help="where the texts come from, see ingest")] = "sotu",
     chunks: Annotated[int, typer.Option(min=2, help="how many texts")] = 200,
 ) -> None:
-    """Encode by one path, decode with the inverter of the other: the matrix of roundtrip cosines."""
-    from lvm.corpus.documents import Document
-    from lvm.corpus.sources import open_source
-    from lvm.evaluation.crossing import cross
-    from lvm.evaluation.roundtrip import choose_chunks
+    """Encode by each path, decode with the inverter of each: the matrix of roundtrip cosines, and where they part."""
+    from lvm.evaluation.crossing import cross, unseen
     from lvm.spaces.diagnosis import diagnose as compare
     from lvm.terminal import bar
 
     settings = Settings()
-    opened = {name: _space(name, settings) for name in (first, second)}
-    space = opened[first]
-    documents = [each for each in open_source(source) if isinstance(each, Document)]
-    unseen = [each for each in documents if each.sha256 not in space.trained_documents]
-    pieces = [(chunk.text, each.sha256) for each in unseen for chunk in space.chunker().split(each.text)[0]]
-    sample = choose_chunks(
-        space,
-        range(len(pieces)),
-        [document for _, document in pieces],
-        lambda ids: [pieces[i][0] for i in ids],
-        n=chunks,
-        seed=settings.seed,
-    )
+    opened = {name: _space(name, settings) for name in names}
+    if len(opened) < 2:
+        raise UsageError("comparing takes two different spaces; see `lvm spaces`")
+    texts = unseen(opened.values(), source, chunks, settings.seed)
     with bar("decode", None) as advance:
-        found = cross(opened, sample.texts, seed=settings.seed, progress=advance)
+        found = cross(opened, texts, seed=settings.seed, progress=advance)
     table = Table("encoded by", "decoded by inverter of", "roundtrip cosine", "chance", "identification R@1", "gate")
     for cell in found:
         if cell.found is None:
@@ -299,8 +291,11 @@ def spaces_compare(
         figures = (cell.found.mean, cell.found.chance, cell.found.identify_r1)
         table.add_row(cell.encoded_by, cell.decoded_by, *(f"{figure:.3f}" for figure in figures), verdict)
     out.print(table)
-    out.print(f"{len(sample.texts)} texts of {sample.documents} documents the inverter was not trained on")
-    out.print(compare(space.encoder, opened[second].encoder, (first, second)).message, markup=False)
+    out.print(f"{len(texts)} texts that no inverter here is known to have been trained on")
+    first, *others = names
+    for other in others:
+        message = compare(opened[first].encoder, opened[other].encoder, (first, other)).message
+        out.print(message, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -334,6 +329,7 @@ def _space(spec: str, settings: Settings) -> Space:
             "pooling": str,
             "layer": int,
             "max_tokens": int,
+            "projection": lambda value: str(Path(value).absolute()),
             "normalize": lambda value: value.lower() == "true",
         }
         try:

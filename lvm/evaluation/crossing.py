@@ -6,12 +6,14 @@ same gate that stand before training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from lvm.corpus.documents import Document
+from lvm.corpus.sources import open_source
 from lvm.evaluation.protocol import Progress
-from lvm.evaluation.roundtrip import RoundtripMeasurement, measure
+from lvm.evaluation.roundtrip import RoundtripMeasurement, choose_chunks, measure
 from lvm.spaces import Space
 from lvm.spaces.space import Inverter
 
@@ -28,6 +30,35 @@ class Crossing:
     encoded_by: str
     decoded_by: str
     found: RoundtripMeasurement | None
+
+
+def unseen(spaces: Iterable[Space], source: str, count: int, seed: int) -> list[str]:
+    """At most ``count`` different chunks of a source, from documents that none of the inverters was trained on.
+
+    Args:
+        source: see ``lvm.corpus.sources.open_source``; its texts are cut into chunks by the first space.
+
+    Raises:
+        NothingToMeasure: if there is none.
+    """
+    first, *others = spaces
+    trained = frozenset().union(*(space.trained_documents for space in (first, *others)))
+    chunker = first.chunker()
+    pieces = [
+        (chunk.text, document.sha256)
+        for document in open_source(source)
+        if isinstance(document, Document) and document.sha256 not in trained
+        for chunk in chunker.split(document.text)[0]
+    ]
+    sample = choose_chunks(
+        first,
+        range(len(pieces)),
+        [document for _, document in pieces],
+        lambda ids: [pieces[i][0] for i in ids],
+        n=count,
+        seed=seed,
+    )
+    return sample.texts
 
 
 def cross(

@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, SpaceConfig]:
                 f"{path}, space {name!r}, {where or 'entry'}: {first['msg']}; see docs/spaces.md"
             ) from error
         beside = {
-            key: str(path.parent / source)
+            key: str(path.absolute().parent / source)
             for key in ("encoder", "inverter", "corrector")
             if (source := getattr(config, key)) and source.startswith(".")
         }
