@@ -34,9 +34,13 @@ def compare(unit: str, count: int, ours: list[float], peer: str, theirs: list[fl
         ours, theirs: seconds of the runs; ``peer`` names the other side.
         claim: the ratio that is claimed.
     """
+
+    def speed(seconds: float) -> str:
+        return f"{count / seconds:,.0f}" if count > 10 * seconds else f"{count / seconds:.3f}"
+
     for name, seconds in (("ours", ours), (peer, theirs)):
-        runs = ", ".join(f"{count / each:,.0f}" for each in seconds)
-        print(f"{name:22} {count / min(seconds):9,.0f} {unit}/s (runs: {runs})")
+        runs = ", ".join(map(speed, seconds))
+        print(f"{name:22} {speed(min(seconds)):>9} {unit}/s (runs: {runs})")
     print(f"{'ratio':22} {min(theirs) / min(ours):9.2f} (claim: {claim})")
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,7 +35,10 @@ MAX_CHARACTERS = 20_000  # of one text
 MAX_BODY = 8 * 2**20  # bytes of one request
 MAX_WAITING = 8192  # texts that wait for the encoder, from all clients
 MAX_DECODES = 16  # requests that wait for the inverter
+BATCH = 256  # texts that make a good batch; of more, half wait, so that there is work while answers are sent
+LINGER, LINGERS = 0.005, 5  # seconds to wait for a good batch, again as long as more comes, and how often
 
+Encoded = tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]
 Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
 Format = Literal["float", "base64"]
 Fingerprint = Annotated[
@@ -114,26 +118,26 @@ class Batcher:
     """Puts the texts of requests that wait at the same time into one call of the encoder.
 
     Attributes:
-        encode: the encoder, texts -> (unit vectors, norms).
+        encode: the encoder, texts -> (unit vectors, norms, whether each text was cut).
         worker: the one thread that works on models.
         waiting: texts asked for and not encoded yet.
     """
 
-    encode: Callable[[Sequence[str]], tuple[FloatArray, FloatArray]]
+    encode: Callable[[Sequence[str]], Encoded]
     worker: ThreadPoolExecutor
     waiting: int = 0
-    _queue: list[tuple[list[str], asyncio.Future[tuple[FloatArray, FloatArray]]]] = field(default_factory=list)
+    _queue: list[tuple[list[str], asyncio.Future[Encoded]]] = field(default_factory=list)
     _running: asyncio.Task[None] | None = None
 
-    async def __call__(self, texts: list[str]) -> tuple[FloatArray, FloatArray]:
-        """Unit vectors (n, dim) and norms (n,).
+    async def __call__(self, texts: list[str]) -> Encoded:
+        """Unit vectors (n, dim), norms (n,), and (n,) whether each text was cut.
 
         Raises:
             Overloaded: if too much waits already.
         """
         if self.waiting + len(texts) > MAX_WAITING:
             raise Overloaded(f"{self.waiting} texts are waiting to be encoded; ask again in a moment")
-        future: asyncio.Future[tuple[FloatArray, FloatArray]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
         self._queue.append((texts, future))
         self.waiting += len(texts)
         if self._running is None or self._running.done():
@@ -142,10 +146,11 @@ class Batcher:
 
     async def _run(self) -> None:
         while self._queue:
-            batch, self._queue = self._queue, []
+            await self._linger()
+            batch = self._next()
             texts = [text for asked, _ in batch for text in asked]
             try:
-                unit, norms = await asyncio.get_running_loop().run_in_executor(self.worker, self.encode, texts)
+                encoded = await asyncio.get_running_loop().run_in_executor(self.worker, self.encode, texts)
             except BaseException as error:
                 for _, future in batch:
                     if not future.done():
@@ -158,9 +163,29 @@ class Batcher:
                     rows = slice(start, start + len(asked))
                     start = rows.stop
                     if not future.done():  # its client may have gone
-                        future.set_result((unit[rows], norms[rows]))
+                        unit, norms, cut = encoded
+                        future.set_result((unit[rows], norms[rows], cut[rows]))
             finally:
                 self.waiting -= len(texts)
+
+    async def _linger(self) -> None:
+        """Clients that were answered together ask again together: a moment's patience makes one batch of them."""
+        for _ in range(LINGERS):
+            waiting = len(self._queue)
+            if self.waiting >= BATCH:
+                return
+            await asyncio.sleep(LINGER)
+            if len(self._queue) == waiting:
+                return
+
+    def _next(self) -> list[tuple[list[str], asyncio.Future[Encoded]]]:
+        """The requests of the next batch, in the order in which they came."""
+        count, texts = 0, 0
+        while count < len(self._queue) and texts < max(BATCH, self.waiting / 2):
+            texts += len(self._queue[count][0])
+            count += 1
+        batch, self._queue = self._queue[:count], self._queue[count:]
+        return batch
 
 
 class BodyLimit:
@@ -197,9 +222,11 @@ def build(space: Space, settings: Settings) -> FastAPI:
     models: dict[str, TrainedModel] = {}
     decodes = 0
 
-    def encode(texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    def encode(texts: Sequence[str]) -> Encoded:
         vectors = space.encode(texts)
-        return vectors.unit, vectors.norms
+        cut = np.zeros(len(texts), dtype=np.bool_)
+        cut[space.over_limit(texts)] = True
+        return vectors.unit, vectors.norms, cut
 
     batched = Batcher(encode, worker)
 
@@ -265,13 +292,13 @@ def build(space: Space, settings: Settings) -> FastAPI:
     async def encode_(request: EncodeRequest) -> EncodeAnswer:
         """Texts to vectors."""
         same_space(request.space)
-        unit, norms = await batched(request.texts)
+        unit, norms, cut = await batched(request.texts)
         return EncodeAnswer(
             space=space.fingerprint,
             dim=space.dim,
             vectors=_packed(unit) if request.format == "base64" else unit.tolist(),
             norms=norms.tolist(),
-            truncated=space.over_limit(request.texts),
+            truncated=np.flatnonzero(cut).tolist(),
         )
 
     @app.post("/decode", dependencies=[Depends(bearer)])

@@ -205,6 +205,7 @@ class TextEncoder:
             for length, rows in sorted(by_length.items()):
                 size = max(1, _TOKENS_PER_BATCH // length)
                 batches += [rows[first : first + size] for first in range(0, len(rows), size)]
+            batches.sort(key=lambda rows: len(rows) * len(ids[rows[0]]), reverse=True)  # so that cores end together
 
             def run(rows: list[int], ids: list[list[int]] = ids, start: int = start) -> int:
                 tokens = torch.tensor([ids[row] for row in rows], device=self.device)
