@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.common import GateBlocked, opened, progress, run_id
-from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, choose_chunks, measure
+from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, NothingToMeasure, choose_chunks, measure
 from lvm.gates import ROUNDTRIP_MIN_COSINE, judge_roundtrip
 from lvm.store import GateRecord, GateRow
 
@@ -35,6 +35,10 @@ def validate_flow(space: str | None = None) -> GateReport:
     """
     with opened(space) as work:
         settings, store, encoder, space_id = work.settings, work.store, work.space, work.space_id
+        if not store.counts(space_id)["chunks"]:
+            raise NothingToMeasure(
+                f"nothing is stored in space {encoder.name!r}; ingest text first: `lvm ingest SOURCE`"
+            )
         revision = store.corpus_revision(space_id)
         row = store.latest_gate(space_id)
         inverter = encoder.inverter.sha256

@@ -202,8 +202,8 @@ def choose_chunks(
             break
     if not chosen:
         raise NothingToMeasure(
-            f"the inverter of space {space.name!r} was trained on all {len(documents)} chunks of this "
-            "corpus, so its roundtrip on them says nothing; ingest text that it has not seen"
+            f"the inverter of space {space.name!r} was trained on every chunk of this corpus, so its roundtrip on them "
+            "says nothing; ingest text that it has not seen"
         )
     return Sample(
         chunk_ids=np.array([int(chunk_ids[index]) for index in chosen], dtype=np.int64),
