@@ -223,7 +223,7 @@ def spaces(context: typer.Context) -> None:
     if context.invoked_subcommand:
         return
     from lvm.spaces import open_space
-    from lvm.spaces.registry import configured, inverter_source
+    from lvm.spaces.registry import configured, corrector_source, inverter_source
     from lvm.spaces.weights import WeightsNotHere
     from lvm.store import open_store
 
@@ -237,7 +237,9 @@ def spaces(context: typer.Context) -> None:
             number = store.space_id(name)
             gate = store.latest_gate(number) if number is not None else None
             verdict = "" if gate is None else f"{'passed' if gate.passed else 'blocked'}, {gate.value:.3f}"
-            inverter_at = inverter_source(config, settings) or "none"
+            inverter_at = "\n+ ".join(
+                filter(None, (inverter_source(config, settings), corrector_source(config, settings)))
+            )
             try:
                 space = open_space(name, settings, fetch=False)
             except WeightsNotHere:
