@@ -22,6 +22,7 @@ def ingest_flow(source: str = "sotu", limit: int | None = None, space: str | Non
     documents = open_source(source, limit)
     with opened(space) as work, progress("ingest", None) as advance:
         report = ingest(work.store, work.space_id, work.space, documents.name, documents, progress=advance)
+        work.store.build_search_index(work.space_id)
     skipped = "".join(f"| {each.where} | {each.reason} |\n" for each in report.listed)
     create_markdown_artifact(
         f"**{report.documents}** documents and **{report.chunks}** chunks stored in {report.seconds:.0f} s, "

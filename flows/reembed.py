@@ -26,6 +26,7 @@ def reembed_flow(to: str, space: str | None = None) -> ReembedReport:
         total = old.store.counts(old.space_id)["chunks"]
         with progress(f"encode in {to}", total) as advance:
             report = reembed(old, new, advance)
+        new.store.build_search_index(new.space_id)
     create_table_artifact([vars(report)], key="reembed")
     validate_flow(space=to)
     return report

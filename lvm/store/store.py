@@ -31,6 +31,9 @@ from lvm.store.tables import ChunkRow, DocumentRow, EmbeddingRow, GateRow, Seque
 READ_ROWS = 16_384
 """Rows read at once: about 25 MB at 384 dimensions."""
 
+INDEX_FROM, INDEXED_DIM = 10_000, 2_000
+"""Vectors from which a space gets an index, and the dimension up to which pgvector can make one."""
+
 _TRAINING_LOCK = 0x6C766D  # first key of the advisory lock that a running training holds
 
 
@@ -408,6 +411,33 @@ class Store:
         )
         with Session(self.engine) as session:
             return [Hit(*row) for row in session.execute(statement)]
+
+    def build_search_index(self, space_id: int) -> bool:
+        """Build the HNSW index that ``lvm.search`` uses, if the space is large enough and has none.
+
+        To be called after bulk loading: rows written later are added to the index one by one.
+
+        Returns:
+            whether one was built.
+        """
+        name = f"embedding_search_{int(space_id)}"
+        with self.engine.connect() as connection, connection.begin():
+            if connection.scalar(text("SELECT to_regclass(:name)"), {"name": f"lvm.{name}"}) is not None:
+                return False
+            dim = connection.scalar(select(SpaceRow.dim).where(SpaceRow.id == space_id))
+            counted = text("SELECT count(*) FROM embedding WHERE space_id = :space")
+            if dim is None or dim > INDEXED_DIM or connection.scalar(counted, {"space": space_id}) < INDEX_FROM:
+                return False
+            connection.execute(text("SET LOCAL maintenance_work_mem = '512MB'"))
+            connection.execute(
+                text(
+                    f"CREATE INDEX {name} ON embedding USING hnsw ((vector::vector({int(dim)})) vector_cosine_ops) "
+                    f"WHERE space_id = {int(space_id)}"
+                )
+            )
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE embedding"))
+        return True
 
     # -- gates, sequence sets, training runs ----------------------------------------------------------------
 

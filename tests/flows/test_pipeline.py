@@ -27,7 +27,7 @@ TABLES = ("document", "chunk", "embedding", "gate_result", "sequence_set", "trai
 
 def rows(store: Store) -> dict[str, int]:
     with store.engine.connect() as connection:
-        return {table: connection.execute(text(f"SELECT count(*) FROM lvm.{table}")).scalar_one() for table in TABLES}  # noqa: S608
+        return {table: connection.execute(text(f"SELECT count(*) FROM lvm.{table}")).scalar_one() for table in TABLES}
 
 
 def pool_like(monkeypatch: pytest.MonkeyPatch, pooling: Any) -> None:

@@ -1,0 +1,164 @@
+"""SQL for people: every query of docs/sql.md runs, search finds what is nearest, and a reader changes nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from lvm import gates
+from lvm.store import GateRecord, Store, store
+from tests.store.test_store import DIM, evidence, ingested, unit_rows
+
+PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
+QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+QUESTIONS = re.findall(r"\n([^\n]+):\n\n```sql", PAGE)
+
+
+@pytest.fixture
+def space_id(database: Store) -> int:
+    """Three documents, a verdict, and a training run behind it."""
+    number = database.register_space("minilm", DIM, "f" * 16, {"pooling": "mean"}, unit_rows(3))
+    with database.writer(number) as writer:
+        writer.write_documents([ingested(name, 12, seed) for seed, name in enumerate("abc")])
+    revision = database.corpus_revision(number)
+    ids = [int(each) for batch in database.read_vectors(number) for each in batch.chunk_ids][:30]
+    example = {"kind": "worst", "text": "a", "decoded": "b", "cosine": 0.1}
+    seen = {**evidence(ids), "n": 30, "identify_r1": 1.0, "chance": 0.1, "examples": [example]}
+    gate = database.record_gate(GateRecord("roundtrip", number, revision, 0.8, gates.ROUNDTRIP_MIN_COSINE, seen))
+    assert gate.passed
+    sequences = database.record_sequence_set(number, revision, gate.id, 5, {"train": 9}, "sequences/x", "a" * 64)
+    run = database.start_training_run("gru", sequences, gate.id, {"width": 8})
+    database.finish_training_run(run, {"cosine": 0.5}, "artifacts/gru", "b" * 64)
+    return number
+
+
+def test_there_are_ten(space_id: int) -> None:
+    assert len(QUERIES) == len(QUESTIONS) == 10
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=QUESTIONS)
+def test_every_query_of_the_page_runs(query: str, database: Store, space_id: int) -> None:
+    with database.engine.connect() as connection:
+        rows = connection.execute(text(query.replace(":", r"\:").replace(r"\:\:", "::"))).all()
+    if "HAVING count(*) > 1" not in query:
+        assert rows
+
+
+def test_search_is_exact_and_neighbours_leave_the_chunk_out(database: Store, space_id: int) -> None:
+    query = unit_rows(1, seed=99)[0]
+    with database.engine.connect() as connection:
+        found = connection.execute(
+            text("SELECT chunk_id, cosine FROM search(CAST(:query AS vector), 7)"), {"query": str(query.tolist())}
+        ).all()
+        expected = [(hit.chunk_id, hit.cosine) for hit in database.search(space_id, query, 7)]
+        assert [row.chunk_id for row in found] == [chunk for chunk, _ in expected]
+        np.testing.assert_allclose([row.cosine for row in found], [cosine for _, cosine in expected], atol=1e-6)
+        first = found[0].chunk_id
+        near = connection.execute(text("SELECT chunk_id FROM neighbours(:chunk, 5)"), {"chunk": first}).scalars().all()
+        assert len(near) == 5 and first not in near
+        after = connection.execute(text("SELECT position FROM next(:chunk, 100)"), {"chunk": first}).scalars().all()
+        own = connection.scalar(text("SELECT position FROM chunk WHERE id = :chunk"), {"chunk": first})
+        assert after == list(range(own + 1, 12))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("search('[1,2,3]', 5)", "dimension 3, space minilm has 8"),
+        ("search('[1,0,0,0,0,0,0,0]', 5, 'nospace')", "no space is called nospace; there is minilm"),
+        ("search('[1,0,0,0,0,0,0,0]', 0)", "between 1 and 1000"),
+    ],
+)
+def test_a_wrong_question_is_named(call: str, message: str, database: Store, space_id: int) -> None:
+    with database.engine.connect() as connection, pytest.raises(DBAPIError, match=message):
+        connection.execute(text(f"SELECT * FROM {call}"))
+
+
+def test_a_model_leads_back_to_its_corpus(database: Store, space_id: int) -> None:
+    with database.engine.connect() as connection:
+        row = connection.execute(text("SELECT * FROM training_runs")).one()
+        assert (row.architecture, row.status, row.current, row.space) == ("gru", "finished", True, "minilm")
+        assert row.corpus_revision == database.corpus_revision(space_id)
+        gate = connection.execute(text("SELECT * FROM gates WHERE gate_id = :id"), {"id": row.gate_id}).one()
+        assert gate.passed and gate.current and gate.value == row.gate_value and gate.samples == 30
+    with database.writer(space_id) as writer:
+        writer.write_documents([ingested("d", 3, 7)])
+    with database.engine.connect() as connection:
+        assert not connection.scalar(text("SELECT current FROM gates"))
+        assert not connection.scalar(text("SELECT current FROM training_runs"))
+
+
+def test_the_index_is_built_once_and_nearly_exact(database: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "INDEX_FROM", 2000)
+    dim, number = 64, database.register_space("minilm", 64, "f" * 16, {}, unit_rows(3, 64))
+    small = database.register_space("small", DIM, "e" * 16, {}, unit_rows(3))
+    with database.writer(number) as writer:
+        writer.write_documents([ingested(f"{i}", 500, i, dim=dim) for i in range(8)])
+    assert database.build_search_index(number) and not database.build_search_index(number)
+    assert not database.build_search_index(small)
+    queries = unit_rows(50, dim, seed=1234)
+    hits = 0
+    with database.engine.connect() as connection:
+        for query in queries:
+            asked = {"query": str(query.tolist())}
+            found = connection.execute(text("SELECT chunk_id FROM search(CAST(:query AS vector), 10)"), asked)
+            hits += len(set(found.scalars()) & {hit.chunk_id for hit in database.search(number, query, 10)})
+        plan = "\n".join(
+            connection.execute(
+                text(
+                    f"EXPLAIN SELECT chunk_id FROM embedding WHERE space_id = {number} "
+                    f"ORDER BY vector::vector({dim}) <=> CAST(:query AS vector) LIMIT 10"
+                ),
+                asked,
+            ).scalars()
+        )
+    assert f"embedding_search_{number}" in plan
+    assert hits / 500 >= 0.99
+    with database.writer(number) as writer:  # rows that come later are found, and other spaces are not in the way
+        writer.write_documents([ingested("late", 1, 77, dim=dim)])
+    with database.writer(small) as writer:
+        writer.write_documents([ingested("other", 1, 78)])
+    late = unit_rows(1, dim, seed=77)[0]
+    with database.engine.connect() as connection:
+        found = connection.execute(
+            text("SELECT title, cosine FROM search(CAST(:query AS vector), 1)"), {"query": str(late.tolist())}
+        ).one()
+    assert found.cosine > 0.9999
+
+
+READ = ["space", "document", "chunk", "embedding", "gate_result", "sequence_set", "training_run"]
+READ += ["chunks", "gates", "training_runs"]
+
+
+def test_a_reader_reads_everything_and_changes_nothing(database: Store, space_id: int, database_url: str) -> None:
+    name = f"ana_{make_url(database_url).database}"
+    with database.engine.begin() as connection:
+        connection.execute(text(f"CREATE USER {name} IN ROLE lvm_reader PASSWORD 'x'"))
+    reader = create_engine(make_url(database_url).set(username=name, password="x"))
+    try:
+        with reader.connect() as connection:
+            assert connection.scalar(text("SELECT current_user")) == name
+            for table in READ:
+                assert connection.scalar(text(f"SELECT count(*) FROM lvm.{table}")) > 0
+            near = text("SELECT count(*) FROM lvm.neighbours((SELECT min(id) FROM lvm.chunk), 3)")
+            assert connection.scalar(near) == 3
+        changes = [f"DELETE FROM lvm.{table}" for table in READ]
+        changes += [f"TRUNCATE lvm.{table} CASCADE" for table in READ[:7]]
+        changes += ["INSERT INTO lvm.space (name, dim, fingerprint, recipe, probes) VALUES ('x', 1, 'x', '{}', '')"]
+        changes += ["UPDATE lvm.training_run SET status = 'failed'", "DROP SCHEMA lvm CASCADE", "CREATE TABLE lvm.x ()"]
+        changes += ["ALTER TABLE lvm.gate_result DISABLE TRIGGER ALL", "CREATE OR REPLACE VIEW lvm.gates AS SELECT 1"]
+        for change in changes:
+            with (
+                reader.connect() as connection,
+                pytest.raises(DBAPIError, match=r"permission denied|must be owner|cannot delete"),
+            ):
+                connection.execute(text(change))
+    finally:
+        reader.dispose()
+        with database.engine.begin() as connection:
+            connection.execute(text(f"DROP USER {name}"))
