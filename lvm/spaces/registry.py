@@ -66,8 +66,8 @@ class SpaceConfig(BaseModel):
     corrector_revision: str | None = None
     steps: PositiveInt = 5
     beam: PositiveInt = 1
-    hypotheses: PositiveInt = 4
-    corrections: PositiveInt = 4
+    hypotheses: PositiveInt = 8
+    corrections: PositiveInt = 8
 
     @property
     def recipe(self) -> Recipe:
