@@ -3,7 +3,7 @@
 The service runs in a process of its own, as a user would start it; 16 clients each send one request after another and
 check that the vectors are the library's. Both sides run in turns on the same texts, each counted by its fastest run.
 
-    python -m benchmarks.serving [--texts 4096] [--clients 16] [--each 32] [--runs 3]
+    python -m benchmarks.serving [--texts 4096] [--clients 16] [--each 64] [--runs 3]
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ async def ask(address: str, texts: list[str], clients: int, each: int) -> np.nda
 
 
 def main() -> None:
-    asked = options(__doc__, texts=4096, clients=16, each=32, runs=3)
+    asked = options(__doc__, texts=4096, clients=16, each=64, runs=3)
     space = open_space("minilm", Settings())
     texts = texts_of(space, asked.texts)
     mine, library = [], []

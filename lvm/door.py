@@ -105,6 +105,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     except OSError as error:
         raise CannotListen(f"{host}:{port} cannot be listened on ({error.strerror or error}); use --port") from error
     space = open_space(space_name or settings.space, settings)
+    sys.setswitchinterval(0.0005)  # the encoder's threads wait no longer than this for the one that talks to clients
     space.probe()  # the weights are loaded before the first client waits for them
     sys.stderr.write(f"space {space.name} ({space.fingerprint}) on http://{host}:{port}, described at /docs\n")
     uvicorn.run(build(space, settings), host=host, port=port, log_level="warning")

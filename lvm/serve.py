@@ -35,7 +35,7 @@ MAX_CHARACTERS = 20_000  # of one text
 MAX_BODY = 8 * 2**20  # bytes of one request
 MAX_WAITING = 8192  # texts that wait for the encoder, from all clients
 MAX_DECODES = 16  # requests that wait for the inverter
-BATCH = 256  # texts that make a good batch; of more, half wait, so that there is work while answers are sent
+BATCH = 512  # texts that make a good batch; of more, half wait, so that there is work while answers are sent
 LINGER, LINGERS = 0.005, 5  # seconds to wait for a good batch, again as long as more comes, and how often
 
 Encoded = tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]
