@@ -150,7 +150,7 @@ class Batcher:
             batch = self._next()
             texts = [text for asked, _ in batch for text in asked]
             try:
-                encoded = await asyncio.get_running_loop().run_in_executor(self.worker, self.encode, texts)
+                unit, norms, cut = await asyncio.get_running_loop().run_in_executor(self.worker, self.encode, texts)
             except BaseException as error:
                 for _, future in batch:
                     if not future.done():
@@ -163,7 +163,6 @@ class Batcher:
                     rows = slice(start, start + len(asked))
                     start = rows.stop
                     if not future.done():  # its client may have gone
-                        unit, norms, cut = encoded
                         future.set_result((unit[rows], norms[rows], cut[rows]))
             finally:
                 self.waiting -= len(texts)

@@ -6,7 +6,8 @@ import asyncio
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -125,24 +126,31 @@ def test_requests_that_wait_together_are_encoded_together() -> None:
     calls: list[int] = []
     gate = threading.Event()
 
-    def encode(texts: object) -> tuple[np.ndarray, np.ndarray]:
-        assert isinstance(texts, list)
+    def encode(texts: Sequence[str]) -> serve.Encoded:
         calls.append(len(texts))
         gate.wait(10)
         rows = np.array([[float(text)] for text in texts], np.float32)
-        return rows, rows[:, 0]
+        return rows, rows[:, 0], np.zeros(len(rows), dtype=np.bool_)
 
     async def clients() -> list[float]:
-        from concurrent.futures import ThreadPoolExecutor
-
         batched = serve.Batcher(encode, ThreadPoolExecutor(1))
         asked = [asyncio.create_task(batched([str(i)])) for i in range(16)]
         await asyncio.sleep(0.2)
         gate.set()
-        return [float(norms[0]) for _, norms in await asyncio.gather(*asked)]
+        return [float(norms[0]) for _, norms, _ in await asyncio.gather(*asked)]
 
     assert asyncio.run(clients()) == [float(i) for i in range(16)], "every client gets its own rows"
     assert sum(calls) == 16 and len(calls) <= 2
+
+
+def test_an_encoder_that_answers_nonsense_leaves_nobody_waiting() -> None:
+    async def clients() -> None:
+        batched = serve.Batcher(lambda texts: (np.zeros((1, 4)),), ThreadPoolExecutor(1))  # type: ignore[arg-type,return-value]
+        with pytest.raises(ValueError, match="unpack"):
+            await asyncio.wait_for(batched(["a"]), 10)
+        assert batched.waiting == 0
+
+    asyncio.run(clients())
 
 
 def test_too_much_waiting_is_503_and_passes(space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
