@@ -43,7 +43,7 @@ def corpus(folder: Path, documents: int) -> SequenceSet:
     about = [SimpleNamespace(id=i, sha256=f"{i:064x}", chunk_count=LENGTH) for i in range(documents)]
     return extract(
         folder / "s.safetensors", [batch], about, inverter_saw=(), context=CONTEXT, dim=DIM,
-        space_name="random", space="0" * 64, gate_id=0, corpus_revision="",
+        space_name="random", space="0" * 64, inverter="", corpus_revision="",
     )  # fmt: skip
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from typing import Annotated
 
 from prefect import flow
+from pydantic import Field
 
 from lvm.settings import Settings
 from lvm.store import NotConfirmed, open_store
 
+Confirm = Annotated[str, Field(description="name of the database, typed out; left empty, nothing goes")]
+
 
 @flow(name="clear")
-def clear_flow(confirm: str = "") -> dict[str, int]:
+def clear_flow(confirm: Confirm = "") -> dict[str, int]:
     """Remove every document, vector, gate, sequence set, training run and model.
-
-    Args:
-        confirm: the database's name, typed out.
 
     Raises:
         NotConfirmed: without it; the message says what would go.

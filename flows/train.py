@@ -4,67 +4,61 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from prefect import flow
+from prefect import flow, task
 from prefect.artifacts import create_image_artifact
 
-from flows.common import GateMissing, opened, passing_gate, progress
+from flows.common import (
+    PART,
+    STAGE,
+    Context,
+    Device,
+    Epochs,
+    GateMissing,
+    LossName,
+    Model,
+    SpaceName,
+    Standing,
+    fan_out,
+    once,
+    opened,
+    passing_gate,
+    progress,
+    reach_database,
+    say,
+    standing,
+    task_runner,
+)
 from flows.extract import record, sequences_path
 from lvm.files import CorruptedFile
-from lvm.models import MODELS, UnknownModel
+from lvm.models import MODELS
 from lvm.report.plots import png, training_curves
 from lvm.sequences import load
 from lvm.training import Loss, TrainConfig, TrainResult, describe, train
 
 
-@flow(name="train")
-def train_flow(
-    model: str = "all",
-    epochs: int = 20,
-    loss: Loss = "mix",
-    context: int = 5,
-    device: str | None = None,
-    space: str | None = None,
-) -> dict[str, TrainResult]:
-    """Train one model or all; a run that finished with the same configuration is not run again.
-
-    Args:
-        model: lstm, gru, mamba2, transformer, or all.
-        epochs: at most; training stops early when held-out retrieval no longer improves.
-        loss: cosine, infonce, or mix.
-        context: context length of the sequence set.
-        device: torch device; the setting unless given.
-        space: space of the vectors; the setting unless given.
-
-    Raises:
-        GateMissing: without a passing verdict for the corpus as it is, or without its sequence set.
-    """
-    names = list(MODELS) if model == "all" else [model]
-    if unknown := [name for name in names if name not in MODELS]:
-        raise UnknownModel(f"no model is called {unknown[0]!r}; there is {', '.join(MODELS)}, and all")
-    results: dict[str, TrainResult] = {}
+@task(name="train model", task_run_name="train {name}", **PART)
+def train_part(name: str, config: TrainConfig, context: int, space: str | None) -> TrainResult:
+    """Train one model, unless a run with the same configuration finished before."""
     with opened(space) as work:
         settings, store, gate = work.settings, work.store, passing_gate(work)
-        config = TrainConfig(epochs=epochs, loss=loss, device=device or settings.device, seed=settings.seed)
         try:
             sequences = load(sequences_path(settings, context))
         except (FileNotFoundError, CorruptedFile) as error:
             raise GateMissing(f"no usable sequence set of context {context} ({error}); run `lvm extract`") from error
         if (sequences.corpus_revision, sequences.space) != (gate.corpus_revision, work.space.fingerprint):
             raise GateMissing(f"{sequences.path} is not of the corpus as it is now; run `lvm extract` again")
-        set_id = record(work, gate, sequences)
-        finished = {
-            run.architecture: run
-            for run in store.training_runs(set_id)
-            if run.status == "finished" and run.hyperparameters == describe(run.architecture, sequences, config)
-        }
-        for name in names:
+        folder = settings.artifacts / name
+        with store.lock(f"train in {folder.resolve()}"):
+            set_id = record(work, gate, sequences)
             asked = describe(name, sequences, config)
-            run_id = None if name in finished else store.start_training_run(name, set_id, gate.id, asked)
+            finished = any(
+                (run.architecture, run.status, run.hyperparameters) == (name, "finished", asked)
+                for run in store.training_runs(set_id)
+            )
+            run_id = None if finished else store.start_training_run(name, set_id, gate.id, asked)
             try:
-                with progress(f"train {name}", epochs) as advance:
-                    results[name] = result = train(
-                        name, sequences, config, settings.artifacts / name, lambda _: advance(1)
-                    )
+                with progress(f"train {name}", config.epochs) as advance:
+                    result = train(name, sequences, config, folder, lambda _: advance(1))
             except BaseException as error:
                 if run_id is not None:
                     store.fail_training_run(run_id, interrupted=not isinstance(error, Exception))
@@ -76,6 +70,47 @@ def train_flow(
                     "parameters": result.parameters,
                 }
                 store.finish_training_run(run_id, metrics, str(result.checkpoint.resolve()), result.sha256)
+        best = f"R@10 {result.best.r10:.3f}, cosine {result.best.cosine:.3f}"
+        say(work, "train", f"{name}: best epoch {result.best.epoch}, {best} ({result.note})", gate.corpus_revision)
+    return result
+
+
+@task(name="train", **STAGE)
+def train_stage(
+    model: str, epochs: int, loss: Loss, context: int, device: str | None, space: str | None, stands_on: Standing
+) -> dict[str, TrainResult]:
+    """Train models, side by side where there are workers for it."""
+    names = list(MODELS) if model == "all" else [model]
+    with opened(space) as work:
+        passing_gate(work)
+        config = TrainConfig(epochs=epochs, loss=loss, device=device or work.settings.device, seed=work.settings.seed)
+    trained = fan_out(train_part, ((name, config, context, space) for name in names))
+    results = dict(zip(names, trained, strict=True))
     curves = {name: result.history for name, result in results.items()}
     create_image_artifact(image_url=png(training_curves(curves), data_uri=True), key="training-curves")
     return results
+
+
+@flow(name="train", task_runner=task_runner())
+def train_flow(
+    model: Model = "all",
+    epochs: Epochs = 20,
+    loss: LossName = "mix",
+    context: Context = 5,
+    device: Device = None,
+    space: SpaceName = None,
+) -> dict[str, TrainResult]:
+    """Train one model or all; a run that finished with the same configuration is not run again.
+
+    Raises:
+        GateMissing: without a passing verdict for the corpus as it is, or without its sequence set.
+    """
+    reach_database()
+    with opened(space) as work:
+        stands_on = standing(work)
+    return once(train_stage, there, model, epochs, loss, context, device, space, stands_on)
+
+
+def there(results: dict[str, TrainResult]) -> bool:
+    """Whether the checkpoints of an earlier attempt are still there."""
+    return all(result.checkpoint.is_file() for result in results.values())

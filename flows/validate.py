@@ -5,13 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import flow
+from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
-from flows.common import GateBlocked, opened, progress, run_id
+from flows.common import (
+    PART,
+    STAGE,
+    GateBlocked,
+    SpaceName,
+    Standing,
+    fan_out,
+    gated,
+    opened,
+    progress,
+    reach_database,
+    run_id,
+    say,
+    standing,
+    task_runner,
+)
 from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, NothingToMeasure, choose_chunks, measure
 from lvm.gates import ROUNDTRIP_MIN_COSINE, judge_roundtrip
+from lvm.spaces.vectors import FloatArray
 from lvm.store import GateRecord, GateRow
+
+PART_CHUNKS = 100
+"""Chunks decoded in one piece: the same pieces whoever decodes them, so the same texts come out."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +43,16 @@ class GateReport:
     reused: bool
 
 
-@flow(name="validate")
-def validate_flow(space: str | None = None) -> GateReport:
-    """Measure text -> vector -> text -> vector on chunks the inverter has not seen, and judge it.
+@task(name="decode", **PART)
+def decode_part(unit: FloatArray, seed: int, space: str | None) -> list[str]:
+    """Texts of some vectors."""
+    with opened(space) as work:
+        return work.space.decode(unit, seed=seed).texts
 
-    A verdict about the same corpus revision, encoder and inverter is not measured again.
 
-    Raises:
-        GateBlocked: if it did not pass; the message says which criterion and what to do.
-    """
+@task(name="validate", **STAGE)
+def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
+    """Measure what was not measured yet, let the database judge it, and stop here unless it passed."""
     with opened(space) as work:
         settings, store, encoder, space_id = work.settings, work.store, work.space, work.space_id
         if not store.counts(space_id)["chunks"]:
@@ -56,21 +76,47 @@ def validate_flow(space: str | None = None) -> GateReport:
             )
             stored = store.vectors(space_id, sample.chunk_ids.tolist())
             with progress("roundtrip gate", len(sample.texts)) as advance:
+
+                def decode(unit: FloatArray) -> list[str]:
+                    parts = [unit[at : at + PART_CHUNKS] for at in range(0, len(unit), PART_CHUNKS)]
+                    decoded: list[str] = []
+                    for part in fan_out(decode_part, ((part, settings.seed, space) for part in parts)):
+                        decoded += part
+                        advance(len(part))
+                    return decoded
+
                 measured = measure(
-                    encoder, sample.texts, sample.chunk_ids, stored=stored, seed=settings.seed, progress=advance
+                    encoder, sample.texts, sample.chunk_ids, stored=stored, seed=settings.seed, decode=decode
                 )
             evidence = {**measured.evidence(), "inverter": inverter, "documents": sample.documents}
             row = store.record_gate(
                 GateRecord("roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, evidence, run_id())
             )
-    seen = row.evidence
-    verdict = judge_roundtrip(
-        seen["mean"], seen["identify_r1"], seen["n"], seen["inverter_encoder"] == encoder.fingerprint
-    )
+        seen = row.evidence
+        verdict = judge_roundtrip(
+            seen["mean"], seen["identify_r1"], seen["n"], seen["inverter_encoder"] == encoder.fingerprint
+        )
+        say(work, "validate", verdict.message, revision)
     create_markdown_artifact(gate_table(row, verdict.message), key="roundtrip-gate")
     if not (row.passed and verdict.passed):
         raise GateBlocked(verdict.message)
     return GateReport(row.id, revision, row.evidence, reused)
+
+
+@flow(name="validate", task_runner=task_runner())
+@gated
+def validate_flow(space: SpaceName = None) -> GateReport:
+    """Measure text -> vector -> text -> vector on chunks the inverter has not seen, and judge it.
+
+    A verdict about the same corpus revision, encoder and inverter is not measured again.
+
+    Raises:
+        GateBlocked: if it did not pass; the message says which criterion and what to do.
+    """
+    reach_database()
+    with opened(space) as work:
+        stands_on = standing(work)
+    return validate_stage(space, stands_on)
 
 
 def gate_table(row: GateRow, message: str) -> str:

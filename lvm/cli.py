@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -69,7 +70,8 @@ def _flow(name: str) -> Any:
     prepare_prefect(Settings())
     from importlib import import_module
 
-    return getattr(import_module(f"flows.{name}"), f"{name}_flow")
+    flow = getattr(import_module(f"flows.{name}"), f"{name}_flow")
+    return partial(import_module("flows.common").call, flow)
 
 
 def _loss(name: str) -> str:
@@ -134,8 +136,8 @@ def extract(
     space: SpaceName = None,
 ) -> None:
     """Windows of consecutive vectors, split by document."""
-    counts = _flow("extract")(context=context, export=export, space=space)
-    out.print(", ".join(f"{name} {count}" for name, count in counts.items()))
+    report = _flow("extract")(context=context, export=export, space=space)
+    out.print(", ".join(f"{name} {count}" for name, count in report.counts.items()))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +30,11 @@ class Settings(BaseSettings):
     device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
     quiet: bool = Field(default=False, description="No progress bars in the terminal.")
     threads: PositiveInt | None = Field(default=None, description="CPU threads for torch; default: all cores.")
+    runner: Literal["threads", "ray"] = Field(
+        default="threads", description="What runs the pieces of a stage: threads here, or a Ray cluster."
+    )
+    workers: PositiveInt = Field(default=1, description="Pieces of a stage that run at the same time.")
+    ray_address: str | None = Field(default=None, description="Ray cluster to join, e.g. auto; unset: one is started.")
     token: SecretStr | None = Field(default=None, description="Bearer token that callers of `lvm serve` must send.")
     seed: int = Field(default=0, description="Seed of everything random.")
 

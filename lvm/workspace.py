@@ -31,12 +31,15 @@ def register(store: Store, space: Space) -> int:
 
 
 @contextmanager
-def open_workspace(settings: Settings, space_name: str | None = None) -> Iterator[Workspace]:
+def open_workspace(
+    settings: Settings, space_name: str | None = None, space: Space | None = None
+) -> Iterator[Workspace]:
     """Open the database and a space, and compare the two.
 
     Args:
         settings: which database, device and inverter.
         space_name: the space; ``settings.space`` unless given.
+        space: the same, opened already.
 
     Raises:
         UnknownSpace, WeightsUnusable, SpaceMismatch, and what ``open_store`` raises.
@@ -45,6 +48,6 @@ def open_workspace(settings: Settings, space_name: str | None = None) -> Iterato
         import torch
 
         torch.set_num_threads(settings.threads)
-    space = open_space(space_name or settings.space, settings)
+    space = space or open_space(space_name or settings.space, settings)
     with open_store(settings) as store:
         yield Workspace(settings, store, space, register(store, space))

@@ -220,6 +220,7 @@ def measure(
     *,
     stored: Vectors | None = None,
     seed: int = 0,
+    decode: Callable[[FloatArray], Sequence[str]] | None = None,
     progress: Progress | None = None,
 ) -> RoundtripMeasurement:
     """Send ``texts`` to vectors, to text and to vectors again, and measure what came back.
@@ -231,7 +232,8 @@ def measure(
         stored: the vectors the database holds for them. A passing roundtrip says nothing about a database
             that another encoder filled, so they must be what the space makes of the texts today.
         seed: of the inverter's candidates, of the pools and of the bootstrap.
-        progress: called with the number of texts decoded.
+        decode: gives the texts of (n, dim) unit vectors, by this very space, wherever; here unless given.
+        progress: called with the number of texts decoded here.
 
     Raises:
         NothingToMeasure: if there are no texts.
@@ -243,7 +245,10 @@ def measure(
     originals = space.encode(texts)
     if stored is not None:
         _check_stored(space, originals, stored)
-    decoded = space.decode(originals.unit, seed=seed, progress=progress).texts
+    if decode is None:
+        decoded = space.decode(originals.unit, seed=seed, progress=progress).texts
+    else:
+        decoded = list(decode(originals.unit))
     returned = space.encode(decoded)
 
     rng = np.random.default_rng(seed)

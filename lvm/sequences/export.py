@@ -20,12 +20,15 @@ from lvm.sequences.split import Split
 _WINDOWS = 1024
 
 
-def export_npz(sequences: SequenceSet, path: Path, split: Split = "train") -> int:
+def export_npz(sequences: SequenceSet, chunk_ids: IntArray, path: Path, split: Split = "train") -> int:
     """Write the windows of a split to ``path`` and return how many there are.
 
     The file holds ``context_sequences`` (N, context, dim) float32, ``target_vectors`` (N, dim) float32,
     ``context_chunk_ids`` (N, context) int64, ``target_chunk_ids`` (N,) int64, and ``space``, the
     fingerprint of the space the vectors are of.
+
+    Args:
+        chunk_ids: (N,) int64, ids of the chunks of all rows of the set in a database (``Store.chunk_ids``).
 
     Raises:
         CannotWrite: if the disk is full; an older file stays.
@@ -38,9 +41,9 @@ def export_npz(sequences: SequenceSet, path: Path, split: Split = "train") -> in
         "context_chunk_ids": (
             (sequences.context,),
             "<i8",
-            lambda s: sequences.chunk_ids[s[:, None] + window],
+            lambda s: chunk_ids[s[:, None] + window],
         ),
-        "target_chunk_ids": ((), "<i8", lambda s: sequences.chunk_ids[s + sequences.context]),
+        "target_chunk_ids": ((), "<i8", lambda s: chunk_ids[s + sequences.context]),
     }
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, (shape, dtype, take) in members.items():

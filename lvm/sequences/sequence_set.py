@@ -1,9 +1,10 @@
 """A sequence set on disk: every vector once, and where windows begin.
 
 Contract: one sealed safetensors file (see ``files``). It holds the unit vectors of a corpus in document
-order, their chunk ids, where documents begin, the split of each, and the first row of each window, by
-split. A window is ``context`` consecutive rows of ONE document and the row that follows. The header says
-which space, gate and corpus revision it belongs to: vectors never travel without their space. It is
+order, where documents begin, the split of each, and the first row of each window, by split. A window is
+``context`` consecutive rows of ONE document and the row that follows. The header says which space, inverter
+and corpus revision it belongs to: vectors never travel without their space. Nothing in it is an id of some
+database, so the same corpus gives the same file, wherever and in whatever order it was ingested. It is
 memory-mapped, so opening a large one costs no memory.
 """
 
@@ -26,7 +27,7 @@ from lvm.sequences.split import SPLITS, Split, SplitDocument, split_documents
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-FORMAT = "lvm-sequences-1"
+FORMAT = "lvm-sequences-2"
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
 
 
@@ -62,13 +63,11 @@ class SequenceSet:
         path: the file.
         sha256: digest of the file's content, as its header states it.
         space_name, space: name and fingerprint of the space all vectors are of.
-        gate_id: the roundtrip gate result that stands behind the vectors.
+        inverter: sha256 of the inverter that the vectors were validated with; it decides the splits.
         corpus_revision: content hash of the corpus at extraction.
         context: vectors in a window before its target.
         unit: (N, dim) float32, memory-mapped (writes stay in memory, never reach the file).
-        chunk_ids: (N,) int64, the chunk of each row.
-        document_ids: (D,) int64; document_starts: (D + 1,) int64, rows of document d are
-            ``document_starts[d]:document_starts[d + 1]``.
+        document_starts: (D + 1,) int64, rows of document d are ``document_starts[d]:document_starts[d + 1]``.
         document_splits: (D,) uint8, index into ``SPLITS``.
         starts: by split, (n,) int64: a window is rows ``s .. s + context - 1``, its target ``s + context``.
     """
@@ -77,12 +76,10 @@ class SequenceSet:
     sha256: str
     space_name: str
     space: str
-    gate_id: int
+    inverter: str
     corpus_revision: str
     context: int
     unit: FloatArray
-    chunk_ids: IntArray
-    document_ids: IntArray
     document_starts: IntArray
     document_splits: npt.NDArray[np.uint8]
     starts: dict[Split, IntArray]
@@ -100,7 +97,7 @@ class SequenceSet:
         """Figures for a record: vectors, documents, documents_without_window, and windows by split."""
         return {
             "vectors": len(self.unit),
-            "documents": len(self.document_ids),
+            "documents": len(self.document_splits),
             "documents_without_window": self.without_window,
             **{split: len(self.starts[split]) for split in SPLITS},
         }
@@ -131,7 +128,7 @@ def extract(
     dim: int,
     space_name: str,
     space: str,
-    gate_id: int,
+    inverter: str,
     corpus_revision: str,
 ) -> SequenceSet:
     """Write the sequence set of a corpus, in one pass and flat memory, and open it.
@@ -144,7 +141,7 @@ def extract(
         context: vectors in a window before its target, at least 1.
         dim: dimension of the space.
         space_name, space: name and fingerprint of the space.
-        gate_id: the passing roundtrip gate result.
+        inverter: sha256 of the inverter of the passing roundtrip gate.
         corpus_revision: what ``Store.corpus_revision`` says.
 
     Raises:
@@ -159,10 +156,7 @@ def extract(
     counts = np.array([d.chunk_count for d in documents], dtype=np.int64)
     document_starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
     total = int(document_starts[-1])
-    chunk_ids = np.empty(total, dtype=np.int64)
     small: dict[str, npt.NDArray[Any]] = {
-        "chunk_ids": chunk_ids,
-        "document_ids": np.array([d.id for d in documents], dtype=np.int64),
         "document_starts": document_starts,
         "document_splits": np.array([SPLITS.index(s) for s in splits], dtype=np.uint8),
     }
@@ -172,7 +166,7 @@ def extract(
         "format": FORMAT,
         "space_name": space_name,
         "space": space,
-        "gate_id": str(gate_id),
+        "inverter": inverter,
         "corpus_revision": corpus_revision,
         "context": str(context),
         "sha256": UNSEALED,
@@ -187,8 +181,7 @@ def extract(
             data = np.ascontiguousarray(batch.unit, dtype="<f4").data.cast("B")
             digest.update(data)
             file.write(data)
-            chunk_ids[row : row + len(batch.chunk_ids)] = batch.chunk_ids
-            row += len(batch.chunk_ids)
+            row += len(batch.unit)
         if row != total:
             raise BrokenSequence(
                 f"{row} vectors came for {total} chunks; the corpus is not wholly encoded in space "
@@ -227,12 +220,10 @@ def load(path: Path) -> SequenceSet:
         sha256=metadata["sha256"],
         space_name=metadata["space_name"],
         space=metadata["space"],
-        gate_id=int(metadata["gate_id"]),
+        inverter=metadata["inverter"],
         corpus_revision=metadata["corpus_revision"],
         context=int(metadata["context"]),
         unit=tensor("unit"),
-        chunk_ids=np.array(tensor("chunk_ids")),
-        document_ids=np.array(tensor("document_ids")),
         document_starts=np.array(tensor("document_starts")),
         document_splits=np.array(tensor("document_splits")),
         starts={split: np.array(tensor(f"starts_{split}")) for split in SPLITS},

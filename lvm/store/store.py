@@ -16,7 +16,20 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, Engine, create_engine, event, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Engine,
+    Text,
+    any_,
+    create_engine,
+    event,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -262,12 +275,18 @@ class Store:
 
     # -- writing --------------------------------------------------------------------------------------------
 
-    def known_documents(self, space_id: int) -> set[tuple[str, str, str]]:
-        """(source, external id, sha256) of the documents that are complete in this space."""
+    def known_documents(self, space_id: int, external_ids: Sequence[str] | None = None) -> set[tuple[str, str, str]]:
+        """(source, external id, sha256) of the documents that are complete in this space.
+
+        Args:
+            external_ids: ask about documents of these ids only.
+        """
         embedded = select(ChunkRow.document_id).join(EmbeddingRow, EmbeddingRow.chunk_id == ChunkRow.id)
         statement = select(DocumentRow.source, DocumentRow.external_id, DocumentRow.sha256).where(
             DocumentRow.id.in_(embedded.where(EmbeddingRow.space_id == space_id, ChunkRow.position == 0))
         )
+        if external_ids is not None:
+            statement = statement.where(DocumentRow.external_id == any_(literal(list(external_ids), ARRAY(Text))))
         with Session(self.engine) as session:
             return {(a, b, c) for a, b, c in session.execute(statement)}
 
@@ -368,6 +387,16 @@ class Store:
             rows = session.execute(select(ChunkRow.id, ChunkRow.text).where(ChunkRow.id.in_(ids)))
             found = {chunk_id: text for chunk_id, text in rows}
         return [found[i] for i in ids]
+
+    def chunk_ids(self, space_id: int) -> npt.NDArray[np.int64]:
+        """(N,) ids of a space's chunks, in the order of ``read_vectors``."""
+        statement = text(
+            "SELECT c.id FROM chunk c JOIN document d ON d.id = c.document_id "
+            "JOIN embedding e ON e.chunk_id = c.id AND e.space_id = :space "
+            'ORDER BY d.source COLLATE "C", d.external_id COLLATE "C", c.position'
+        )
+        with self.engine.connect() as connection:
+            return np.fromiter(connection.scalars(statement, {"space": space_id}), np.int64)
 
     def vectors(self, space_id: int, chunk_ids: Sequence[int]) -> Vectors:
         """Stored vectors of a few chunks, in the order asked for."""

@@ -29,7 +29,7 @@ def sequences(folder: Path, vectors: np.ndarray, counts: list[int], context: int
     )
     return extract(
         folder / "s.safetensors", [batch], documents, inverter_saw={d.sha256 for d in documents[:-2]},
-        context=context, dim=vectors.shape[1], space_name="toy", space="0" * 64, gate_id=1, corpus_revision="r",
+        context=context, dim=vectors.shape[1], space_name="toy", space="0" * 64, inverter="1" * 64, corpus_revision="r",
     )  # fmt: skip
 
 

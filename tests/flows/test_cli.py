@@ -30,7 +30,7 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["ingest", "no/such/place"], 2, "no/such/place"),
         (["ingest", "EMPTY"], 2, "no usable document"),
         (["ingest", "BROKEN"], 2, "no usable document"),
-        (["ingest", "sotu", "--limit", "0"], 2, "--limit 0"),
+        (["ingest", "sotu", "--limit", "0"], 2, "--limit: Input should be greater"),
         (["ingest", "sotu", "--limit", "many"], 2, "--limit"),
         (["ingest", "sotu", "--space", "gtr"], 2, "minilm"),
         (["validate", "--space", "gtr"], 2, "minilm"),

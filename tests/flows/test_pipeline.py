@@ -126,4 +126,4 @@ def test_new_chunks_make_the_verdict_stale(settings: Settings, database: Store, 
     with pytest.raises(GateMissing):
         extract_flow()
     assert validate_flow().reused is False
-    assert extract_flow()["documents_without_window"] == 1
+    assert extract_flow().counts["documents_without_window"] == 1

@@ -71,7 +71,7 @@ def make(folder: Path, counts: Sequence[int], context: int = 5, saw: Sequence[in
     options = {
         "batches": batches_of(counts), "documents": documents, "context": context, "dim": DIM,
         "inverter_saw": {documents[i].sha256 for i in saw}, "space_name": "minilm", "space": "f" * 64,
-        "gate_id": 3, "corpus_revision": "abc",
+        "inverter": "1" * 64, "corpus_revision": "abc",
     } | kwargs  # fmt: skip
     batches, rows = options.pop("batches"), options.pop("documents")
     return extract(folder / "s.safetensors", batches, rows, **options)  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ def test_windows_stay_in_documents_and_splits_share_none(counts: list[int], cont
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     s = make(tmp_path, [9, 8, 1, 12])
-    assert (s.space_name, s.space, s.gate_id, s.corpus_revision, s.context) == ("minilm", "f" * 64, 3, "abc", 5)
+    assert (s.space_name, s.space, s.inverter, s.corpus_revision, s.context) == ("minilm", "f" * 64, "1" * 64, "abc", 5)
     assert s.without_window == 1
     assert isinstance(s.unit, np.memmap)
     plain = safetensors.numpy.load_file(s.path)  # any reader opens it
@@ -114,7 +114,7 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     assert len(s.sha256) == 64 and load(s.path).sha256 == s.sha256
     again = make(tmp_path / "again", [9, 8, 1, 12])
     assert again.sha256 == s.sha256, "same content, same digest"
-    assert make(tmp_path / "other", [9, 8, 1, 12], gate_id=4).sha256 != s.sha256
+    assert make(tmp_path / "other", [9, 8, 1, 12], inverter="2" * 64).sha256 != s.sha256
 
 
 def test_contexts_and_targets(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(CannotWrite, match=r"No space left on device.*intact"):
         make(tmp_path, [9, 9, 9])
     with pytest.raises(CannotWrite):
-        export_npz(kept, tmp_path / "x.npz")
+        export_npz(kept, np.arange(len(kept.unit)), tmp_path / "x.npz")
     assert load(kept.path).sha256 == kept.sha256
     assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors"]
 
@@ -231,14 +231,15 @@ def test_a_full_disk_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.M
 def test_the_export_is_the_windows(counts: list[int], context: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         s = make(Path(folder), counts, context)
-        n = export_npz(s, Path(folder) / "w.npz")
+        ids = 5000 + np.arange(len(s.unit))
+        n = export_npz(s, ids, Path(folder) / "w.npz")
         data = np.load(Path(folder) / "w.npz")
         starts = s.starts["train"]
         assert n == len(starts) == len(data["target_vectors"])
         np.testing.assert_array_equal(data["context_sequences"], s.contexts(starts))
         np.testing.assert_array_equal(data["target_vectors"], s.targets(starts))
-        np.testing.assert_array_equal(data["target_chunk_ids"], s.chunk_ids[starts + context])
-        np.testing.assert_array_equal(data["context_chunk_ids"][:, 0], s.chunk_ids[starts])
+        np.testing.assert_array_equal(data["target_chunk_ids"], ids[starts + context])
+        np.testing.assert_array_equal(data["context_chunk_ids"][:, 0], ids[starts])
         assert data["context_chunk_ids"].shape == (n, context)
         assert np.linalg.norm(data["target_vectors"][0]) == pytest.approx(1.0, abs=1e-6)
         assert data["space"] == s.space
@@ -251,7 +252,7 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     batches = (Batch(np.full(1000, 100 + d), np.arange(1000), np.arange(1000), block) for d in range(len(counts)))
     tracemalloc.start()
     s = make(tmp_path, counts, batches=batches, dim=dim)
-    export_npz(s, tmp_path / "w.npz", "test")
+    export_npz(s, np.arange(len(s.unit)), tmp_path / "w.npz", "test")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert s.path.stat().st_size > 61e6
@@ -262,4 +263,4 @@ def test_header_is_aligned(tmp_path: Path) -> None:
     raw = make(tmp_path, [9, 8, 12]).path.read_bytes()
     size = int.from_bytes(raw[:8], "little")
     assert size % 8 == 0
-    assert json.loads(raw[8 : 8 + size])["__metadata__"]["format"] == "lvm-sequences-1"
+    assert json.loads(raw[8 : 8 + size])["__metadata__"]["format"] == "lvm-sequences-2"

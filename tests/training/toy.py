@@ -38,7 +38,7 @@ def corpus(path: Path, *, seed: int = 0, documents: int = 24, length: int = 40) 
     about = [SimpleNamespace(id=i, sha256=f"{i:x}" * 8, chunk_count=length) for i in range(documents)]
     return extract(
         path, [batch], about, inverter_saw={d.sha256 for d in about[:-3]}, context=CONTEXT, dim=DIM,
-        space_name="toy", space="ab" * 32, gate_id=1, corpus_revision="r",
+        space_name="toy", space="ab" * 32, inverter="1" * 64, corpus_revision="r",
     )  # fmt: skip
 
 
