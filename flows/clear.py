@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from typing import Annotated
 
 from prefect import flow
-from pydantic import Field
 
 from lvm.settings import Settings
 from lvm.store import NotConfirmed, open_store
 
-Confirm = Annotated[str, Field(description="name of the database, typed out; left empty, nothing goes")]
-
 
 @flow(name="clear")
-def clear_flow(confirm: Confirm = "") -> dict[str, int]:
+def clear_flow(confirm: str = "") -> dict[str, int]:
     """Remove every document, vector, gate, sequence set, training run and model.
+
+    Args:
+        confirm: name of the database, typed out; left empty, nothing goes and the run says what would.
 
     Raises:
         NotConfirmed: without it; the message says what would go.

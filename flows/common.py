@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,6 @@ from lvm.settings import Settings
 from lvm.spaces import Space, available_spaces, open_space, registry
 from lvm.store import DatabaseUnavailable, GateRow, open_store
 from lvm.terminal import bars
-from lvm.training import Loss
 from lvm.workspace import Workspace, open_workspace
 
 P = ParamSpec("P")
@@ -41,27 +41,16 @@ class GateMissing(LvmError):
     """No verdict stands for the corpus as it is now."""
 
 
-# -- parameters, as the form in the UI shows them ---------------------------------------------------------------
+# -- parameters, as the form in the UI shows them; the docstrings say what they mean ----------------------------
 
-SourceName = Annotated[str, Field(description="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME", min_length=1)]
-Limit = Annotated[int | None, Field(description="documents at most; all unless given", ge=1)]
-SpaceName = Annotated[
-    str | None,
-    Field(
-        description="space to work in; LVM_SPACE unless given",
-        json_schema_extra={"enum": [*available_spaces(Settings()), None]},
-    ),
-]
-TargetSpace = Annotated[
-    str, Field(description="space to move to", json_schema_extra={"enum": available_spaces(Settings())})
-]
-Context = Annotated[int, Field(description="vectors before the one to predict", ge=1, le=512)]
-Model = Annotated[
-    Literal["all", "lstm", "gru", "mamba2", "transformer"], Field(description="which model to train, or all")
-]
-Epochs = Annotated[int, Field(description="epochs at most; stops early when retrieval gets no better", ge=1, le=10_000)]
-LossName = Annotated[Loss, Field(description="cosine decodes best, infonce ranks best, mix does both")]
-Device = Annotated[str | None, Field(description="torch device: cpu, cuda, cuda:1; LVM_DEVICE unless given")]
+_SPACES = available_spaces(Settings())
+SourceName = Annotated[str, Field(min_length=1)]
+Limit = Annotated[int | None, Field(ge=1)]
+SpaceName = Annotated[str | None, Field(json_schema_extra={"enum": [*_SPACES, None]})]
+TargetSpace = Annotated[str, Field(json_schema_extra={"enum": _SPACES})]
+Context = Annotated[int, Field(ge=1, le=512)]
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+ModelName = Literal["all", "lstm", "gru", "mamba2", "transformer"]
 
 
 def call(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -150,6 +139,8 @@ def gated(run: Callable[P, R]) -> Callable[P, R]:
             where = f"{PREFECT_UI_URL.value()}/runs/flow-run/{run_id()}?tab=Artifacts"
             return cast(R, Failed(name="Blocked", message=f"{error}. Evidence: {where}", data=error))
 
+    # Prefect reads the parameters from the signature, and would look for their types in this module
+    flow_of_it.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]
     return flow_of_it
 
 

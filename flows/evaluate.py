@@ -147,6 +147,10 @@ def evaluate_stage(context: int, space: str | None, seconds: dict[str, float], s
 def evaluate_flow(context: Context = 5, space: SpaceName = None) -> Summary:
     """Evaluate every model trained on the sequence set of the corpus as it is, and write summary and report.
 
+    Args:
+        context: vectors before the one to predict.
+        space: space to work in; LVM_SPACE unless given.
+
     Raises:
         GateMissing: if no model is trained on the corpus as it is.
         GateBlocked: if predictions cannot be put into words; the report is written all the same.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
-from pydantic import Field
 
 from flows.common import (
     STAGE,
@@ -28,8 +27,6 @@ from lvm.sequences import SequenceSet, export_npz, extract, load
 from lvm.settings import Settings
 from lvm.store import GateRow
 from lvm.workspace import Workspace
-
-Export = Annotated[Literal["npz"] | None, Field(description="npz: write the training windows for notebooks as well")]
 
 
 def sequences_path(settings: Settings, context: int) -> Path:
@@ -87,8 +84,13 @@ def extract_stage(context: int, space: str | None, stands_on: Standing) -> Extra
 
 
 @flow(name="extract")
-def extract_flow(context: Context = 5, export: Export = None, space: SpaceName = None) -> ExtractReport:
+def extract_flow(context: Context = 5, export: Literal["npz"] | None = None, space: SpaceName = None) -> ExtractReport:
     """Write the sequence set of the corpus as it is; the same corpus gives the same file.
+
+    Args:
+        context: vectors before the one to predict.
+        export: npz to write the training windows for notebooks as well.
+        space: space to work in; LVM_SPACE unless given.
 
     Raises:
         GateMissing: if no passing verdict stands for this revision of the corpus.

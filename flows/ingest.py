@@ -61,7 +61,13 @@ def ingest_stage(source: str, limit: int | None, space: str | None, stands_on: S
 
 @flow(name="ingest", task_runner=task_runner())
 def ingest_flow(source: SourceName = "sotu", limit: Limit = None, space: SpaceName = None) -> IngestReport:
-    """Store a source's documents, chunks and vectors. Run twice, nothing doubles."""
+    """Store a source's documents, chunks and vectors. Run twice, nothing doubles.
+
+    Args:
+        source: sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME.
+        limit: documents at most; all unless given.
+        space: space to work in; LVM_SPACE unless given.
+    """
     reach_database()
     with opened(space) as work:
         stands_on = standing(work, corpus=False)

@@ -9,8 +9,7 @@ from flows.common import (
     Context,
     Epochs,
     Limit,
-    LossName,
-    Model,
+    ModelName,
     SourceName,
     SpaceName,
     gated,
@@ -27,6 +26,7 @@ from flows.train import train_stage
 from flows.validate import validate_stage
 from lvm.ingest import IngestReport
 from lvm.report import Summary
+from lvm.training import Loss
 
 
 @flow(name="pipeline", task_runner=task_runner())
@@ -35,12 +35,21 @@ def pipeline_flow(
     source: SourceName = "sotu",
     limit: Limit = None,
     context: Context = 5,
-    model: Model = "all",
+    model: ModelName = "all",
     epochs: Epochs = 20,
-    loss: LossName = "mix",
+    loss: Loss = "mix",
     space: SpaceName = None,
 ) -> Summary:
     """Text to trained models to a report; what an earlier run finished is not done again.
+
+    Args:
+        source: sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME.
+        limit: documents at most; all unless given.
+        context: vectors before the one to predict.
+        model: which model to train, or all.
+        epochs: at most; training stops early when retrieval gets no better.
+        loss: cosine decodes best, infonce ranks best, mix does both.
+        space: space to work in; LVM_SPACE unless given.
 
     Raises:
         GateBlocked: if text does not come back from its vectors, or predictions cannot be put into words.

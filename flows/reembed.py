@@ -28,6 +28,10 @@ def reembed_stage(to: str, space: str | None) -> ReembedReport:
 def reembed_flow(to: TargetSpace, space: SpaceName = None) -> ReembedReport:
     """Give another space vectors of every stored chunk; the old space stays as it is.
 
+    Args:
+        to: space to move to.
+        space: space to move from; LVM_SPACE unless given.
+
     Raises:
         GateBlocked: if the new space does not pass its roundtrip gate; the old one stands.
     """

@@ -11,11 +11,9 @@ from flows.common import (
     PART,
     STAGE,
     Context,
-    Device,
     Epochs,
     GateMissing,
-    LossName,
-    Model,
+    ModelName,
     SpaceName,
     Standing,
     fan_out,
@@ -93,14 +91,22 @@ def train_stage(
 
 @flow(name="train", task_runner=task_runner())
 def train_flow(
-    model: Model = "all",
+    model: ModelName = "all",
     epochs: Epochs = 20,
-    loss: LossName = "mix",
+    loss: Loss = "mix",
     context: Context = 5,
-    device: Device = None,
+    device: str | None = None,
     space: SpaceName = None,
 ) -> dict[str, TrainResult]:
     """Train one model or all; a run that finished with the same configuration is not run again.
+
+    Args:
+        model: which model to train, or all.
+        epochs: at most; training stops early when retrieval gets no better.
+        loss: cosine decodes best, infonce ranks best, mix does both.
+        context: vectors before the one to predict.
+        device: torch device: cpu, cuda, cuda:1; LVM_DEVICE unless given.
+        space: space to work in; LVM_SPACE unless given.
 
     Raises:
         GateMissing: without a passing verdict for the corpus as it is, or without its sequence set.

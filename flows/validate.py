@@ -110,6 +110,9 @@ def validate_flow(space: SpaceName = None) -> GateReport:
 
     A verdict about the same corpus revision, encoder and inverter is not measured again.
 
+    Args:
+        space: space to work in; LVM_SPACE unless given.
+
     Raises:
         GateBlocked: if it did not pass; the message says which criterion and what to do.
     """

@@ -186,6 +186,25 @@ def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "
 
 
 @app.command()
+def ui(
+    host: Annotated[str, typer.Option(help="address to listen on; the UI asks nobody who they are")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
+) -> None:
+    """Prefect's UI with every flow in it: run, schedule, watch, retry. Ctrl-C stops it."""
+    api = f"http://{host}:{port}/api"
+    os.environ |= {"PREFECT_API_URL": api, "PREFECT_UI_URL": api.removesuffix("/api"), "LVM_QUIET": "1"}
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    prepare_prefect(Settings())
+    from importlib import import_module
+
+    def told(address: str) -> None:
+        out.print(f"{address}/deployments  (Ctrl-C stops it)")
+
+    import_module("flows.deployments").serve_all(api, told)
+    out.print("stopped")
+
+
+@app.command()
 def search(query: Annotated[str, typer.Argument(metavar="TEXT")], k: Annotated[int, typer.Option(min=1)] = 5) -> None:
     """The stored chunks nearest to a text."""
     from lvm.workspace import open_workspace

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # as the command line sets it, before Prefect is imported
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # as the command line sets them, before Prefect is imported
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 from collections.abc import Iterator
 

@@ -1,0 +1,129 @@
+"""The deployments of ``prefect.yaml``, served by this process: what ``lvm ui`` runs beside its Prefect server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from prefect import Flow
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import TerminationSignal
+from prefect.runner import Runner
+from prefect.types.entrypoint import EntrypointType
+
+from lvm import code_version
+from lvm.errors import LvmError
+from lvm.settings import Settings
+from lvm.store import open_store
+
+START_SECONDS = 120
+"""How long a Prefect server may take to answer."""
+
+
+class PrefectUnavailable(LvmError):
+    """No Prefect server could be started or reached."""
+
+
+def definitions() -> list[dict[str, Any]]:
+    """The deployments of ``prefect.yaml``: in a checkout at its root, in an installed wheel inside this package."""
+    here = Path(__file__).parent
+    file = next(path for path in (here / "prefect.yaml", here.parent / "prefect.yaml") if path.is_file())
+    found: list[dict[str, Any]] = yaml.safe_load(file.read_text())["deployments"]
+    return found
+
+
+def deployment(asked: dict[str, Any]) -> RunnerDeployment:
+    """One of them, to be served from this installation."""
+    file, name = asked["entrypoint"].split(":")
+    flow: Flow[Any, Any] = getattr(import_module(file.removesuffix(".py").replace("/", ".")), name)
+    return RunnerDeployment.from_flow(
+        flow,
+        name=asked["name"],
+        description=asked["description"],
+        tags=asked["tags"],
+        parameters=asked.get("parameters"),
+        version=code_version(),
+        concurrency_limit=ConcurrencyLimitConfig(**asked["concurrency_limit"]),
+        schedules=[
+            DeploymentScheduleCreate(
+                schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]),
+                active=each["active"],
+                slug=each["slug"],
+            )
+            for each in asked.get("schedules", [])
+        ],
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+
+
+def serve_all(api: str, told: Callable[[str], None]) -> None:
+    """Serve every deployment until Ctrl-C or SIGTERM.
+
+    Args:
+        api: URL of the Prefect server's API.
+        told: called with the address of the UI once runs can be started there.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(open_store(Settings()))  # an embedded server then stays up between runs
+        stack.enter_context(server(api))
+        runner = Runner(pause_on_shutdown=False)
+        for each in definitions():
+            runner.add_deployment(deployment(each))
+        told(api.removesuffix("/api"))
+        with suppress(KeyboardInterrupt, TerminationSignal):
+            asyncio.run(runner.start())
+
+
+@contextmanager
+def server(api: str) -> Iterator[None]:
+    """A Prefect server at this address, stopped at the end of the block.
+
+    Raises:
+        PrefectUnavailable: if the address is taken or the server does not come up.
+    """
+    host, _, port = api.removeprefix("http://").removesuffix("/api").rpartition(":")
+    if _answers(api):
+        raise PrefectUnavailable(f"a Prefect server answers at {api} already; use it, or give another --port")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port]
+    log = (Settings().home / "prefect" / "server.log").resolve()
+    with log.open("w") as out:
+        # in a group of its own: Ctrl-C stops the runs first, the server after them
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ.copy(), start_new_session=True)
+    try:
+        until = time.monotonic() + START_SECONDS
+        while not _answers(api):
+            if process.poll() is not None or time.monotonic() > until:
+                lines = log.read_text(errors="replace").strip().splitlines()
+                raise PrefectUnavailable(
+                    f"the Prefect server did not come up at {api} ({lines[-1] if lines else 'no output'}); "
+                    f"see {log}, or give another --port"
+                )
+            time.sleep(0.2)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(api: str) -> bool:
+    try:
+        return httpx.get(f"{api}/health", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False

