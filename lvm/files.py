@@ -8,6 +8,7 @@ no second file that could get lost or be from another moment. Any safetensors re
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -38,24 +39,48 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of ``path`` at the end of the block, all at once or not at all.
 
     Raises:
-        CannotWrite: if the disk is full or the folder cannot be written; ``path`` is as it was.
+        CannotWrite: if the disk is full, the folder cannot be written, or another process is writing the same file;
+            ``path`` is as it was.
     """
     temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: a killed run's leftover is overwritten
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+            _only_writer(file, temporary, path)
+            try:
+                file.truncate(0)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
         _sync_folder(path.parent)
     except OSError as error:
         raise CannotWrite(
             f"could not write {path}: {error.strerror or error}; "
             "what was there before is intact, make room or access and run the same command again"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def _only_writer(file: IO[bytes], temporary: Path, path: Path) -> None:
+    """Lock the temporary file for this process; the lock ends with the process, however that ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(file.fileno()))
+    except BlockingIOError:
+        mine = False
+    if not mine:  # or another process finished with it just now
+        raise CannotWrite(f"another process is writing {path}; wait for it to end, then run this again")
+
+
+def in_order(data: bytes) -> bytes:
+    """The same safetensors file with its header sorted: its writer orders metadata by a hash that is random."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensor data begins aligned
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def seal(header: bytes, digest: str) -> bytes:

@@ -471,8 +471,22 @@ class Store:
     # -- gates, sequence sets, training runs ----------------------------------------------------------------
 
     def record_gate(self, record: GateRecord) -> GateRow:
-        """Store a gate's evidence; the verdict in the answer is the database's own."""
+        """Store a gate's evidence; the verdict in the answer is the database's own.
+
+        What a flow run measured before it was interrupted, and measures again, is one row.
+        """
+        same = select(GateRow).where(
+            GateRow.flow_run_id == record.flow_run_id,
+            GateRow.gate == record.gate,
+            GateRow.space_id == record.space_id,
+            GateRow.corpus_revision == record.corpus_revision,
+            GateRow.value == record.value,
+            GateRow.evidence == record.evidence,
+        )
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            known = session.scalar(same.limit(1)) if record.flow_run_id is not None else None
+            if known is not None:
+                return known
             row = GateRow(**vars(record), passed=False)
             session.add(row)
             session.flush()

@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lvm.files import UNSEALED, CorruptedFile, replacing, seal, verify
+from lvm.files import UNSEALED, CorruptedFile, in_order, replacing, seal, verify
 from lvm.models import LVM, build
 
 FloatArray = npt.NDArray[np.float32]
@@ -110,7 +110,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> s
         CannotWrite: if the disk is full; the checkpoint that was there is intact.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = safetensors.torch.save(plain, {**metadata, "format": FORMAT, "sha256": UNSEALED})
+    data = in_order(safetensors.torch.save(plain, {**metadata, "format": FORMAT, "sha256": UNSEALED}))
     digest = hashlib.sha256(data).hexdigest()
     size = 8 + int.from_bytes(data[:8], "little")
     with replacing(path) as file:
