@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 from prefect.states import Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from lvm import code_version
 from lvm.errors import LvmError, UsageError
@@ -43,11 +43,12 @@ class GateMissing(LvmError):
 
 # -- parameters, as the form in the UI shows them; the docstrings say what they mean ----------------------------
 
-_SPACES = available_spaces(Settings())
+
 SourceName = Annotated[str, Field(min_length=1)]
 Limit = Annotated[int | None, Field(ge=1)]
-SpaceName = Annotated[str | None, Field(json_schema_extra={"enum": [*_SPACES, None]})]
-TargetSpace = Annotated[str, Field(json_schema_extra={"enum": _SPACES})]
+_ONE_SPACE = {"type": "string", "enum": available_spaces(Settings())}
+SpaceName = Annotated[str | None, WithJsonSchema({"anyOf": [_ONE_SPACE, {"type": "null"}]})]
+TargetSpace = Annotated[str, WithJsonSchema(_ONE_SPACE)]
 Context = Annotated[int, Field(ge=1, le=512)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 ModelName = Literal["all", "lstm", "gru", "mamba2", "transformer"]
