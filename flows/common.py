@@ -34,7 +34,15 @@ R = TypeVar("R")
 
 
 class GateBlocked(LvmError):
-    """A gate did not pass; what comes after does not start."""
+    """A gate did not pass; what comes after does not start.
+
+    Attributes:
+        evidence: id of the artifact that shows what was measured.
+    """
+
+    def __init__(self, message: str, evidence: UUID | None = None) -> None:
+        super().__init__(message)
+        self.evidence = evidence
 
 
 class GateMissing(LvmError):
@@ -137,7 +145,7 @@ def gated(run: Callable[P, R]) -> Callable[P, R]:
         try:
             return run(*args, **kwargs)
         except GateBlocked as error:
-            where = f"{PREFECT_UI_URL.value()}/runs/flow-run/{run_id()}?tab=Artifacts"
+            where = f"{PREFECT_UI_URL.value()}/v2/artifacts/artifact/{error.evidence}"
             return cast(R, Failed(name="Blocked", message=f"{error}. Evidence: {where}", data=error))
 
     # Prefect reads the parameters from the signature, and would look for their types in this module

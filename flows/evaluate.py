@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import numpy as np
 from prefect import flow, task
@@ -136,9 +137,9 @@ def evaluate_stage(context: int, space: str | None, seconds: dict[str, float], s
         }
         write(summary, plots, settings.artifacts / "report.html")
         say(work, "evaluate", f"{len(models)} models beside {len(summary.baselines)} baselines", revision)
-    _artifacts(summary)
+    shown = _artifacts(summary)
     if blocked:
-        raise GateBlocked("; ".join(blocked))
+        raise GateBlocked("; ".join(blocked), shown)
     return summary
 
 
@@ -224,8 +225,8 @@ def _map(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> Any:
     return document_map(path, predictions, f"the first {len(path)} chunks of a held-out document")
 
 
-def _artifacts(summary: Summary) -> None:
-    """The same results in the Prefect UI."""
+def _artifacts(summary: Summary) -> UUID:
+    """The same results in the Prefect UI; id of the decoded examples."""
     keys = ("cosine", "margin", "r1", "r5", "r10", "r50", "mrr")
     rows = [
         {"name": name, **{key: round(figures[key], 4) for key in keys}}
@@ -237,4 +238,5 @@ def _artifacts(summary: Summary) -> None:
     for example in summary.examples:
         lines += [f"- … {example['context'][-1]}", f"  - **next: {example['truth']}**"]
         lines += [f"  - {name}: {text}" for name, text in example["decoded"].items()]
-    create_markdown_artifact("\n".join(line.replace("<", "&lt;") for line in lines), key="decoded-examples")
+    text = "\n".join(line.replace("<", "&lt;") for line in lines)
+    return cast(UUID, create_markdown_artifact(text, key="decoded-examples"))

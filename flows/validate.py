@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
@@ -88,18 +89,18 @@ def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
                 measured = measure(
                     encoder, sample.texts, sample.chunk_ids, stored=stored, seed=settings.seed, decode=decode
                 )
-            evidence = {**measured.evidence(), "inverter": inverter, "documents": sample.documents}
+            figures = {**measured.evidence(), "inverter": inverter, "documents": sample.documents}
             row = store.record_gate(
-                GateRecord("roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, evidence, run_id())
+                GateRecord("roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, figures, run_id())
             )
         seen = row.evidence
         verdict = judge_roundtrip(
             seen["mean"], seen["identify_r1"], seen["n"], seen["inverter_encoder"] == encoder.fingerprint
         )
         say(work, "validate", verdict.message, revision)
-    create_markdown_artifact(gate_table(row, verdict.message), key="roundtrip-gate")
+    evidence = cast(UUID, create_markdown_artifact(gate_table(row, verdict.message), key="roundtrip-gate"))
     if not (row.passed and verdict.passed):
-        raise GateBlocked(verdict.message)
+        raise GateBlocked(verdict.message, evidence)
     return GateReport(row.id, revision, row.evidence, reused)
 
 

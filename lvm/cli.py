@@ -198,7 +198,7 @@ def ui(
     from importlib import import_module
 
     def told(address: str) -> None:
-        out.print(f"{address}/deployments  (Ctrl-C stops it)")
+        out.print(f"{address}  (Ctrl-C stops it)")
 
     import_module("flows.deployments").serve_all(api, told)
     out.print("stopped")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -123,7 +125,7 @@ def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     )  # fmt: skip
     assert process.stdout is not None
     said = process.stdout.readline()
-    assert f"http://127.0.0.1:{port}/deployments" in said
+    assert f"http://127.0.0.1:{port} " in said
     yield Ui(process, f"http://127.0.0.1:{port}/api", folder, {**environment, "PREFECT_HOME": str(folder / "prefect")})
     if process.poll() is None:
         process.kill()
@@ -180,6 +182,67 @@ def test_a_failed_stage_is_retried_and_the_finished_ones_are_not(ui: Ui) -> None
     assert {"ingest", "roundtrip-gate", "sequences", "training-curves", "models", "decoded-examples"} <= keys
 
 
+def test_seen_in_a_browser(ui: Ui) -> None:
+    """What people do by hand; with LVM_SCREENSHOTS=FOLDER it leaves pictures there."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    pictures = Path(os.environ.get("LVM_SCREENSHOTS", str(ui.folder)))
+    address = ui.api.removesuffix("/api")
+    late = ui.folder / "late"
+    failed = ui.run("ingest", source=str(late))
+    assert ui.wait(failed)["state_type"] == "FAILED"
+
+    with (
+        playwright.sync_playwright() as play,
+        play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.get_by_role("link", name="Deployments").click()
+        for each in definitions():
+            page.get_by_role("link", name=each["name"], exact=True).first.wait_for()
+        page.screenshot(path=pictures / "deployments.png")
+
+        page.get_by_role("link", name="pipeline", exact=True).first.click()
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Custom run").click()
+        page.get_by_label("source").fill(str(ui.folder / "texts"))
+        page.get_by_text("None", exact=True).first.click()
+        page.get_by_label("context").fill("3")
+        page.get_by_label("epochs").fill("2")
+        page.get_by_label("model").click()
+        page.get_by_role("option", name="gru").click()
+        page.get_by_label("name").fill("from-the-form")
+        page.screenshot(path=pictures / "form.png")
+        page.get_by_role("button", name="Submit").click()
+        page.get_by_role("link", name="from-the-form").first.click()
+        page.get_by_text("Completed", exact=True).first.wait_for(timeout=240_000)
+        page.wait_for_timeout(1500)  # the graph settles
+        page.screenshot(path=pictures / "run.png")
+        run = page.url.split("/flow-run/")[1].split("?")[0]
+        assert ui.state(run)["parameters"]["model"] == "gru"
+
+        for key, words in (("roundtrip-gate", "mean roundtrip cosine"), ("decoded-examples", "next:")):
+            page.goto(f"{address}/v2/runs/flow-run/{run}?tab=Artifacts")
+            page.get_by_text(key, exact=True).click()
+            page.get_by_text(re.compile("^[0-9a-f]{8}$")).first.click()
+            page.get_by_text(words).first.wait_for()
+            page.screenshot(path=pictures / f"{key}.png")
+
+        page.goto(f"{address}/v2/runs/flow-run/{failed}")
+        page.get_by_text("Failed", exact=True).first.wait_for()
+        shutil.copytree(ui.folder / "texts", late)
+        page.get_by_role("button", name="Open menu").click()
+        page.get_by_role("menuitem", name="Retry").click()
+        page.screenshot(path=pictures / "retry.png")
+        page.get_by_role("button", name="Retry", exact=True).click()
+        page.get_by_text("Completed", exact=True).first.wait_for(timeout=120_000)
+    assert ui.state(failed)["run_count"] == 2
+
+
 def test_cancelled_it_stops_in_seconds_and_a_retry_finishes(ui: Ui) -> None:
     corpus = write_unseen(ui.folder / "more", documents=5, characters=700, skip=5)
     run = ui.run("pipeline", source=str(corpus), limit=None, model="lstm", epochs=2, context=3)
@@ -201,9 +264,9 @@ def test_what_a_gate_stops_is_called_blocked_and_stays_so(ui: Ui) -> None:
     blocked = ui.wait(run)
     assert (blocked["state_type"], blocked["state_name"], blocked["run_count"]) == ("FAILED", "Blocked", 1)
     assert "identification" in blocked["state"]["message"]
-    assert f"/runs/flow-run/{run}?tab=Artifacts" in blocked["state"]["message"], "the evidence is one click away"
-    keys = {each["key"] for each in ui.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})}
-    assert "roundtrip-gate" in keys
+    link = blocked["state"]["message"].split("Evidence: ")[1]
+    shown = httpx.get(f"{ui.api}/artifacts/{link.rsplit('/', 1)[1]}", timeout=30).json()
+    assert shown["key"] == "roundtrip-gate" and "identification R@1" in shown["data"], "one click away"
     with open_store(ui.settings) as store:
         space = store.space_id("blocked")
         assert space is not None and not store.latest_gate(space).passed  # type: ignore[union-attr]
