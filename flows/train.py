@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 
 from prefect import flow, task
@@ -31,6 +32,7 @@ from lvm.files import CorruptedFile
 from lvm.models import MODELS
 from lvm.report.plots import png, training_curves
 from lvm.sequences import load
+from lvm.store import DatabaseUnavailable, named_errors
 from lvm.training import Loss, TrainConfig, TrainResult, describe, train
 
 
@@ -59,7 +61,8 @@ def train_part(name: str, config: TrainConfig, context: int, space: str | None) 
                     result = train(name, sequences, config, folder, lambda _: advance(1))
             except BaseException as error:
                 if run_id is not None:
-                    store.fail_training_run(run_id, interrupted=not isinstance(error, Exception))
+                    with suppress(DatabaseUnavailable), named_errors(store.engine):  # a dead session marks itself
+                        store.fail_training_run(run_id, interrupted=not isinstance(error, Exception))
                 raise
             if run_id is not None:
                 metrics = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
-from lvm.store import Store, open_store
+from lvm.store import Store, named_errors, open_store
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ def open_workspace(
         space: the same, opened already.
 
     Raises:
-        UnknownSpace, WeightsUnusable, SpaceMismatch, and what ``open_store`` raises.
+        UnknownSpace, WeightsUnusable, SpaceMismatch, and what ``open_store`` raises; DatabaseUnavailable also later,
+            if the database goes away in the block.
     """
     if settings.threads:
         import torch
 
         torch.set_num_threads(settings.threads)
     space = space or open_space(space_name or settings.space, settings)
-    with open_store(settings) as store:
+    with open_store(settings) as store, named_errors(store.engine):
         yield Workspace(settings, store, space, register(store, space))

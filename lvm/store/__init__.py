@@ -1,5 +1,6 @@
 """Postgres and pgvector: schema, bulk writing, bulk reading, search, gates, clearing."""
 
+from lvm.store.migrate import SchemaUnusable
 from lvm.store.server import InvalidDatabaseUrl, ServerUnavailable
 from lvm.store.store import (
     BulkWriter,
@@ -16,6 +17,7 @@ from lvm.store.store import (
     Store,
     TrainingActive,
     VectorBatch,
+    named_errors,
     open_store,
 )
 from lvm.store.tables import DocumentRow, GateRow, SequenceSetRow, SpaceRow, TrainingRunRow
@@ -35,6 +37,7 @@ __all__ = [
     "InvalidDatabaseUrl",
     "InvalidText",
     "NotConfirmed",
+    "SchemaUnusable",
     "SequenceSetRow",
     "ServerUnavailable",
     "SpaceRow",
@@ -42,5 +45,6 @@ __all__ = [
     "TrainingActive",
     "TrainingRunRow",
     "VectorBatch",
+    "named_errors",
     "open_store",
 ]

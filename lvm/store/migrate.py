@@ -37,8 +37,18 @@ def migrate(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         _extension(connection)
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-        upgrade(connection)
+        try:
+            with connection.begin_nested():
+                if not connection.scalar(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
+                    connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+                upgrade(connection)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != "42501":  # insufficient privilege
+                raise
+            raise SchemaUnusable(
+                f"user {engine.url.username!r} may not make this project's schema in database "
+                f"{engine.url.database!r} ({first_line(error.orig)}); let its owner run `lvm db migrate` once"
+            ) from error
 
 
 def upgrade(connection: Connection) -> None:

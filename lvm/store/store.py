@@ -6,6 +6,7 @@ Vectors move by binary COPY in blocks of thousands. A document is stored whole o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from lvm.errors import LvmError, UsageError, first_line
@@ -41,11 +43,16 @@ from lvm.store import copying, server
 from lvm.store.migrate import SCHEMA, migrate, upgrade
 from lvm.store.tables import ChunkRow, DocumentRow, EmbeddingRow, GateRow, SequenceSetRow, SpaceRow, TrainingRunRow
 
+log = logging.getLogger(__name__)
+
 READ_ROWS = 16_384
 """Rows read at once: about 25 MB at 384 dimensions."""
 
 INDEX_FROM, INDEXED_DIM = 10_000, 2_000
 """Vectors from which a space gets an index, and the dimension up to which pgvector can make one."""
+
+CONNECT_SECONDS = 10
+"""How long a database may take to answer."""
 
 _TRAINING_LOCK = 0x6C766D  # first key of the advisory lock that a running training holds
 
@@ -170,7 +177,9 @@ def open_store(settings: Settings) -> Store:
     url = server.database_url(settings)
     if settings.database_url is None:
         _create_database(url.set(database="postgres"), str(url.database))
-    engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5)
+    # a host that swallows packets is given up on, unless the URL itself says when
+    patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
+    engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, connect_args=patience)
 
     @event.listens_for(engine, "connect")
     def _search_path(connection: Any, _: Any) -> None:
@@ -178,17 +187,58 @@ def open_store(settings: Settings) -> Store:
         connection.commit()
 
     try:
-        migrate(engine)
-    except OperationalError as error:
-        engine.dispose()
-        raise DatabaseUnavailable(
-            f"database {url.database!r} on {url.host or 'the local socket'} cannot be used "
-            f"({first_line(error.orig)}); check LVM_DATABASE_URL and that the server is up"
-        ) from error
+        with named_errors(engine):
+            migrate(engine)
     except BaseException:
         engine.dispose()
         raise
     return Store(engine)
+
+
+_MEANINGS = {
+    "28P01": "the password is wrong; put the right one into LVM_DATABASE_URL",
+    "28000": "the user may not log in; check the user in LVM_DATABASE_URL",
+    "3D000": "there is no such database; create it: CREATE DATABASE name",
+    "53300": "it has no free connection; raise max_connections or the user's limit, or end other clients",
+    "53100": "the server's disk is full; make room there and run the same command again",
+    "25006": "it is read-only, perhaps a standby; name the primary in LVM_DATABASE_URL",
+}
+"""What Postgres' error codes mean for whoever runs this."""
+
+
+@contextmanager
+def named_errors(engine: Engine) -> Iterator[None]:
+    """A database that cannot be reached, or went away, as a named error.
+
+    Raises:
+        DatabaseUnavailable: what was committed stays, and the same command goes on from there.
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseUnavailable(
+            f"all connections of this process to database {engine.url.database!r} are in use; "
+            "lower LVM_WORKERS, then run the same command again"
+        ) from error
+    except (DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        code = getattr(cause, "sqlstate", None) or next((c for c, t in _SAID.items() if t in str(cause)), None)
+        lost = isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
+        if code not in _MEANINGS and not lost:
+            raise
+        meaning = _MEANINGS.get(code or "", "check LVM_DATABASE_URL and that the server is up")
+        where = f"database {engine.url.database!r} on {engine.url.host or 'the local socket'}"
+        raise DatabaseUnavailable(
+            f"{where} cannot be used ({first_line(cause)}): {meaning}; nothing that was stored is lost"
+        ) from error
+
+
+_SAID = {  # while a connection is being made, libpq gives no code
+    "53300": "too many c",
+    "28P01": "password authentication failed",
+    "28000": 'role "',
+    "3D000": "does not exist",
+}
 
 
 def _create_database(url: Any, name: str) -> None:
@@ -593,14 +643,17 @@ class Store:
         self._end_run(run_id, status="interrupted" if interrupted else "failed")
 
     def _end_run(self, run_id: int, **values: Any) -> None:
-        with self.engine.begin() as connection:
-            connection.execute(
-                update(TrainingRunRow).where(TrainingRunRow.id == run_id).values(finished_at=func.now(), **values)
-            )
         lock = self._locks.pop(run_id, None)
-        if lock is not None:
-            lock.execute(text("SELECT pg_advisory_unlock_all()"))
-            lock.close()
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(
+                    update(TrainingRunRow).where(TrainingRunRow.id == run_id).values(finished_at=func.now(), **values)
+                )
+        finally:
+            if lock is not None:
+                with _or_gone():
+                    lock.execute(text("SELECT pg_advisory_unlock_all()"))
+                lock.close()
 
     def mark_interrupted(self) -> None:
         """Runs whose process is gone are interrupted, not running."""
@@ -648,8 +701,9 @@ class Store:
             try:
                 yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
-                connection.commit()
+                with _or_gone():
+                    connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+                    connection.commit()
 
     def contents(self) -> dict[str, int]:
         """Rows in each table: what ``clear`` would take."""
@@ -837,6 +891,15 @@ def document_groups(rows: Sequence[DocumentRow], size: int) -> Iterator[list[Doc
         chunks += row.chunk_count
     if group:
         yield group
+
+
+@contextmanager
+def _or_gone() -> Iterator[None]:
+    """Giving back a lock of a session that is gone: the server did it, and why it went is the error to be told."""
+    try:
+        yield
+    except (DBAPIError, PendingRollbackError):
+        log.debug("the session ended before its lock was given back", exc_info=True)
 
 
 @contextmanager
