@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lvm.errors import LvmError, UsageError
@@ -183,6 +184,27 @@ def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "
     """Empty database and artifacts; says what would go, and goes only when the database's name is typed."""
     gone = _flow("clear")(confirm=confirm)
     out.print("removed " + ", ".join(f"{count} {table}" for table, count in gone.items()))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+    """Is everything there that a run needs? It looks, changes nothing, and says what to do."""
+    import json
+    from dataclasses import asdict
+
+    from lvm.doctor import examine_all
+
+    table = Table("", "", "found", "to do")
+    colours = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+    findings = list(examine_all(Settings()))
+    for each in findings:
+        table.add_row(f"[{colours[each.verdict]}]{each.verdict}[/]", each.name, escape(each.found), escape(each.advice))
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in findings], indent=1))
+    else:
+        out.print(table)
+    if any(each.verdict == "problem" for each in findings):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -530,7 +552,9 @@ def show(summary: Summary, settings: Settings) -> None:
 def main() -> None:
     """Entry point: runs a command and turns errors into one line and an exit code."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        if isinstance(code, int):  # what a command ended with: typer gives it back instead of raising it
+            sys.exit(code)
     except LvmError as error:
         err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
         err.print(str(error), markup=False, soft_wrap=True)
@@ -538,8 +562,6 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         err.print("stopped; run the same command again and it goes on from where it was")
         sys.exit(130)
-    except typer.Exit as error:
-        sys.exit(error.exit_code)
     except Exception as error:
         from typer._click.exceptions import ClickException  # typer carries its own click and exports no base class
 

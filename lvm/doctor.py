@@ -1,0 +1,198 @@
+"""``lvm doctor``: is everything there that a run needs, and if not, what to do. It looks and changes nothing."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import shutil
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+from lvm import __version__
+from lvm.errors import LvmError, first_line
+from lvm.settings import Settings
+from lvm.store import open_store, server
+from lvm.store.health import Health, examine
+
+GIGABYTE = 10**9
+LITTLE_ROOM, NO_ROOM = 5 * GIGABYTE, 1 * GIGABYTE
+API_SECONDS = 5
+
+Verdict = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        name: what.
+        verdict: ``problem``: runs will fail; ``warning``: they may, or something is odd.
+        found: what was found.
+        advice: what to do; empty where there is nothing to do.
+    """
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+def examine_all(settings: Settings, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Every finding, as it is made; a check that breaks is itself a problem."""
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("versions", lambda: _versions()),
+        ("settings", lambda: _settings(environment)),
+        ("folders", lambda: _folders(settings)),
+        ("database", lambda: _database(settings)),
+        ("space", lambda: _space(settings)),
+        ("Prefect", lambda: _prefect(environment.get("PREFECT_API_URL"))),
+    ]
+    for name, check in checks:
+        try:
+            yield from check()
+        except LvmError as error:
+            yield Finding(name, "problem", f"{type(error).__name__}: {error}")
+        except Exception as error:
+            yield Finding(name, "problem", f"{type(error).__name__}: {first_line(error)}")
+
+
+def _versions() -> Iterator[Finding]:
+    parts = ", ".join(f"{name} {version(name)}" for name in ("torch", "prefect", "psycopg", "transformers"))
+    yield Finding("versions", "ok", f"lvm {__version__}, Python {sys.version.split()[0]}, {parts}")
+
+
+def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
+    known = {f"LVM_{name.upper()}" for name in Settings.model_fields}
+    unknown = [name for name in environment if name.startswith("LVM_") and name not in known]
+    for name in unknown:
+        close = difflib.get_close_matches(name, known, 1)
+        yield Finding(
+            "settings", "warning", f"{name} is no setting", f"did you mean {close[0]}?" if close else "unset it"
+        )
+    if not unknown:
+        given = sorted(name for name in environment if name in known)
+        yield Finding("settings", "ok", ", ".join(given) or "all defaults")
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    for variable, folder in (("LVM_HOME", settings.home), ("LVM_ARTIFACTS", settings.artifacts)):
+        folder = folder.expanduser().resolve()
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            yield Finding(variable, "problem", f"{folder} cannot be written", f"set {variable} to a folder you own")
+            continue
+        free = shutil.disk_usage(there).free
+        verdict: Verdict = "problem" if free < NO_ROOM else "warning" if free < LITTLE_ROOM else "ok"
+        room = "" if verdict == "ok" else f"make room, or set {variable} to another disk"
+        yield Finding(variable, verdict, f"{folder}, {free / GIGABYTE:.1f} GB free", room)
+    left = list(settings.artifacts.rglob(".*.tmp")) if settings.artifacts.is_dir() else []
+    if left:
+        yield Finding(
+            "LVM_ARTIFACTS", "warning", f"{len(left)} unfinished files, e.g. {left[0]}", "the next run replaces them"
+        )
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is None and not server.folder(settings).is_dir():
+        yield Finding("database", "ok", "the embedded one is not made yet", "the first run makes it")
+        return
+    found = examine(settings, settings.space)
+    where = "embedded" if settings.database_url is None else "LVM_DATABASE_URL"
+    yield Finding("database", "ok", f"Postgres {found.version} ({where}), {found.size / GIGABYTE:.2f} GB")
+    yield from _schema(found)
+    full = found.connections > 0.8 * found.most
+    yield Finding(
+        "connections",
+        "warning" if full else "ok",
+        f"{found.connections} of {found.most}",
+        "raise max_connections, or end other clients" if full else "",
+    )
+    if found.busy:
+        yield Finding("locks", "ok", f"{found.busy} held: another process ingests, trains or clears")
+    if found.incomplete:
+        yield Finding(
+            "documents",
+            "warning",
+            f"{found.incomplete} documents have chunks without a vector in space {settings.space}",
+            f"lvm reembed --to {settings.space} --space OTHER, or ingest again",
+        )
+
+
+def _schema(found: Health) -> Iterator[Finding]:
+    if found.pgvector is None:
+        advice = "the first run enables it" if found.pgvector_available else "install pgvector on the server"
+        yield Finding("pgvector", "warning" if found.pgvector_available else "problem", "not enabled", advice)
+    else:
+        old = tuple(int(part) for part in found.pgvector.split(".")[:2]) < (0, 5)
+        yield Finding("pgvector", "problem" if old else "ok", found.pgvector, "0.5 or newer is needed" if old else "")
+    if not found.known:
+        advice = "upgrade lvm, or use another database"
+        yield Finding("schema", "problem", f"{found.migration}, which is newer than this lvm ({found.newest})", advice)
+    elif found.migration != found.newest:
+        yield Finding("schema", "warning", f"{found.migration or 'none'}, newest is {found.newest}", "lvm db migrate")
+    else:
+        yield Finding("schema", "ok", f"{found.migration}")
+
+
+def _space(settings: Settings) -> Iterator[Finding]:
+    from lvm.spaces import open_space
+
+    space = open_space(settings.space, settings, fetch=False)
+    own = space.inverter_encoder == space.fingerprint
+    yield Finding(
+        "space",
+        "ok" if own else "problem",
+        f"{space.name} {space.fingerprint}, {space.dim} dimensions, its inverter is {'' if own else 'not '}its own",
+        "" if own else "lvm diagnose, or train one: lvm inverter train",
+    )
+    if settings.database_url is None and not server.folder(settings).is_dir():
+        return
+    try:
+        found = examine(settings, settings.space)
+    except LvmError:  # told already
+        return
+    if found.migration != found.newest:  # opening it would bring it to the newest, and this only looks
+        return
+    with open_store(settings) as store:
+        number = store.space_id(space.name)
+        if number is None:
+            yield Finding("gate", "ok", f"nothing is stored in {space.name} yet", "lvm ingest SOURCE")
+            return
+        store.register_space(space.name, space.dim, space.fingerprint, space.recipe, space.probe().unit)
+        gate = store.latest_gate(number)
+        revision = store.corpus_revision(number)
+    if gate is None:
+        yield Finding("gate", "ok", "not measured yet", "lvm validate")
+    elif gate.corpus_revision != revision:
+        yield Finding("gate", "warning", f"{gate.value:.3f}, about another corpus than is stored now", "lvm validate")
+    else:
+        verdict = "passed" if gate.passed else "blocked"
+        advice = "" if gate.passed else "lvm diagnose, or adapt the inverter: lvm inverter finetune SOURCE"
+        yield Finding("gate", "ok" if gate.passed else "problem", f"{verdict}, {gate.value:.3f}", advice)
+
+
+def _prefect(api: str | None) -> Iterator[Finding]:
+    if not api:
+        yield Finding("Prefect", "ok", "no PREFECT_API_URL: each run starts a server of its own", "lvm ui keeps one")
+        return
+    advice = "start it: lvm ui, or prefect server start; or unset PREFECT_API_URL"
+    if not api.rstrip("/").endswith("/api"):
+        yield Finding("Prefect", "problem", f"PREFECT_API_URL={api}", f"it must end in /api: {api.rstrip('/')}/api")
+        return
+    try:
+        with urllib.request.urlopen(f"{api.rstrip('/')}/admin/version", timeout=API_SECONDS) as answer:
+            theirs = json.loads(answer.read())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        yield Finding("Prefect", "problem", f"{api} does not answer as a Prefect server ({first_line(reason)})", advice)
+        return
+    ours = version("prefect")
+    same = str(theirs).split(".")[:2] == ours.split(".")[:2]
+    found = f"{api}, version {theirs}" + ("" if same else f", while {ours} is installed here")
+    yield Finding("Prefect", "ok" if same else "warning", found, "" if same else "run both at one version")
