@@ -212,7 +212,8 @@ def task_runner() -> TaskRunner[Any]:
         from prefect_ray import RayTaskRunner
     except ImportError as error:
         raise UsageError("LVM_RUNNER=ray needs Ray; install it: pip install 'lvm[ray]'") from error
-    runner: TaskRunner[Any] = RayTaskRunner(address=settings.ray_address)
+    own = {} if settings.ray_address else {"num_cpus": settings.workers, "include_dashboard": False}
+    runner: TaskRunner[Any] = RayTaskRunner(address=settings.ray_address, init_kwargs=own)
     return runner
 
 

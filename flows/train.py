@@ -33,7 +33,7 @@ from lvm.models import MODELS
 from lvm.report.plots import png, training_curves
 from lvm.sequences import load
 from lvm.store import DatabaseUnavailable, named_errors
-from lvm.training import Loss, TrainConfig, TrainResult, describe, train
+from lvm.training import Loss, TrainConfig, TrainResult, describe, train, train_on_ray
 
 
 @task(name="train model", task_run_name="train {name}", **PART)
@@ -57,6 +57,8 @@ def train_part(name: str, config: TrainConfig, context: int, space: str | None) 
             )
             run_id = None if finished else store.start_training_run(name, set_id, gate.id, asked)
             try:
+                if config.replicas > 1:
+                    train_on_ray(name, sequences.path, config, folder, settings.home / "ray")
                 with progress(f"train {name}", config.epochs) as advance:
                     result = train(name, sequences, config, folder, lambda _: advance(1))
             except BaseException as error:
@@ -84,8 +86,17 @@ def train_stage(
     names = list(MODELS) if model == "all" else [model]
     with opened(space) as work:
         passing_gate(work)
-        config = TrainConfig(epochs=epochs, loss=loss, device=device or work.settings.device, seed=work.settings.seed)
-    trained = fan_out(train_part, ((name, config, context, space) for name in names))
+        settings = work.settings
+        config = TrainConfig(
+            epochs=epochs,
+            loss=loss,
+            device=device or settings.device,
+            seed=settings.seed,
+            replicas=settings.replicas,
+        )
+    arguments = ((name, config, context, space) for name in names)
+    # replicas of one model take the cluster's workers, so models come one after the other then
+    trained = fan_out(train_part, arguments) if config.replicas == 1 else (train_part(*each) for each in arguments)
     results = dict(zip(names, trained, strict=True))
     curves = {name: result.history for name, result in results.items()}
     create_image_artifact(image_url=png(training_curves(curves), data_uri=True), key="training-curves")

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
         default="threads", description="What runs the pieces of a stage: threads here, or a Ray cluster."
     )
     workers: PositiveInt = Field(default=1, description="Pieces of a stage that run at the same time.")
+    replicas: PositiveInt = Field(default=1, description="Processes that train one model together, with Ray Train.")
     ray_address: str | None = Field(default=None, description="Ray cluster to join, e.g. auto; unset: one is started.")
     token: SecretStr | None = Field(default=None, description="Bearer token that callers of `lvm serve` must send.")
     seed: int = Field(default=0, description="Seed of everything random.")

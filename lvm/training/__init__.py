@@ -2,6 +2,7 @@
 
 from lvm.training.checkpoints import TrainedModel, load_model
 from lvm.training.config import LOSSES, BadConfig, EpochReport, Loss, TrainConfig
+from lvm.training.parallel import train_on_ray
 from lvm.training.trainer import Diverged, NoDevice, TrainResult, describe, train
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "describe",
     "load_model",
     "train",
+    "train_on_ray",
 ]

@@ -36,6 +36,7 @@ class TrainConfig:
         validation_windows: windows that MRR is measured on, at most; ranked among all validation chunks.
         seed: of initial weights, order, negatives and dropout.
         device: torch device. It is not part of what makes two runs equal.
+        replicas: processes that train it together, each on its share of a batch (``lvm.training.parallel``).
         hyper: sizes of the model that differ from its own defaults.
     """
 
@@ -55,12 +56,13 @@ class TrainConfig:
     validation_windows: int = 2048
     seed: int = 0
     device: str = "cpu"
+    replicas: int = 1
     hyper: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise BadConfig(f"there is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}")
-        for name in ("epochs", "batch_size", "run", "patience", "validation_windows"):
+        for name in ("epochs", "batch_size", "run", "patience", "validation_windows", "replicas"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("learning_rate", "temperature", "clip", "decay"):

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from lvm.settings import bf16_available
 from lvm.training import checkpoints
 from lvm.training.config import EpochReport, TrainConfig
 from lvm.training.losses import likeness_of, negatives_allowed, window_loss
+from lvm.training.parallel import Replica, replica
+
+ALONE = Replica()
 
 log = logging.getLogger(__name__)
 
@@ -104,21 +108,24 @@ def train(
         model = build(name, sequences.dim, sequences.context, **config.hyper).to(device)
     optimizer = optimizer_of(model, config)
 
+    me = replica()
     state, note = _resume(folder, fingerprint, model, optimizer)
+    if not state.finished(config) and me.world != config.replicas:
+        raise UsageError(f"{config.replicas} processes are to train {name} together, and here are {me.world}")
     for report in state.history:
         if progress:
             progress(report)
     if not state.history:
-        checkpoints.write_config(folder, asked)
+        me.first(lambda: checkpoints.write_config(folder, asked))
 
     data = TrainingData.on(sequences, device)
     model.train()
     while not state.finished(config):
         epoch = len(state.history)
         began = time.perf_counter()
-        with _seeded(_mixed_seed(config.seed, epoch), device):
-            loss = train_epoch(model, optimizer, data, config, epoch)
-        metrics = validate(model, sequences, config)
+        with _seeded(_mixed_seed(config.seed, epoch, me.rank), device):
+            loss = train_epoch(model, optimizer, data, config, epoch, me)
+        loss, metrics = me.first(partial(_measured, loss, model, sequences, config))
         report = EpochReport(
             epoch=epoch + 1,
             loss=loss,
@@ -130,7 +137,7 @@ def train(
             best=not state.history or metrics.mrr > state.best.mrr,
         )
         state = replace(state, history=[*state.history, report])
-        _save(folder, fingerprint, asked, model, optimizer, state)
+        me.first(partial(_save, folder, fingerprint, asked, model, optimizer, state))
         if progress:
             progress(report)
     best, metadata = checkpoints.read(folder / checkpoints.MODEL)
@@ -172,6 +179,10 @@ def validate(model: LVM, sequences: SequenceSet, config: TrainConfig) -> Retriev
         "validation",
         limit=config.validation_windows,
     )
+
+
+def _measured(loss: float, model: LVM, sequences: SequenceSet, config: TrainConfig) -> tuple[float, RetrievalMetrics]:
+    return loss, validate(model, sequences, config)
 
 
 @dataclass(frozen=True)
@@ -227,23 +238,33 @@ def runs_of(starts: IntArray, length: int, random: np.random.Generator) -> tuple
     return starts[begins], np.diff(begins, append=len(starts))
 
 
-def _batches(data: TrainingData, config: TrainConfig, epoch: int) -> Iterator[tuple[float, IntArray, IntArray]]:
-    """(epochs done after it, run starts, run sizes) for each step, covering every window once."""
+def _batches(
+    data: TrainingData, config: TrainConfig, epoch: int, me: Replica
+) -> Iterator[tuple[float, IntArray, IntArray]]:
+    """(epochs done after it, run starts, run sizes) for each step; all replicas together cover every window once."""
     random = np.random.default_rng(_mixed_seed(config.seed, epoch))
     begins, sizes = runs_of(data.starts, config.run, random)
-    steps = max(1, round(len(begins) * config.run / config.batch_size))
-    for step, chosen in enumerate(np.array_split(random.permutation(len(begins)), steps)):
+    if len(begins) < me.world:
+        raise UsageError(f"{me.world} processes are too many for {len(begins)} runs of windows; use fewer replicas")
+    steps = max(1, min(round(len(begins) * config.run / config.batch_size), len(begins) // me.world))
+    for step, whole in enumerate(np.array_split(random.permutation(len(begins)), steps)):
+        chosen = me.share(whole)
         yield epoch + (step + 1) / steps, begins[chosen], sizes[chosen]
 
 
 def train_epoch(
-    model: LVM, optimizer: torch.optim.Optimizer, data: TrainingData, config: TrainConfig, epoch: int
+    model: LVM,
+    optimizer: torch.optim.Optimizer,
+    data: TrainingData,
+    config: TrainConfig,
+    epoch: int,
+    me: Replica = ALONE,
 ) -> float:
-    """One pass over the training windows; returns the mean loss of a step."""
+    """One pass over the training windows, or this process's share of them; returns the mean loss of a step."""
     device = data.unit.device
     total, steps = torch.zeros((), device=device), 0
     span = torch.arange(config.run + data.context - 1, device=device)
-    for at, begins, sizes in _batches(data, config, epoch):
+    for at, begins, sizes in _batches(data, config, epoch, me):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(at, config)
         first = torch.from_numpy(begins).to(device)
@@ -265,6 +286,7 @@ def train_epoch(
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        me.average(model.parameters())
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
         total += loss.detach()
@@ -354,8 +376,9 @@ def _autocast(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def _mixed_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+def _mixed_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """Of the order of an epoch, which replicas share; and of what each draws by itself."""
+    return int(np.random.SeedSequence((seed, epoch, rank) if rank else (seed, epoch)).generate_state(1)[0])
 
 
 class _seeded(AbstractContextManager[None]):

@@ -8,9 +8,18 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # as the command lin
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
+
+from lvm.settings import Settings
+from lvm.store import server
+from tests.flows.corpora import write_unseen
+from tests.flows.crashes import undisturbed
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,3 +34,26 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.validate.SAMPLE_CHUNKS", 40)
     monkeypatch.setattr("flows.evaluate.SAMPLE_WINDOWS", 8)
     monkeypatch.setenv("LVM_QUIET", "1")
+
+
+@dataclass
+class Peace:
+    """What a run leaves when nothing happens to it."""
+
+    home: Path
+    corpus: Path
+    expected: dict[str, Any]
+    seconds: dict[str, float]
+
+
+@pytest.fixture(scope="session")
+def peace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peace]:
+    """A server of its own, because it is restarted."""
+    home = tmp_path_factory.mktemp("crashes")
+    for folder in (home, home.parent, home.parent.parent):
+        folder.chmod(0o755)  # as root, the server runs as another user
+    os.environ["PREFECT_API_URL"] = PREFECT_API_URL.value() or ""  # the test session's server, for the processes
+    corpus = write_unseen(home / "texts", documents=5, characters=700)
+    yield Peace(home, corpus, *undisturbed(home, corpus))
+    del os.environ["PREFECT_API_URL"]
+    server.stop(Settings(home=home, database_url=None))

@@ -121,7 +121,7 @@ class Process:
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.errors = [*self.errors[-40:], line.rstrip()]
+            self.errors = [*self.errors[-200:], line.rstrip()]
 
     def reach(self, stage: str) -> bool:
         """Wait until a stage has begun; False if the process ended before."""
@@ -146,6 +146,7 @@ class World:
     name: str
     corpus: Path
     folder: Path
+    more: dict[str, str] = field(default_factory=dict)  # further environment variables
 
     @property
     def environment(self) -> dict[str, str]:
@@ -156,6 +157,7 @@ class World:
             "LVM_ARTIFACTS": str(self.artifacts),
             "LVM_QUIET": "1",
             "PREFECT_LOGGING_LEVEL": "ERROR",
+            **self.more,
         }
 
     @property

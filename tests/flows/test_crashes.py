@@ -2,42 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
-from prefect.settings import PREFECT_API_URL
 
-from lvm.settings import Settings
-from lvm.store import server
-from tests.flows.corpora import write_unseen
-from tests.flows.crashes import Process, crash, differences, outcome, undisturbed, world
-
-
-@dataclass
-class Peace:
-    """What a run leaves when nothing happens to it."""
-
-    home: Path
-    corpus: Path
-    expected: dict[str, Any]
-    seconds: dict[str, float]
-
-
-@pytest.fixture(scope="module")
-def peace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peace]:
-    """A server of its own, because it is restarted."""
-    home = tmp_path_factory.mktemp("crashes")
-    for folder in (home, home.parent, home.parent.parent):
-        folder.chmod(0o755)  # as root, the server runs as another user
-    os.environ["PREFECT_API_URL"] = PREFECT_API_URL.value() or ""  # the test session's server, for the processes
-    corpus = write_unseen(home / "texts", documents=5, characters=700)
-    yield Peace(home, corpus, *undisturbed(home, corpus))
-    del os.environ["PREFECT_API_URL"]
-    server.stop(Settings(home=home, database_url=None))
+from tests.flows.conftest import Peace
+from tests.flows.crashes import Process, crash, differences, outcome, world
 
 
 @pytest.mark.parametrize(
