@@ -75,6 +75,8 @@ def start(settings: Settings, keep: bool = False) -> str:
         data.parent.mkdir(parents=True, exist_ok=True)
         _forget_dead_users(data)
         server = _server(data)
+        if not running(settings):  # its library remembers a server that this process started, and that has ended since
+            server.start()
         if keep:
             server.global_process_id_list.get_and_add(_KEEP)
         uri: str = server.get_uri()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lvm.settings import Settings
-from lvm.store import server
+from lvm.store import open_store, server
 from lvm.store.server import ServerUnavailable
 
 TWICE = """
@@ -69,3 +69,10 @@ def test_a_folder_that_cannot_be_used_is_one_line(home: Settings, tmp_path: Path
     with pytest.raises(ServerUnavailable, match="LVM_HOME") as caught:
         server.start(Settings(home=tmp_path / "file"))
     assert "\n" not in str(caught.value)
+
+
+def test_stopped_and_started_again_by_one_process(home: Settings) -> None:
+    for _ in range(2):
+        with open_store(home) as store:
+            assert store.contents()["document"] == 0
+        assert server.stop(home) and not server.running(home)
