@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test install clean
+.PHONY: run test crashes install clean
 run: $(VENV)/.run
 	$(BIN)/lvm run
 
@@ -12,6 +12,9 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+crashes: $(VENV)/.dev # every kind of harm at every stage, then at random: about half an hour
+	$(BIN)/python -m tests.flows.crashes --points 40
 
 install: $(VENV)/.run
 

@@ -31,8 +31,8 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer chunks and windows decoded; everything else is the real thing."""
-    monkeypatch.setattr("flows.validate.SAMPLE_CHUNKS", 40)
-    monkeypatch.setattr("flows.evaluate.SAMPLE_WINDOWS", 8)
+    monkeypatch.setattr("flows.validate.SAMPLE_CHUNKS", 24)
+    monkeypatch.setattr("flows.evaluate.SAMPLE_WINDOWS", 4)
     monkeypatch.setenv("LVM_QUIET", "1")
 
 

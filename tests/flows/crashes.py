@@ -319,6 +319,9 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=40)
+    parser.add_argument(
+        "--first", type=int, default=1, help="number of the first point, to go on after an interruption"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pipeline", nargs="+", metavar="SOURCE [FLOW_RUN]", help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -341,6 +344,8 @@ def main() -> None:
             expected, seconds = undisturbed(folder, corpus)
             print("undisturbed:", ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items()), flush=True)
             for number, (stage, harm, wait) in enumerate(points(asked.points, seconds, asked.seed), 1):
+                if number < asked.first:
+                    continue
                 began = time.monotonic()
                 with world(folder, f"crash_{number}", corpus) as made:
                     try:
@@ -351,7 +356,7 @@ def main() -> None:
                 failed += bool(wrong)
                 print(
                     f"{number:3} {harm} {wait:.2f} s into {stage}: "
-                    f"{'not felt' if not felt else f'{attempts} attempts'}, "
+                    f"{'survived at once' if not felt else f'{attempts} attempts'}, "
                     f"{'DIFFERS in ' + ', '.join(wrong) if wrong else 'the same in the end'} "
                     f"({time.monotonic() - began:.0f} s)",
                     flush=True,
@@ -359,7 +364,8 @@ def main() -> None:
     finally:
         server.stop(Settings(home=folder, database_url=None))
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"{asked.points - failed} of {asked.points} ended as if nothing had happened")
+    tried = asked.points - asked.first + 1
+    print(f"{tried - failed} of {tried} ended as if nothing had happened")
     sys.exit(bool(failed))
 
 

@@ -21,6 +21,7 @@ from flows.validate import validate_flow
 from lvm.settings import Settings
 from lvm.spaces import SpaceMismatch, registry
 from lvm.store import NotConfirmed, Store
+from tests.flows.corpora import write_unseen
 
 TABLES = ("document", "chunk", "embedding", "gate_result", "sequence_set", "training_run")
 
@@ -37,11 +38,14 @@ def pool_like(monkeypatch: pytest.MonkeyPatch, pooling: Any) -> None:
     monkeypatch.setattr(registry, "configured", lambda _: wrong)
 
 
-def test_text_to_models_to_text_and_again_for_nothing(settings: Settings, database: Store, small: None) -> None:
-    summary = pipeline_flow(source="sotu", limit=20, epochs=2)
+def test_text_to_models_to_text_and_again_for_nothing(
+    settings: Settings, database: Store, small: None, tmp_path: Path
+) -> None:
+    source = str(write_unseen(tmp_path / "texts", documents=8, characters=3000))
+    summary = pipeline_flow(source=source, epochs=2)
 
-    assert summary.corpus["documents"] == 20
-    assert summary.roundtrip["mean"] >= 0.75 and summary.roundtrip["n"] == 40
+    assert summary.corpus["documents"] == 8
+    assert summary.roundtrip["mean"] >= 0.75 and summary.roundtrip["n"] == 24
     assert set(summary.models) == {"lstm", "gru", "mamba2", "transformer"}
     assert {"copy_last", "context_mean", "recency_mean", "ridge"} <= set(summary.baselines)
     for name, figures in summary.models.items():
@@ -59,7 +63,7 @@ def test_text_to_models_to_text_and_again_for_nothing(settings: Settings, databa
     before = rows(database)
     files = {path: path.stat().st_mtime_ns for path in settings.artifacts.rglob("model.safetensors")}
     assert before["training_run"] == 4
-    again = pipeline_flow(source="sotu", limit=20, epochs=2)
+    again = pipeline_flow(source=source, epochs=2)
     after = rows(database)
     pipeline_gates = after.pop("gate_result") - before.pop("gate_result")
     assert after == before and pipeline_gates == 4, "evaluation judges again, nothing else is done twice"
@@ -75,7 +79,7 @@ def test_text_to_models_to_text_and_again_for_nothing(settings: Settings, databa
         clear_flow()
     with pytest.raises(NotConfirmed):
         clear_flow(confirm="another")
-    assert rows(database)["document"] == 20
+    assert rows(database)["document"] == 8
     clear_flow(confirm=database.database_name)
     assert not any(rows(database).values()) and not settings.artifacts.exists()
 
@@ -118,7 +122,7 @@ def test_another_encoder_is_refused_by_a_database_that_knows_one(
 
 
 def test_new_chunks_make_the_verdict_stale(settings: Settings, database: Store, small: None, tmp_path: Path) -> None:
-    ingest_flow(source="sotu", limit=10)
+    ingest_flow(source=str(write_unseen(tmp_path / "texts", documents=6, characters=1500)))
     assert validate_flow().reused is False
     assert validate_flow().reused is True
     (tmp_path / "more.txt").write_text("A sentence that was not there before. And another one.")
