@@ -319,9 +319,7 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=40)
-    parser.add_argument(
-        "--first", type=int, default=1, help="number of the first point, to go on after an interruption"
-    )
+    parser.add_argument("--first", type=int, default=1, help="the first point, to go on after a stop")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pipeline", nargs="+", metavar="SOURCE [FLOW_RUN]", help=argparse.SUPPRESS)
     asked = parser.parse_args()
