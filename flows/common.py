@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast
 from uuid import UUID
 
+import httpx
 from prefect import Flow, State, Task, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import INPUTS, NO_CACHE, RUN_ID
 from prefect.exceptions import ParameterTypeError
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_UI_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 from prefect.states import Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field, WithJsonSchema
 
 from lvm import code_version
-from lvm.errors import LvmError, UsageError
+from lvm.errors import LvmError, UsageError, first_line
 from lvm.settings import Settings
 from lvm.spaces import Space, available_spaces, open_space, registry
 from lvm.store import DatabaseUnavailable, GateRow, open_store
@@ -43,6 +44,10 @@ class GateBlocked(LvmError):
     def __init__(self, message: str, evidence: UUID | None = None) -> None:
         super().__init__(message)
         self.evidence = evidence
+
+
+class PrefectUnavailable(LvmError):
+    """No Prefect server could be started or reached."""
 
 
 class GateMissing(LvmError):
@@ -67,9 +72,20 @@ def call(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
     Raises:
         UsageError: if a parameter is not what the flow takes.
+        PrefectUnavailable: if the Prefect server is not there, or goes away.
     """
+    api = PREFECT_API_URL.value()
     try:
         return flow(*args, **kwargs)
+    except (RuntimeError, httpx.HTTPError) as error:
+        said = ("Failed to reach API", "Found incompatible versions", "Timed out while attempting to connect")
+        if isinstance(error, RuntimeError) and not str(error).startswith(said):
+            raise
+        reason = first_line(error.__cause__ or error)
+        raise PrefectUnavailable(
+            f"the Prefect server at {api or 'this machine'} cannot be used ({reason}); nothing that was stored is "
+            "lost: start it, or unset PREFECT_API_URL, and run the same command again; `lvm doctor` looks closer"
+        ) from error
     except ParameterTypeError as error:
         wrong = [line.removeprefix(" - ") for line in str(error).splitlines()[1:]]
         named = (f"--{each} (given {kwargs.get(each.split(':')[0])!r})" for each in wrong)

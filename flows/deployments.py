@@ -24,17 +24,13 @@ from prefect.exceptions import TerminationSignal
 from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
+from flows.common import PrefectUnavailable
 from lvm import code_version
-from lvm.errors import LvmError
 from lvm.settings import Settings
 from lvm.store import open_store
 
 START_SECONDS = 120
 """How long a Prefect server may take to answer."""
-
-
-class PrefectUnavailable(LvmError):
-    """No Prefect server could be started or reached."""
 
 
 def definitions() -> list[dict[str, Any]]:

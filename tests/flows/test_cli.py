@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -126,3 +128,14 @@ def test_a_home_that_cannot_be_made_is_one_line(
     assert lvm(monkeypatch, "ingest", "sotu", "--limit", "1") == 2
     said = capfd.readouterr().err
     assert "LVM_HOME" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("api", ["http://127.0.0.1:9/api", "nonsense"])
+def test_a_prefect_server_that_is_not_there_is_one_line(api: str, settings: Settings) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from lvm.cli import main; main()", "ingest", "sotu", "--limit", "1"],
+        env={**os.environ, "PREFECT_API_URL": api}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("PrefectUnavailable: ") and done.stderr.count("\n") == 1, done.stderr
+    assert api in done.stderr and "lvm doctor" in done.stderr
