@@ -60,39 +60,40 @@ def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
             raise NothingToMeasure(
                 f"nothing is stored in space {encoder.name!r}; ingest text first: `lvm ingest SOURCE`"
             )
-        revision = store.corpus_revision(space_id)
-        row = store.latest_gate(space_id)
-        inverter = encoder.inverter.sha256
-        reused = row is not None and (row.corpus_revision, row.evidence.get("inverter")) == (revision, inverter)
-        if row is None or not reused:
-            known = store.sample_chunks(space_id, 4 * SAMPLE_CHUNKS, settings.seed, encoder.trained_documents)
-            texts = {each.chunk_id: each.text for each in known}
-            sample = choose_chunks(
-                encoder,
-                [each.chunk_id for each in known],
-                [each.document for each in known],
-                lambda ids: [texts[i] for i in ids],
-                n=SAMPLE_CHUNKS,
-                seed=settings.seed,
-            )
-            stored = store.vectors(space_id, sample.chunk_ids.tolist())
-            with progress("roundtrip gate", len(sample.texts)) as advance:
-
-                def decode(unit: FloatArray) -> list[str]:
-                    parts = [unit[at : at + PART_CHUNKS] for at in range(0, len(unit), PART_CHUNKS)]
-                    decoded: list[str] = []
-                    for part in fan_out(decode_part, ((part, settings.seed, space) for part in parts)):
-                        decoded += part
-                        advance(len(part))
-                    return decoded
-
-                measured = measure(
-                    encoder, sample.texts, sample.chunk_ids, stored=stored, seed=settings.seed, decode=decode
+        with store.lock(f"validate {encoder.name}"):  # of two at once the second is refused, and retried
+            revision = store.corpus_revision(space_id)
+            row = store.latest_gate(space_id)
+            inverter = encoder.inverter.sha256
+            reused = row is not None and (row.corpus_revision, row.evidence.get("inverter")) == (revision, inverter)
+            if row is None or not reused:
+                known = store.sample_chunks(space_id, 4 * SAMPLE_CHUNKS, settings.seed, encoder.trained_documents)
+                texts = {each.chunk_id: each.text for each in known}
+                sample = choose_chunks(
+                    encoder,
+                    [each.chunk_id for each in known],
+                    [each.document for each in known],
+                    lambda ids: [texts[i] for i in ids],
+                    n=SAMPLE_CHUNKS,
+                    seed=settings.seed,
                 )
-            figures = {**measured.evidence(), "inverter": inverter, "documents": sample.documents}
-            row = store.record_gate(
-                GateRecord("roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, figures, run_id())
-            )
+                stored = store.vectors(space_id, sample.chunk_ids.tolist())
+                with progress("roundtrip gate", len(sample.texts)) as advance:
+
+                    def decode(unit: FloatArray) -> list[str]:
+                        parts = [unit[at : at + PART_CHUNKS] for at in range(0, len(unit), PART_CHUNKS)]
+                        decoded: list[str] = []
+                        for part in fan_out(decode_part, ((part, settings.seed, space) for part in parts)):
+                            decoded += part
+                            advance(len(part))
+                        return decoded
+
+                    measured = measure(
+                        encoder, sample.texts, sample.chunk_ids, stored=stored, seed=settings.seed, decode=decode
+                    )
+                figures = {**measured.evidence(), "inverter": inverter, "documents": sample.documents}
+                row = store.record_gate(
+                    GateRecord("roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, figures, run_id())
+                )
         seen = row.evidence
         verdict = judge_roundtrip(
             seen["mean"], seen["identify_r1"], seen["n"], seen["inverter_encoder"] == encoder.fingerprint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # as the command line sets them, before Prefect is imported
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
 from lvm.settings import Settings
@@ -47,13 +47,11 @@ class Peace:
 
 
 @pytest.fixture(scope="session")
-def peace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peace]:
-    """A server of its own, because it is restarted."""
-    home = tmp_path_factory.mktemp("crashes")
-    for folder in (home, home.parent, home.parent.parent):
-        folder.chmod(0o755)  # as root, the server runs as another user
-    os.environ["PREFECT_API_URL"] = PREFECT_API_URL.value() or ""  # the test session's server, for the processes
-    corpus = write_unseen(home / "texts", documents=5, characters=700)
-    yield Peace(home, corpus, *undisturbed(home, corpus))
-    del os.environ["PREFECT_API_URL"]
-    server.stop(Settings(home=home, database_url=None))
+def peace() -> Iterator[Peace]:
+    """A Postgres of its own, because it is restarted."""
+    with tempfile.TemporaryDirectory(prefix="lvm-crashes-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        home.chmod(0o755)  # as root, the server runs as another user
+        corpus = write_unseen(home / "texts", documents=5, characters=700)
+        yield Peace(home, corpus, *undisturbed(home, corpus))
+        server.stop(Settings(home=home, database_url=None))

@@ -45,8 +45,8 @@ def pipeline(source: str, flow_run: str | None) -> None:
     import flows.pipeline
     import flows.validate
 
-    flows.validate.SAMPLE_CHUNKS = 24
-    flows.evaluate.SAMPLE_WINDOWS = 4
+    flows.validate.SAMPLE_CHUNKS = 20
+    flows.evaluate.SAMPLE_WINDOWS = 2
 
     from prefect import Flow
     from prefect.client.orchestration import get_client
@@ -150,12 +150,16 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
+        from prefect.settings import PREFECT_API_URL
+
         return {
             **os.environ,
             "LVM_DATABASE_URL": self.url,
             "LVM_HOME": str(self.folder / "home"),
             "LVM_ARTIFACTS": str(self.artifacts),
             "LVM_QUIET": "1",
+            "OMP_NUM_THREADS": "2",
+            "PREFECT_API_URL": PREFECT_API_URL.value() or "",  # the server of whoever runs this
             "PREFECT_LOGGING_LEVEL": "ERROR",
             **self.more,
         }

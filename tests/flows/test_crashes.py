@@ -10,7 +10,7 @@ from tests.flows.crashes import Process, crash, differences, outcome, world
 
 @pytest.mark.parametrize(
     ("harm", "stage", "share"),
-    [("connections", "ingest", 0.3), ("kill", "validate", 0.9), ("restart", "train", 0.5), ("disk", "evaluate", 0.1)],
+    [("kill", "validate", 0.9), ("restart", "train", 0.5), ("disk", "evaluate", 0.1)],
 )
 def test_harmed_and_retried_it_ends_as_if_nothing_had_happened(
     peace: Peace, harm: str, stage: str, share: float

@@ -117,6 +117,7 @@ def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         "LVM_ARTIFACTS": str(folder / "artifacts"),
         "LVM_SPACES": str(folder / "spaces.toml"),
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "OMP_NUM_THREADS": "2",
     }
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
