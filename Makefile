@@ -11,7 +11,7 @@ test: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile # two at a time: the tests wait as much as they compute
 
 crashes: $(VENV)/.dev # every kind of harm at every stage, then at random: about half an hour
 	$(BIN)/python -m tests.flows.crashes --points 40

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import yaml
 from prefect import Flow
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule
@@ -41,8 +42,13 @@ def definitions() -> list[dict[str, Any]]:
     return found
 
 
-def deployment(asked: dict[str, Any]) -> RunnerDeployment:
-    """One of them, to be served from this installation."""
+def deployment(asked: dict[str, Any], chosen: Mapping[str, bool]) -> RunnerDeployment:
+    """One of them, to be served from this installation.
+
+    Args:
+        asked: its part of ``prefect.yaml``.
+        chosen: by slug, the schedules that the Prefect server has, and whether they are active.
+    """
     file, name = asked["entrypoint"].split(":")
     flow: Flow[Any, Any] = getattr(import_module(file.removesuffix(".py").replace("/", ".")), name)
     return RunnerDeployment.from_flow(
@@ -56,7 +62,7 @@ def deployment(asked: dict[str, Any]) -> RunnerDeployment:
         schedules=[
             DeploymentScheduleCreate(
                 schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]),
-                active=each["active"],
+                active=chosen.get(each["slug"], each["active"]),
                 slug=each["slug"],
             )
             for each in asked.get("schedules", [])
@@ -76,11 +82,21 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
         stack.enter_context(open_store(Settings()))  # an embedded server then stays up between runs
         stack.enter_context(server(api))
         runner = Runner(pause_on_shutdown=False)
-        for each in definitions():
-            runner.add_deployment(deployment(each))
+        add_deployments(runner)
         told(api.removesuffix("/api"))
         with suppress(KeyboardInterrupt, TerminationSignal):
             asyncio.run(runner.start())
+
+
+def add_deployments(runner: Runner) -> None:
+    """Tell the Prefect server of every deployment; a schedule that somebody activated or paused stays so."""
+    with get_client(sync_client=True) as client:
+        chosen = {
+            each.name: {one.slug: one.active for one in each.schedules if one.slug}
+            for each in client.read_deployments()
+        }
+    for asked in definitions():
+        runner.add_deployment(deployment(asked, chosen.get(asked["name"], {})))
 
 
 @contextmanager

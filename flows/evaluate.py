@@ -39,7 +39,7 @@ from lvm.evaluation.decoding import (
     decode_predictions,
     examples,
 )
-from lvm.evaluation.retrieval import evaluate
+from lvm.evaluation.retrieval import MEASURED_WINDOWS, evaluate
 from lvm.gates import PIPELINE_MIN_COSINE
 from lvm.models import MODELS
 from lvm.report import Summary, write
@@ -73,7 +73,7 @@ def evaluate_stage(context: int, space: str | None, seconds: dict[str, float], s
         figures: dict[str, dict[str, float]] = {}
         with progress("evaluate", len(predictors)) as advance:
             for name, predictor in predictors.items():
-                figures[name] = evaluate(sequences, predictor).as_dict()
+                figures[name] = evaluate(sequences, predictor, limit=MEASURED_WINDOWS).as_dict()
                 advance(1)
         windows = _windows(store, space_id, sequences, settings.seed)
         predictions = {

@@ -48,7 +48,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         with os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
             _only_writer(file, temporary, path)
             try:
-                file.truncate(0)
+                if os.fstat(file.fileno()).st_size:
+                    file.truncate(0)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

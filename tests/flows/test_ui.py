@@ -157,6 +157,21 @@ def test_every_flow_has_a_deployment_with_a_good_form(ui: Ui) -> None:
         ui.run("pipeline", model="gpt")
 
 
+def test_a_schedule_that_somebody_activated_stays_active(ui: Ui) -> None:
+    (pipeline,) = (each for each in ui.post("deployments/filter") if each["name"] == "pipeline")
+    (nightly,) = pipeline["schedules"]
+    where = f"{ui.api}/deployments/{pipeline['id']}/schedules"
+    httpx.patch(f"{where}/{nightly['id']}", json={"active": True}, timeout=30).raise_for_status()
+    again = "from prefect.runner import Runner; from flows.deployments import add_deployments as add; add(Runner())"
+    subprocess.run(
+        [sys.executable, "-c", again],
+        env={**ui.environment, "PREFECT_API_URL": ui.api}, check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    (stayed,) = httpx.get(where, timeout=30).json()
+    assert stayed["active"] is True and stayed["schedule"]["cron"] == nightly["schedule"]["cron"]
+    httpx.patch(f"{where}/{stayed['id']}", json={"active": False}, timeout=30).raise_for_status()
+
+
 def test_a_failed_stage_is_retried_and_the_finished_ones_are_not(ui: Ui) -> None:
     corpus = write_unseen(ui.folder / "texts", documents=5, characters=900)
     (ui.folder / "artifacts").mkdir(exist_ok=True)
@@ -222,11 +237,13 @@ def test_seen_in_a_browser(ui: Ui) -> None:
         page.screenshot(path=pictures / "form.png")
         page.get_by_role("button", name="Submit").click()
         page.get_by_role("link", name="from-the-form").first.click()
-        page.get_by_text("Completed", exact=True).first.wait_for(timeout=240_000)
+        page.wait_for_url("**/flow-run/**")
+        run = page.url.split("/flow-run/")[1].split("?")[0]
+        assert ui.wait(run)["state_type"] == "COMPLETED", ui.logs(run)  # tasks that completed are on the page before
+        assert ui.state(run)["parameters"]["model"] == "gru"
+        page.get_by_text("Completed", exact=True).first.wait_for()
         page.wait_for_timeout(1500)  # the graph settles
         page.screenshot(path=pictures / "run.png")
-        run = page.url.split("/flow-run/")[1].split("?")[0]
-        assert ui.state(run)["parameters"]["model"] == "gru"
 
         for key, words in (("roundtrip-gate", "mean roundtrip cosine"), ("decoded-examples", "next:")):
             page.goto(f"{address}/v2/runs/flow-run/{run}?tab=Artifacts")
@@ -242,7 +259,8 @@ def test_seen_in_a_browser(ui: Ui) -> None:
         page.get_by_role("menuitem", name="Retry").click()
         page.screenshot(path=pictures / "retry.png")
         page.get_by_role("button", name="Retry", exact=True).click()
-        page.get_by_text("Completed", exact=True).first.wait_for(timeout=120_000)
+        page.get_by_text(re.compile("^(Scheduled|AwaitingRetry|Pending|Running|Completed)$")).first.wait_for()
+    assert ui.wait(failed)["state_type"] == "COMPLETED"
     assert ui.state(failed)["run_count"] == 2
 
 
