@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast
 from uuid import UUID
@@ -228,7 +228,8 @@ def task_runner() -> TaskRunner[Any]:
         from prefect_ray import RayTaskRunner
     except ImportError as error:
         raise UsageError("LVM_RUNNER=ray needs Ray; install it: pip install 'lvm[ray]'") from error
-    own = {} if settings.ray_address else {"num_cpus": settings.workers, "include_dashboard": False}
+    cpus = settings.workers * (settings.threads or 1)
+    own = {} if settings.ray_address else {"num_cpus": cpus, "include_dashboard": False}
     runner: TaskRunner[Any] = RayTaskRunner(address=settings.ray_address, init_kwargs=own)
     return runner
 
@@ -245,11 +246,24 @@ def fan_out(piece: Task[..., R], arguments: Iterable[tuple[Any, ...]]) -> Iterat
         return
     begun: deque[Any] = deque()
     for each in arguments:
-        begun.append(piece.submit(*each))
+        with _reserved(settings):
+            begun.append(piece.submit(*each))
         if len(begun) > settings.workers:
             yield begun.popleft().result()
     while begun:
         yield begun.popleft().result()
+
+
+def _reserved(settings: Settings) -> AbstractContextManager[Any]:
+    """What Ray keeps free for a piece: the threads that it computes with, and a GPU if it uses one."""
+    if settings.runner == "threads":
+        return nullcontext()
+    from prefect_ray.context import remote_options
+
+    reserved: AbstractContextManager[Any] = remote_options(
+        num_cpus=settings.threads or 1, num_gpus=int(settings.device.startswith("cuda"))
+    )
+    return reserved
 
 
 # -- what people see --------------------------------------------------------------------------------------------

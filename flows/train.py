@@ -58,7 +58,7 @@ def train_part(name: str, config: TrainConfig, context: int, space: str | None) 
             run_id = None if finished else store.start_training_run(name, set_id, gate.id, asked)
             try:
                 if config.replicas > 1:
-                    train_on_ray(name, sequences.path, config, folder, settings.home / "ray")
+                    train_on_ray(name, sequences.path, config, folder, settings.home / "ray", settings.threads or 1)
                 with progress(f"train {name}", config.epochs) as advance:
                     result = train(name, sequences, config, folder, lambda _: advance(1))
             except BaseException as error:

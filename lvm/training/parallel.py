@@ -77,12 +77,15 @@ def replica() -> Replica:
     return Replica()
 
 
-def train_on_ray(name: str, sequences: Path, config: TrainConfig, folder: Path, scratch: Path) -> None:
+def train_on_ray(
+    name: str, sequences: Path, config: TrainConfig, folder: Path, scratch: Path, threads: int = 1
+) -> None:
     """Train a model in ``config.replicas`` processes of a Ray cluster; its files are in ``folder`` afterwards.
 
     Args:
         name, sequences, config, folder: as ``train`` takes them; the paths are seen by every machine.
         scratch: folder for Ray Train's own records.
+        threads: CPUs that Ray keeps for each process, which computes with as many threads.
 
     Raises:
         RayMissing: if Ray is not installed.
@@ -103,7 +106,11 @@ def train_on_ray(name: str, sequences: Path, config: TrainConfig, folder: Path, 
     TorchTrainer(
         work,
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
-        scaling_config=ScalingConfig(num_workers=config.replicas, use_gpu=cuda),
+        scaling_config=ScalingConfig(
+            num_workers=config.replicas,
+            use_gpu=cuda,
+            resources_per_worker={"CPU": threads, "GPU": int(cuda)},
+        ),
         run_config=RunConfig(
             name=f"{name}-{config.replicas}",
             storage_path=str(scratch.resolve()),
