@@ -53,7 +53,7 @@ INDEX_FROM, INDEXED_DIM = 10_000, 2_000
 
 _MEMORY_TO_BUILD = """SELECT set_config('maintenance_work_mem', greatest(
     pg_size_bytes(current_setting('maintenance_work_mem')), pg_size_bytes('512MB')) / 1024 || 'kB', true)"""
-"""An index is built several times as fast while it fits in memory: the server's own setting, or 512 MB if that is more."""
+"""An index that fits in memory is built several times as fast: the server's own setting, or 512 MB if that is more."""
 
 CONNECT_SECONDS = 10
 """How long a database may take to answer."""
