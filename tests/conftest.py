@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time
+os.environ.setdefault("LVM_THREADS", "1")
 
 import itertools
 import tempfile

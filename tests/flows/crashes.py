@@ -158,7 +158,6 @@ class World:
             "LVM_HOME": str(self.folder / "home"),
             "LVM_ARTIFACTS": str(self.artifacts),
             "LVM_QUIET": "1",
-            "OMP_NUM_THREADS": "2",
             "PREFECT_API_URL": PREFECT_API_URL.value() or "",  # the server of whoever runs this
             "PREFECT_LOGGING_LEVEL": "ERROR",
             **self.more,

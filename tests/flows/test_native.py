@@ -58,7 +58,6 @@ def test_the_pipeline_runs_through_server_pool_and_worker(
         "LVM_HOME": str(tmp_path),
         "LVM_ARTIFACTS": str(tmp_path / "artifacts"),
         "LVM_QUIET": "1",
-        "OMP_NUM_THREADS": "2",
     }.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "prefect").mkdir()

@@ -117,7 +117,7 @@ def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         "LVM_ARTIFACTS": str(folder / "artifacts"),
         "LVM_SPACES": str(folder / "spaces.toml"),
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-        "OMP_NUM_THREADS": "2",
+        "LVM_THREADS": "1",
     }
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -161,7 +161,14 @@ def test_a_schedule_that_somebody_activated_stays_active(ui: Ui) -> None:
     (pipeline,) = (each for each in ui.post("deployments/filter") if each["name"] == "pipeline")
     (nightly,) = pipeline["schedules"]
     where = f"{ui.api}/deployments/{pipeline['id']}/schedules"
-    httpx.patch(f"{where}/{nightly['id']}", json={"active": True}, timeout=30).raise_for_status()
+
+    def switch(schedule: dict[str, Any], active: bool) -> None:
+        until = time.monotonic() + 30
+        while (answer := httpx.patch(f"{where}/{schedule['id']}", json={"active": active}, timeout=30)).is_server_error:
+            assert time.monotonic() < until, answer.text  # its SQLite is busy
+        answer.raise_for_status()
+
+    switch(nightly, active=True)
     again = "from prefect.runner import Runner; from flows.deployments import add_deployments as add; add(Runner())"
     subprocess.run(
         [sys.executable, "-c", again],
@@ -169,11 +176,11 @@ def test_a_schedule_that_somebody_activated_stays_active(ui: Ui) -> None:
     )  # fmt: skip
     (stayed,) = httpx.get(where, timeout=30).json()
     assert stayed["active"] is True and stayed["schedule"]["cron"] == nightly["schedule"]["cron"]
-    httpx.patch(f"{where}/{stayed['id']}", json={"active": False}, timeout=30).raise_for_status()
+    switch(stayed, active=False)
 
 
 def test_a_failed_stage_is_retried_and_the_finished_ones_are_not(ui: Ui) -> None:
-    corpus = write_unseen(ui.folder / "texts", documents=5, characters=900)
+    corpus = write_unseen(ui.folder / "texts", documents=5, characters=650)
     (ui.folder / "artifacts").mkdir(exist_ok=True)
     (ui.folder / "artifacts" / "gru").write_text("a file where a folder belongs")
     run = ui.run("pipeline", source=str(corpus), limit=None, model="gru", epochs=2, context=3)
@@ -265,7 +272,7 @@ def test_seen_in_a_browser(ui: Ui) -> None:
 
 
 def test_cancelled_it_stops_in_seconds_and_a_retry_finishes(ui: Ui) -> None:
-    corpus = write_unseen(ui.folder / "more", documents=5, characters=700, skip=5)
+    corpus = write_unseen(ui.folder / "more", documents=5, characters=650, skip=5)
     run = ui.run("pipeline", source=str(corpus), limit=None, model="lstm", epochs=2, context=3)
     ui.wait_for_task(run, "decode")
     began = time.monotonic()
@@ -331,7 +338,7 @@ def test_ctrl_c_stops_server_and_runs(ui: Ui) -> None:
     family = psutil.Process(ui.process.pid).children(recursive=True)
     assert family
     ui.process.send_signal(signal.SIGINT)
-    assert ui.process.wait(30) == 0
+    assert ui.process.wait(60) == 0
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
     with pytest.raises(httpx.HTTPError):
