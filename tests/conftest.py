@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time
 os.environ.setdefault("LVM_THREADS", "1")
 
 import itertools
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy import create_engine, make_url
 from lvm.settings import Settings
 from lvm.store import Store, open_store, server
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background, Ctrl-C would be ignored by all
 _numbers = itertools.count()
 
 

@@ -131,7 +131,8 @@ def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     assert f"http://127.0.0.1:{port} " in said
     yield Ui(process, f"http://127.0.0.1:{port}/api", folder, {**environment, "PREFECT_HOME": str(folder / "prefect")})
     if process.poll() is None:
-        process.kill()
+        for each in (*psutil.Process(process.pid).children(recursive=True), process):
+            each.kill()
     with engine.connect() as connection:
         connection.exec_driver_sql("DROP DATABASE ui WITH (FORCE)")
 

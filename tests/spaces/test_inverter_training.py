@@ -16,7 +16,7 @@ from lvm.spaces.inverter import Inverter
 from lvm.spaces.training import InverterTraining, NothingToTrainOn, Silent, TrainingText, train
 from tests.spaces.conftest import SHIPPED, minilm_folder
 
-SMALL = InverterTraining(epochs=0.5, tokens_per_batch=800, warmup=3, vocabulary=3000)
+SMALL = InverterTraining(epochs=0.5, tokens_per_batch=320, warmup=3, vocabulary=3000)
 
 
 class Stopped(Exception):
@@ -41,10 +41,10 @@ class StopAfter(Silent):
 
 @pytest.fixture(scope="module")
 def text(minilm: Space) -> TrainingText:
-    """Ten documents of at most forty chunks."""
+    """Ten documents of at most sixteen chunks."""
     chunker = minilm.chunker()
     documents = [
-        Document("test", f"{each.external_id}", each.title, " ".join(c.text for c in chunker.split(each.text)[0][:40]))
+        Document("test", f"{each.external_id}", each.title, " ".join(c.text for c in chunker.split(each.text)[0][:16]))
         for each in open_source("sotu", 10)
         if isinstance(each, Document)
     ]
