@@ -31,7 +31,8 @@ class GRU(LVM):
     def mix(self, e: Tensor) -> Tensor:
         state: Tensor | None = None
         for gates in e.unbind(1):
-            from_state = self.recurrent.bias if state is None else self.recurrent(state)
+            # autocast makes what linear returns bfloat16, and lerp takes one number type only
+            from_state = self.recurrent.bias.to(gates.dtype) if state is None else self.recurrent(state)
             reset, update, new = gates.chunk(3, dim=-1)
             reset_s, update_s, new_s = from_state.chunk(3, dim=-1)
             keep = torch.sigmoid(update + update_s)

@@ -59,6 +59,27 @@ def test_runs_give_what_windows_give(name: str, layers: int, context: int) -> No
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_bfloat16_changes_precision_only(name: str, layers: int) -> None:
+    """Training runs in it where the hardware multiplies it; here it is emulated if need be."""
+    if layers == 2 and "layers" not in hyperparameters(name):
+        pytest.skip("one layer only")
+    model = small(name, **({"layers": layers} if layers == 2 else {}))
+    run = unit(3, 9, 12)
+    for form, x in ((model, run[:, :5]), (model.forward_runs, run)):
+        exact = form(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = form(x)
+        model.zero_grad()
+        (rough.vector[:, 0].sum() + rough.query[:, 1].sum()).backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+        for one, other in zip(exact, rough, strict=True):
+            assert (one * other).sum(-1).min() > 0.999
+            assert other.dtype == torch.float32
+            assert (other.norm(dim=-1) - 1).abs().max() <= MAX_NORM_ERROR
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_an_untrained_model_is_near_the_recency_mean(name: str) -> None:
     model = build(name, 384, 5).eval()
     x = unit(16, 5, 384)
