@@ -435,7 +435,8 @@ def _trained_for(name: str, encoder: TextEncoder, trained_beside: dict[str, Tens
     own = {name.removeprefix("encoder."): tensor for name, tensor in encoder.model.state_dict().items()}
     for name_beside, tensor in trained_beside.items():
         mine = own.get(name_beside.removeprefix("0.auto_model.").removeprefix("encoder."))
-        if mine is not None and not torch.allclose(mine.float().cpu(), tensor.float(), atol=1e-2):
+        # either may be bfloat16, which rounds to 8 bits
+        if mine is not None and not torch.allclose(mine.float().cpu(), tensor.float(), rtol=1e-2, atol=1e-4):
             return f"other weights than {encoder.fingerprint}"
     asked = encoder.recipe
     if name.endswith(_ST) or name.startswith("sentence-transformers/"):

@@ -152,13 +152,15 @@ class World:
     def environment(self) -> dict[str, str]:
         from prefect.settings import PREFECT_API_URL
 
+        api = PREFECT_API_URL.value()  # the server of whoever runs this
+        assert api, "without one each process would start its own, which a kill leaves behind"
         return {
             **os.environ,
             "LVM_DATABASE_URL": self.url,
             "LVM_HOME": str(self.folder / "home"),
             "LVM_ARTIFACTS": str(self.artifacts),
             "LVM_QUIET": "1",
-            "PREFECT_API_URL": PREFECT_API_URL.value() or "",  # the server of whoever runs this
+            "PREFECT_API_URL": api,
             "PREFECT_LOGGING_LEVEL": "ERROR",
             **self.more,
         }
@@ -331,13 +333,13 @@ def main() -> None:
         return
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    from flows.deployments import server as prefect_server
-
     folder = Path(tempfile.mkdtemp(prefix="lvm-crashes-"))
     folder.chmod(0o755)  # as root, the server runs as another user
     os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": "http://127.0.0.1:4210/api"}
     (folder / "prefect").mkdir()
     os.environ["LVM_HOME"] = str(folder)
+    from flows.deployments import server as prefect_server  # Prefect reads its settings when it is imported
+
     failed = 0
     try:
         with prefect_server("http://127.0.0.1:4210/api"):

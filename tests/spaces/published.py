@@ -110,7 +110,7 @@ def make_hub(
         }  # fmt: skip
         first, second = _train(config, t5, tokenizer, embed, steps)
         prefix = "" if name == "gtr_base" else "0.auto_model."
-        own = embed.model.state_dict()
+        own = T5EncoderModel.from_pretrained(encoder).state_dict()  # the file's, not rounded to bfloat16
         if name == "gtr_base":
             own = {key.removeprefix("encoder."): tensor for key, tensor in own.items() if key.startswith("encoder.")}
         beside = {f"embedder.{prefix}{key}": tensor for key, tensor in own.items()}
