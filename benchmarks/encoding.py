@@ -1,7 +1,7 @@
-"""Claim: encoding is as fast as sentence-transformers or faster; with bfloat16 in the CPU, at least 4 times.
+"""Claim: encoding is as fast as sentence-transformers or faster; with bfloat16 in the CPU, at least 3 times.
 
 The peer is ``SentenceTransformer.encode`` with its defaults, the same weights and the same texts. Both sides run in
-turns, each counted by its fastest run, and must agree at cosine 0.9999. Needs ``pip install -e '.[bench]'``.
+turns, each counted by its fastest run, and must agree as one space does. Needs ``pip install -e '.[bench]'``.
 
     python -m benchmarks.encoding [--chunks 3000] [--runs 3]
 """
@@ -16,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 from benchmarks.common import compare, options
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
+from lvm.gates import PROBE_MIN_COSINE
 from lvm.settings import Settings, bf16_available
 from lvm.spaces import Space, open_space
 
@@ -44,10 +45,10 @@ def main() -> None:
         other = np.asarray(peer.encode(texts))
         theirs.append(time.perf_counter() - began)
     cosine = float(np.einsum("nd,nd->n", unit, other / np.linalg.norm(other, axis=1, keepdims=True)).min())
-    claim = "4, this CPU has bfloat16" if bf16_available() else "1, this CPU has no bfloat16"
+    claim = "3, this CPU has bfloat16" if bf16_available() else "1, this CPU has no bfloat16"
     compare("chunks", len(texts), mine, "sentence-transformers", theirs, claim)
     print(f"least cosine {cosine:.6f}")
-    assert cosine >= 0.9999, "both must make the same vectors"
+    assert cosine >= PROBE_MIN_COSINE, "both must make the same vectors"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Claim: ``lvm serve`` with 16 clients encodes at least 0.9 times as many texts a second as the library by itself.
+"""Claim: ``lvm serve`` with 16 clients encodes at least 0.8 times as many texts a second as the library by itself.
 
 The service runs in a process of its own, as a user would start it; 16 clients each send one request after another and
 check that the vectors are the library's. Both sides run in turns on the same texts, each counted by its fastest run.
@@ -82,7 +82,7 @@ def main() -> None:
             began = time.perf_counter()
             unit = space.encode(texts).unit
             library.append(time.perf_counter() - began)
-    compare("texts", len(texts), mine, "library", library, "0.9")
+    compare("texts", len(texts), mine, "library", library, "0.8")
     assert np.einsum("nd,nd->n", unit, found).min() > 0.9999, "both must make the same vectors"
 
 

@@ -3,7 +3,7 @@
 Contract: ingestion, training data, gates, inference and decoding all call ``TextEncoder.encode``; nothing
 else in the project turns text into vectors. A recipe names everything that changes the result: weights,
 tokenizer, token limit, layer, pooling, normalisation. The number type does not belong to it: bfloat16 is used
-only where the CPU multiplies it in hardware, and agrees with float32 to a cosine of 0.9999.
+only where the hardware multiplies it, and agrees with float32 to a cosine of 0.9998 at least (3,000 chunks).
 """
 
 from __future__ import annotations
