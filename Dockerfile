@@ -12,7 +12,7 @@ RUN chown -R lvm:lvm /data
 
 # torch first: a change of code does not fetch it again
 RUN pip install --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url $TORCH_INDEX}
-COPY pyproject.toml README.md LICENSE prefect.yaml ./
+COPY pyproject.toml README.md LICENSE prefect.yaml automations.yaml ./
 COPY lvm lvm
 COPY flows flows
 COPY migrations migrations

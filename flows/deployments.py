@@ -18,11 +18,19 @@ import yaml
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import TerminationSignal
 from prefect.runner import Runner
+from prefect.states import Cancelled, Crashed
 from prefect.types.entrypoint import EntrypointType
 
 from flows.common import PrefectUnavailable
@@ -81,11 +89,33 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
     with ExitStack() as stack:
         stack.enter_context(open_store(Settings()))  # an embedded server then stays up between runs
         stack.enter_context(server(api))
+        crash_unattended("the process that ran it is gone")  # killed, an `lvm ui` leaves its runs as they are
+        stack.callback(crash_unattended, "`lvm ui` was stopped", api)
         runner = Runner(pause_on_shutdown=False)
         add_deployments(runner)
         told(api.removesuffix("/api"))
         with suppress(KeyboardInterrupt, TerminationSignal):
             asyncio.run(runner.start())
+
+
+def crash_unattended(why: str, api: str | None = None) -> None:
+    """Call crashed what this server's runner ran and nobody runs any more, so that it can be retried.
+
+    Args:
+        why: message of the state.
+        api: where to look first whether the server is still there.
+    """
+    if api and not _answers(api):
+        return
+    going = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=going))),
+            deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["lvm"])),
+        ):
+            if run.work_pool_name is None and run.state is not None:  # a worker's own are its affair
+                cancelled = run.state.is_cancelling()
+                client.set_flow_run_state(run.id, Cancelled(message=why) if cancelled else Crashed(message=why))
 
 
 def add_deployments(runner: Runner) -> None:

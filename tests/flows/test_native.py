@@ -70,6 +70,7 @@ def test_the_pipeline_runs_through_server_pool_and_worker(
         for command in (
             prefect("work-pool", "create", "lvm", "--type", "process", "--overwrite"),
             prefect("--no-prompt", "deploy", "--all"),
+            prefect("automation", "create", "--from-file", "automations.yaml"),
         ):
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
@@ -79,6 +80,10 @@ def test_the_pipeline_runs_through_server_pool_and_worker(
             assert found["pipeline"]["schedules"][0]["active"] is False
             assert found["ingest"]["global_concurrency_limit"]["limit"] == 1
             assert found["train"]["work_pool_name"] == "lvm"
+            (silent,) = client.post("/automations/filter", json={}).json()
+            assert silent["name"] == "silent-runs" and silent["enabled"]
+            assert silent["actions"][0]["state"] == "CRASHED"
+            assert found["train"]["job_variables"]["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
             asked = {"source": str(corpus), "limit": None, "context": 3, "model": "lstm", "epochs": 2}
             run = client.post(
                 f"/deployments/{found['pipeline']['id']}/create_flow_run", json={"parameters": asked}

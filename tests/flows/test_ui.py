@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -336,6 +337,8 @@ def test_what_a_gate_stops_is_called_blocked_stays_so_and_is_told(
 
 
 def test_ctrl_c_stops_server_and_runs(ui: Ui) -> None:
+    run = ui.run("validate")
+    ui.wait(run, ("RUNNING",))
     family = psutil.Process(ui.process.pid).children(recursive=True)
     assert family
     ui.process.send_signal(signal.SIGINT)
@@ -344,3 +347,7 @@ def test_ctrl_c_stops_server_and_runs(ui: Ui) -> None:
     assert not alive
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"{ui.api}/health", timeout=2)
+    kept = sqlite3.connect(ui.folder / "home" / "prefect" / "prefect.db")
+    (state,) = kept.execute("SELECT state_type FROM flow_run WHERE id = ?", (run,)).fetchone()
+    assert state == "CRASHED", "so that it can be retried"
+    kept.close()
