@@ -138,7 +138,10 @@ def server(api: str) -> Iterator[None]:
     """
     host, _, port = api.removeprefix("http://").removesuffix("/api").rpartition(":")
     if _answers(api):
-        raise PrefectUnavailable(f"a Prefect server answers at {api} already; use it, or give another --port")
+        raise PrefectUnavailable(
+            f"a Prefect server answers at {api} already, perhaps of an `lvm ui` that was killed; "
+            "stop it (pkill -f 'prefect server start'), or give another --port"
+        )
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port]
     log = (Settings().home / "prefect" / "server.log").resolve()
     with log.open("w") as out:
