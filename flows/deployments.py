@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import TerminationSignal
 from prefect.runner import Runner
+from prefect.settings import PREFECT_HOME
 from prefect.states import Cancelled, Crashed
 from prefect.types.entrypoint import EntrypointType
 
@@ -85,8 +87,12 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
     Args:
         api: URL of the Prefect server's API.
         told: called with the address of the UI once runs can be started there.
+
+    Raises:
+        PrefectUnavailable: if another one does so in this folder, or the server does not come up.
     """
     with ExitStack() as stack:
+        stack.enter_context(alone(PREFECT_HOME.value()))
         stack.enter_context(open_store(Settings()))  # an embedded server then stays up between runs
         stack.enter_context(server(api))
         crash_unattended("the process that ran it is gone")  # killed, an `lvm ui` leaves its runs as they are
@@ -96,6 +102,25 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
         told(api.removesuffix("/api"))
         with suppress(KeyboardInterrupt, TerminationSignal):
             asyncio.run(runner.start())
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else serves runs of the Prefect database in this folder: two would take each other's for dead.
+
+    Raises:
+        PrefectUnavailable: if somebody does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lvm-ui.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it
+        except BlockingIOError as error:
+            raise PrefectUnavailable(
+                f"an `lvm ui` with its data in {folder} runs already; "
+                "use it, stop it, or set LVM_HOME to another folder"
+            ) from error
+        yield
 
 
 def crash_unattended(why: str, api: str | None = None) -> None:

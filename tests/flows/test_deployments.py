@@ -1,13 +1,16 @@
-"""What ``lvm ui`` finds when the one before it was killed."""
+"""What ``lvm ui`` does about others: one that was killed, and one that runs."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.runner import Runner
 from prefect.states import Cancelling, Completed, Pending, Running, State
 
-from flows.deployments import add_deployments, crash_unattended
+from flows.common import PrefectUnavailable
+from flows.deployments import add_deployments, alone, crash_unattended
 from flows.extract import extract_flow
 
 
@@ -34,3 +37,10 @@ def test_runs_that_nobody_runs_any_more(left: State, found: str) -> None:
         assert [state.type.value for state in states if state] == [found, left.type.value]
         for each in (served, by_hand):
             client.delete_flow_run(each.id)
+
+
+def test_one_in_a_folder(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(PrefectUnavailable, match="runs already"), alone(tmp_path):
+        pass
+    with alone(tmp_path):
+        pass
