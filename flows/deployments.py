@@ -96,7 +96,7 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
         stack.enter_context(open_store(Settings()))  # an embedded server then stays up between runs
         stack.enter_context(server(api))
         crash_unattended("the process that ran it is gone")  # killed, an `lvm ui` leaves its runs as they are
-        stack.callback(crash_unattended, "`lvm ui` was stopped", api)
+        stack.callback(crash_unattended, "`lvm ui` was stopped")
         runner = Runner(pause_on_shutdown=False)
         add_deployments(runner)
         told(api.removesuffix("/api"))
@@ -123,17 +123,16 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def crash_unattended(why: str, api: str | None = None) -> None:
+def crash_unattended(why: str) -> None:
     """Call crashed what this server's runner ran and nobody runs any more, so that it can be retried.
 
     Args:
         why: message of the state.
-        api: where to look first whether the server is still there.
     """
-    if api and not _answers(api):
-        return
     going = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
     with get_client(sync_client=True) as client:
+        if client.api_healthcheck() is not None:
+            return  # the server went first; the next `lvm ui` tells it
         for run in client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=going))),
             deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["lvm"])),

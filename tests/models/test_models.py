@@ -15,6 +15,11 @@ from lvm.models.mamba2 import Mixer, ssd
 SMALL = {"lstm": {"hidden": 24}, "gru": {"hidden": 24}, "mamba2": {"hidden": 16, "head_width": 8, "state": 4},
          "transformer": {"hidden": 24, "heads": 2}}  # fmt: skip
 
+DEPTHS = [(name, {}) for name in MODELS] + [
+    (name, {"layers": 2}) for name in MODELS if "layers" in hyperparameters(name)
+]
+"""Every architecture, and those that may have more layers with two."""
+
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
@@ -38,14 +43,11 @@ def test_outputs_are_unit_vectors(name: str, batch: int, context: int, scale: fl
         assert (output.norm(dim=-1) - 1).abs().max() <= MAX_NORM_ERROR
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(("name", "hyper"), DEPTHS)
 @pytest.mark.parametrize("context", [1, 5])
-def test_runs_give_what_windows_give(name: str, layers: int, context: int) -> None:
+def test_runs_give_what_windows_give(name: str, hyper: dict[str, int], context: int) -> None:
     """Shared work changes the speed, not the result, nor the gradient."""
-    if layers == 2 and "layers" not in hyperparameters(name):
-        pytest.skip("one layer only")
-    model = small(name, context, **({"layers": layers} if layers == 2 else {}))
+    model = small(name, context, **hyper)
     run = unit(3, context + 6, 12)
     windows = run.unfold(1, context, 1).transpose(2, 3).reshape(-1, context, 12)
     results = []
@@ -58,13 +60,10 @@ def test_runs_give_what_windows_give(name: str, layers: int, context: int) -> No
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("layers", [1, 2])
-def test_bfloat16_changes_precision_only(name: str, layers: int) -> None:
+@pytest.mark.parametrize(("name", "hyper"), DEPTHS)
+def test_bfloat16_changes_precision_only(name: str, hyper: dict[str, int]) -> None:
     """Training runs in it where the hardware multiplies it; here it is emulated if need be."""
-    if layers == 2 and "layers" not in hyperparameters(name):
-        pytest.skip("one layer only")
-    model = small(name, **({"layers": layers} if layers == 2 else {}))
+    model = small(name, **hyper)
     run = unit(3, 9, 12)
     for form, x in ((model, run[:, :5]), (model.forward_runs, run)):
         exact = form(x)
