@@ -26,7 +26,7 @@ from lvm import code_version
 from lvm.errors import LvmError, UsageError, first_line
 from lvm.settings import Settings
 from lvm.spaces import Space, available_spaces, open_space, registry
-from lvm.store import DatabaseUnavailable, GateRow, open_store
+from lvm.store import DatabaseUnavailable, open_store
 from lvm.terminal import bars
 from lvm.workspace import Workspace, open_workspace
 
@@ -48,10 +48,6 @@ class GateBlocked(LvmError):
 
 class PrefectUnavailable(LvmError):
     """No Prefect server could be started or reached."""
-
-
-class GateMissing(LvmError):
-    """No verdict stands for the corpus as it is now."""
 
 
 # -- parameters, as the form in the UI shows them; the docstrings say what they mean ----------------------------
@@ -195,21 +191,6 @@ def _space(name: str, settings: Settings) -> Space:
 @functools.lru_cache(maxsize=2)
 def _open_space(name: str, settings: str, config: str) -> Space:
     return open_space(name, Settings())
-
-
-def passing_gate(work: Workspace) -> GateRow:
-    """The passing verdict about the corpus as it is.
-
-    Raises:
-        GateMissing: if there is none.
-    """
-    gate = work.store.passing_gate(work.space_id, work.store.corpus_revision(work.space_id))
-    if gate is None:
-        raise GateMissing(
-            f"no passing roundtrip gate stands for the corpus as it is now in space {work.space.name!r}; "
-            "run `lvm validate` first"
-        )
-    return gate
 
 
 # -- many things at a time --------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,20 +15,17 @@ from flows.common import (
     STAGE,
     Context,
     GateBlocked,
-    GateMissing,
     SpaceName,
     Standing,
     gated,
     once,
     opened,
-    passing_gate,
     progress,
     reach_database,
     run_id,
     say,
     standing,
 )
-from flows.extract import sequences_path
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.decoding import (
     SAMPLE_WINDOWS,
@@ -40,15 +36,14 @@ from lvm.evaluation.decoding import (
     examples,
 )
 from lvm.evaluation.retrieval import MEASURED_WINDOWS, evaluate
-from lvm.gates import PIPELINE_MIN_COSINE
-from lvm.models import MODELS
 from lvm.report import Summary, write
 from lvm.report.plots import comparison, document_map, roundtrip_histogram, training_curves
-from lvm.sequences import SequenceSet, load
+from lvm.sequences import SequenceSet
 from lvm.settings import Settings
 from lvm.spaces import Vectors
 from lvm.store import GateRecord, Store
-from lvm.training import EpochReport, TrainedModel, load_model
+from lvm.training import EpochReport, TrainedModel
+from lvm.workspace import GateMissing
 
 MAP_CHUNKS = 40
 """Chunks of a document on the map of its path."""
@@ -59,13 +54,10 @@ def evaluate_stage(context: int, space: str | None, seconds: dict[str, float], s
     """Figures, decoded predictions, the pipeline gate, summary.json and report.html."""
     with opened(space) as work:
         settings, store, encoder, space_id = work.settings, work.store, work.space, work.space_id
-        gate = passing_gate(work)
+        gate = work.passing_gate()
         revision = gate.corpus_revision
-        path = sequences_path(settings, context)
-        if not path.is_file():
-            raise GateMissing(f"no sequence set of context {context}; run `lvm extract` and `lvm train` first")
-        sequences = load(path)
-        models = _models(settings.artifacts, sequences, settings.device)
+        sequences, recorded = work.sequences(context)
+        models = work.models(sequences, recorded)
         if not models:
             raise GateMissing("no model is trained on the sequence set of the corpus as it is; run `lvm train`")
 
@@ -86,11 +78,19 @@ def evaluate_stage(context: int, space: str | None, seconds: dict[str, float], s
         for each in decoded:
             if each.kind != "model":
                 continue
-            evidence = {"model": each.name, "n": each.pipeline.n, "norm_error": figures[each.name]["norm_error"]}
-            store.record_gate(
-                GateRecord("pipeline", space_id, revision, each.pipeline.mean, PIPELINE_MIN_COSINE, evidence, run_id())
+            row = store.record_gate(
+                GateRecord(
+                    "pipeline",
+                    space_id,
+                    revision,
+                    cast(int, gate.inverter_id),
+                    returned=each.said,
+                    asked=each.asked,
+                    evidence={"model": each.name, "checkpoint": models[each.name].sha256},
+                    flow_run_id=run_id(),
+                )
             )
-            if not each.verdict.passed:
+            if not (row.passed and each.verdict.passed):
                 blocked.append(f"{each.name}: {each.verdict.message}")
 
         histories = _history(store, sequences)
@@ -166,17 +166,6 @@ def there(_: Summary) -> bool:
     """Whether the report of an earlier attempt is still there."""
     artifacts = Settings().artifacts
     return (artifacts / "summary.json").is_file() and (artifacts / "report.html").is_file()
-
-
-def _models(artifacts: Path, sequences: SequenceSet, device: str) -> dict[str, TrainedModel]:
-    """Models trained on this very sequence set."""
-    found = {}
-    for name in MODELS:
-        if (artifacts / name / "model.safetensors").is_file():
-            model = load_model(artifacts / name, device)
-            if model.config["sequences_sha256"] == sequences.sha256:
-                found[name] = model
-    return found
 
 
 def _history(store: Store, sequences: SequenceSet) -> dict[str, list[EpochReport]]:

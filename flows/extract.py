@@ -17,21 +17,14 @@ from flows.common import (
     Standing,
     once,
     opened,
-    passing_gate,
     reach_database,
     say,
     standing,
 )
 from lvm.files import CorruptedFile
-from lvm.sequences import SequenceSet, export_npz, extract, load
+from lvm.sequences import export_npz, extract, load
 from lvm.settings import Settings
-from lvm.store import GateRow
-from lvm.workspace import Workspace
-
-
-def sequences_path(settings: Settings, context: int) -> Path:
-    """Where the sequence set of a context length is."""
-    return settings.artifacts / "sequences" / f"ctx{context}.safetensors"
+from lvm.workspace import GateMissing
 
 
 def npz_path(settings: Settings, context: int) -> Path:
@@ -60,10 +53,10 @@ def extract_stage(context: int, space: str | None, stands_on: Standing) -> Extra
     """Write the file unless it is there and of this very corpus, and record it behind its gate."""
     started = time.monotonic()
     with opened(space) as work:
-        store, encoder, gate = work.store, work.space, passing_gate(work)
-        path = sequences_path(work.settings, context)
-        sequences = _same(path, encoder.fingerprint, encoder.inverter.sha256, gate)
-        if sequences is None:
+        store, encoder, gate, path = work.store, work.space, work.passing_gate(), work.sequences_path(context)
+        try:
+            sequences, _ = work.sequences(context)
+        except GateMissing:
             path.parent.mkdir(parents=True, exist_ok=True)
             sequences = extract(
                 path,
@@ -77,7 +70,14 @@ def extract_stage(context: int, space: str | None, stands_on: Standing) -> Extra
                 inverter=encoder.inverter.sha256,
                 corpus_revision=gate.corpus_revision,
             )
-        record(work, gate, sequences)
+            store.record_sequence_set(
+                gate,
+                work.inverter_id,
+                context,
+                sequences.counts(),
+                str(path.resolve()),
+                sequences.sha256,
+            )
         say(work, "extract", f"{sequences.counts()['vectors']} vectors in {path}", gate.corpus_revision)
     create_table_artifact([sequences.counts()], key="sequences")
     return ExtractReport(sequences.counts(), path.resolve(), sequences.sha256, time.monotonic() - started)
@@ -101,7 +101,8 @@ def extract_flow(context: Context = 5, export: Literal["npz"] | None = None, spa
     report = once(extract_stage, there, context, space, stands_on)
     if export:
         with opened(space) as work:
-            export_npz(load(report.path), work.store.chunk_ids(work.space_id), npz_path(work.settings, context))
+            sequences, _ = work.sequences(context)
+            export_npz(sequences, work.store.chunk_ids(work.space_id), npz_path(work.settings, context))
     return report
 
 
@@ -111,21 +112,3 @@ def there(report: ExtractReport) -> bool:
         return load(report.path).sha256 == report.sha256
     except CorruptedFile:
         return False
-
-
-def record(work: Workspace, gate: GateRow, sequences: SequenceSet) -> int:
-    """Id of the sequence set in the database, recorded behind its gate if it was not."""
-    path = str(sequences.path.resolve())
-    return work.store.record_sequence_set(
-        work.space_id, gate.corpus_revision, gate.id, sequences.context, sequences.counts(), path, sequences.sha256
-    )
-
-
-def _same(path: Path, space: str, inverter: str, gate: GateRow) -> SequenceSet | None:
-    """The file that is there, if it is whole and about this very corpus."""
-    try:
-        sequences = load(path)
-    except (CorruptedFile, FileNotFoundError):
-        return None
-    asked = (space, inverter, gate.corpus_revision)
-    return sequences if (sequences.space, sequences.inverter, sequences.corpus_revision) == asked else None

@@ -13,49 +13,46 @@ from flows.common import (
     STAGE,
     Context,
     Epochs,
-    GateMissing,
     ModelName,
     SpaceName,
     Standing,
     fan_out,
     once,
     opened,
-    passing_gate,
     progress,
     reach_database,
     say,
     standing,
     task_runner,
 )
-from flows.extract import record, sequences_path
-from lvm.files import CorruptedFile
 from lvm.models import MODELS
 from lvm.report.plots import png, training_curves
-from lvm.sequences import load
 from lvm.store import DatabaseUnavailable, named_errors
-from lvm.training import Loss, TrainConfig, TrainResult, describe, train, train_on_ray
+from lvm.training import Loss, TrainConfig, TrainResult, checkpoint_of, describe, train, train_on_ray
+from lvm.workspace import not_recorded
 
 
 @task(name="train model", task_run_name="train {name}", **PART)
 def train_part(name: str, config: TrainConfig, context: int, space: str | None) -> TrainResult:
     """Train one model, unless a run with the same configuration finished before."""
     with opened(space) as work:
-        settings, store, gate = work.settings, work.store, passing_gate(work)
-        try:
-            sequences = load(sequences_path(settings, context))
-        except (FileNotFoundError, CorruptedFile) as error:
-            raise GateMissing(f"no usable sequence set of context {context} ({error}); run `lvm extract`") from error
-        if (sequences.corpus_revision, sequences.space) != (gate.corpus_revision, work.space.fingerprint):
-            raise GateMissing(f"{sequences.path} is not of the corpus as it is now; run `lvm extract` again")
+        settings, store, gate = work.settings, work.store, work.passing_gate()
+        sequences, recorded = work.sequences(context)
         folder = settings.artifacts / name
         with store.lock(f"train in {folder.resolve()}"):
-            set_id = record(work, gate, sequences)
             asked = describe(name, sequences, config)
-            finished = any(
-                (run.architecture, run.status, run.hyperparameters) == (name, "finished", asked)
-                for run in store.training_runs(set_id)
-            )
-            run_id = None if finished else store.start_training_run(name, set_id, gate.id, asked)
+            same = [
+                run
+                for run in store.training_runs(recorded.id)
+                if (run.architecture, run.hyperparameters) == (name, asked)
+            ]
+            kept = checkpoint_of(folder, asked)
+            finished = bool(same) and same[-1].status == "finished" and kept is not None
+            if finished and same[-1].sha256 != kept:
+                raise not_recorded(folder, name)
+            run_id = None
+            if not finished:
+                run_id = store.start_training_run(name, recorded.id, gate, work.inverter_id, asked)
             try:
                 if config.replicas > 1:
                     train_on_ray(name, sequences.path, config, folder, settings.home / "ray", settings.threads or 1)
@@ -73,6 +70,8 @@ def train_part(name: str, config: TrainConfig, context: int, space: str | None) 
                     "parameters": result.parameters,
                 }
                 store.finish_training_run(run_id, metrics, str(result.checkpoint.resolve()), result.sha256)
+            elif result.sha256 != kept:
+                raise not_recorded(folder, name)
         best = f"R@10 {result.best.r10:.3f}, cosine {result.best.cosine:.3f}"
         say(work, "train", f"{name}: best epoch {result.best.epoch}, {best} ({result.note})", gate.corpus_revision)
     return result
@@ -85,7 +84,7 @@ def train_stage(
     """Train models, side by side where there are workers for it."""
     names = list(MODELS) if model == "all" else [model]
     with opened(space) as work:
-        passing_gate(work)
+        work.passing_gate()
         settings = work.settings
         config = TrainConfig(
             epochs=epochs,

@@ -25,8 +25,8 @@ from flows.common import (
     standing,
     task_runner,
 )
-from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, NothingToMeasure, choose_chunks, measure
-from lvm.gates import ROUNDTRIP_MIN_COSINE, judge_roundtrip
+from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, NothingToMeasure, measure, prefix_to_measure
+from lvm.gates import judge_roundtrip
 from lvm.spaces.vectors import FloatArray
 from lvm.store import GateRecord, GateRow
 
@@ -62,22 +62,17 @@ def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
             )
         with store.lock(f"validate {encoder.name}"):  # of two at once the second is refused, and retried
             revision = store.corpus_revision(space_id)
-            row = store.latest_gate(space_id)
-            inverter = encoder.inverter.sha256
-            reused = row is not None and (row.corpus_revision, row.evidence.get("inverter")) == (revision, inverter)
-            if row is None or not reused:
-                known = store.sample_chunks(space_id, 4 * SAMPLE_CHUNKS, settings.seed, encoder.trained_documents)
-                texts = {each.chunk_id: each.text for each in known}
-                sample = choose_chunks(
-                    encoder,
-                    [each.chunk_id for each in known],
-                    [each.document for each in known],
-                    lambda ids: [texts[i] for i in ids],
-                    n=SAMPLE_CHUNKS,
-                    seed=settings.seed,
+            row = work.verdict()
+            reused = row is not None
+            if row is None:
+                inverter_id = store.register_inverter(
+                    encoder.inverter.sha256, encoder.inverter_encoder, encoder.trained_documents
                 )
-                stored = store.vectors(space_id, sample.chunk_ids.tolist())
-                with progress("roundtrip gate", len(sample.texts)) as advance:
+                drawn = store.gate_sample(space_id, inverter_id)
+                seen = prefix_to_measure(encoder, [each.text for each in drawn], SAMPLE_CHUNKS)
+                texts = [each.text for each in drawn[: len(seen)]]
+                ids = [each.chunk_id for each in drawn[: len(seen)]]
+                with progress("roundtrip gate", len(texts)) as advance:
 
                     def decode(unit: FloatArray) -> list[str]:
                         parts = [unit[at : at + PART_CHUNKS] for at in range(0, len(unit), PART_CHUNKS)]
@@ -87,16 +82,24 @@ def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
                             advance(len(part))
                         return decoded
 
-                    measured = measure(
-                        encoder, sample.texts, sample.chunk_ids, stored=stored, seed=settings.seed, decode=decode
-                    )
-                figures = {**measured.evidence(), "inverter": inverter, "documents": sample.documents}
+                    stored = store.vectors(space_id, ids)
+                    measured = measure(encoder, texts, ids, stored=stored, seen=seen, seed=settings.seed, decode=decode)
                 row = store.record_gate(
-                    GateRecord("roundtrip", space_id, revision, measured.mean, ROUNDTRIP_MIN_COSINE, figures, run_id())
+                    GateRecord(
+                        "roundtrip",
+                        space_id,
+                        revision,
+                        inverter_id,
+                        returned=measured.returned,
+                        sampled=ids,
+                        seen=[i for i, known in zip(ids, seen, strict=True) if known],
+                        evidence=measured.evidence(),
+                        flow_run_id=run_id(),
+                    )
                 )
-        seen = row.evidence
+        found = row.evidence
         verdict = judge_roundtrip(
-            seen["mean"], seen["identify_r1"], seen["n"], seen["inverter_encoder"] == encoder.fingerprint
+            row.value, found["identify_r1"], found["n"], found["inverter_encoder"] == encoder.fingerprint
         )
         say(work, "validate", verdict.message, revision)
     evidence = cast(UUID, create_markdown_artifact(gate_table(row, verdict.message), key="roundtrip-gate"))

@@ -13,13 +13,10 @@ ROUNDTRIP_MIN_COSINE = 0.63
 """Mean cos(encode(text), encode(invert(encode(text)))): what vec2text's own path reaches in one step."""
 
 IDENTIFICATION_MIN_R1 = 0.90
-"""Share of re-encoded texts nearest to their own original among ``IDENTIFICATION_POOL`` originals.
+"""Share of re-encoded texts nearest to their own original among all sampled ones.
 
 A cosine alone is blind in a crowded space: CLS, max and pooler vectors roundtrip above 0.63 as garbage.
 """
-
-IDENTIFICATION_POOL = 200
-"""Size of the pool identification is asked in; the gate never samples fewer chunks where the corpus has them."""
 
 GATE_MIN_SAMPLES = 20
 """Fewer chunks than this that the inverter was not trained on: nothing can be said, so nothing passes."""

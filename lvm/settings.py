@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None, description="Postgres with pgvector, e.g. postgresql://user@host/db. Unset: an embedded server."
     )
+    gatekeeper_url: SecretStr | None = Field(
+        default=None, description="The same database as the user who writes verdicts. Unset: LVM_DATABASE_URL."
+    )
     home: Path = Field(default=Path(".lvm"), description="Folder of the embedded Postgres and of Prefect's state.")
     artifacts: Path = Field(default=Path("artifacts/lvm"), description="Folder of models, sequences and reports.")
     space: str = Field(default="minilm", description="Space that texts are encoded in.")

@@ -1,14 +1,28 @@
-"""Where work begins: the database and a space, opened together and proven to belong together."""
+"""Where work begins: the database and a space, opened together and proven to belong together.
+
+Contract: what a stage builds on is opened here and nowhere else. The verdict, the sequence set and the models that come
+out are about the corpus as it is, this encoder and this inverter, and their files are those that the database recorded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from lvm.errors import LvmError
+from lvm.files import CorruptedFile
+from lvm.models import MODELS
+from lvm.sequences import SequenceSet, load
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
-from lvm.store import Store, named_errors, open_store
+from lvm.store import GateRow, SequenceSetRow, Store, named_errors, open_store
+from lvm.training import TrainedModel, load_model
+
+
+class GateMissing(LvmError):
+    """No passing verdict, sequence set or model stands for the corpus, encoder and inverter as they are."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +34,93 @@ class Workspace:
     space: Space
     space_id: int
 
+    @property
+    def inverter_id(self) -> int | None:
+        """Id of the space's inverter in the database; None if no gate ever measured it there."""
+        return self.store.inverter_id(self.space.inverter.sha256)
+
+    def verdict(self) -> GateRow | None:
+        """The last roundtrip verdict about the corpus as it is and this inverter, passing or not."""
+        inverter = self.inverter_id
+        revision = self.store.corpus_revision(self.space_id)
+        return None if inverter is None else self.store.verdict(self.space_id, revision, inverter)
+
+    def passing_gate(self) -> GateRow:
+        """The passing roundtrip verdict about the corpus as it is and this inverter.
+
+        Raises:
+            GateMissing: if the last verdict did not pass, or there is none.
+        """
+        gate = self.verdict()
+        if gate is None or not gate.passed:
+            raise GateMissing(
+                f"no passing roundtrip gate stands for the corpus as it is now in space {self.space.name!r} with "
+                f"inverter {self.space.inverter.sha256[:12]}; run `lvm validate` first"
+            )
+        return gate
+
+    def sequences_path(self, context: int) -> Path:
+        """Where the sequence set of a context length is."""
+        return self.settings.artifacts / "sequences" / f"ctx{context}.safetensors"
+
+    def sequences(self, context: int) -> tuple[SequenceSet, SequenceSetRow]:
+        """The sequence set of a context length, and its record.
+
+        Raises:
+            GateMissing: if no verdict passes, the file is not there or damaged, is of another space, inverter or
+                revision of the corpus, or is not what the database recorded.
+        """
+        gate, path = self.passing_gate(), self.sequences_path(context)
+        try:
+            found = load(path)
+        except CorruptedFile as error:
+            raise GateMissing(f"no usable sequence set of context {context} ({error}); run `lvm extract`") from error
+        for what, has, now in (
+            ("space", found.space, self.space.fingerprint),
+            ("inverter", found.inverter, self.space.inverter.sha256),
+            ("corpus revision", found.corpus_revision, gate.corpus_revision),
+            ("context", found.context, context),
+        ):
+            if has != now:
+                raise GateMissing(f"{path} is of {what} {has}, now it is {now}; run `lvm extract` again")
+        row = self.store.sequence_set(found.sha256, gate)
+        if row is None:
+            raise GateMissing(f"{path} is not what the database recorded for this corpus; run `lvm extract` again")
+        return found, row
+
+    def models(self, sequences: SequenceSet, row: SequenceSetRow) -> dict[str, TrainedModel]:
+        """The finished models of a sequence set by name; those still in training are left out.
+
+        Raises:
+            CorruptedFile: if a checkpoint is damaged, or not the one that its finished run recorded.
+        """
+        last = {run.architecture: run for run in self.store.training_runs(row.id)}
+        found = {}
+        for name in MODELS:
+            folder = self.settings.artifacts / name
+            if not (folder / "model.safetensors").is_file():
+                continue
+            model = load_model(folder, self.settings.device)
+            if model.config["sequences_sha256"] != sequences.sha256:
+                continue
+            if name in last and last[name].status != "finished":
+                continue
+            if name not in last or last[name].sha256 != model.sha256:
+                raise not_recorded(folder, name)
+            found[name] = model
+        return found
+
+
+def not_recorded(folder: Path, name: str) -> CorruptedFile:
+    """The error about a checkpoint that no finished training run left."""
+    return CorruptedFile(
+        f"the checkpoint in {folder} is not one that a finished training run recorded in the database; "
+        f"delete that folder and run `lvm train --model {name}`"
+    )
+
 
 def register(store: Store, space: Space) -> int:
-    """The space's id in the database; a known space is compared by its probe vectors.
+    """The space's id in the database; a known space is compared by its fingerprint and probe vectors.
 
     Raises:
         SpaceMismatch: if the database knows another encoder by that name.

@@ -89,6 +89,7 @@ class DecodedVectors:
         overlap: F1 of shared words between decoded text and true next chunk.
         norm_error: how far the farthest vector's norm was from 1 before it was decoded.
         crowding: mean cosine between two different of the vectors; near 1, all predictions are one.
+        asked, said: the n vectors that were decoded, and those of the decoded texts.
     """
 
     name: str
@@ -101,6 +102,8 @@ class DecodedVectors:
     overlap: Spread
     norm_error: float
     crowding: float
+    asked: Vectors
+    said: Vectors
 
     @property
     def verdict(self) -> gates.Verdict:
@@ -199,7 +202,8 @@ def _decode(
     progress: Callable[[int], None] | None,
 ) -> DecodedVectors:
     texts = space.decode(vectors.unit, seed=seed, progress=progress).texts
-    said = space.encode(texts).unit
+    encoded = space.encode(texts)
+    said = encoded.unit
     to_truth = row_cosines(said, windows.target)
     overlap = np.array([token_f1(a, b) for a, b in zip(texts, windows.target_texts, strict=True)])
     return DecodedVectors(
@@ -213,6 +217,8 @@ def _decode(
         overlap=Spread.of(overlap),
         norm_error=float(np.abs(vectors.norms.astype(np.float64) - 1.0).max()),
         crowding=crowding(vectors.unit),
+        asked=vectors,
+        said=encoded,
     )
 
 

@@ -3,8 +3,8 @@
 Contract: ``choose_chunks`` picks chunks of the ingested corpus that the inverter was not trained on;
 ``measure`` sends them text -> vector -> text -> vector through the space that would be used, whichever that
 is, and says how close they come back, what closeness is worth there (the chance cosine), and whether each
-text can still be told apart from others (identification). Judging is ``lvm.gates``' business, storing is
-the store's: ``evidence()`` is what the database checks a verdict against.
+text can still be told apart from others (identification). Judging is ``lvm.gates``' business, storing is the store's.
+The database computes the same figures again from ``returned``, and its figures are the verdict.
 """
 
 from __future__ import annotations
@@ -73,18 +73,19 @@ class RoundtripMeasurement:
     Attributes:
         space: fingerprint of the space measured.
         inverter_encoder: fingerprint of the encoder that its inverter was trained for.
-        seed: of candidates, pools and bootstrap.
+        seed: of candidates and bootstrap.
         chunk_ids: (n,) chunks measured.
         cosines: (n,) roundtrip cosine of each, rounded to 6 decimals.
-        ranks: (n,) rank of each chunk's own original for its re-encoded text in its pool; 1 is nearest.
+        ranks: (n,) rank of each chunk's own original for its re-encoded text among all that were decoded; 1 is nearest.
             Another that is just as near counts as nearer: a space of equal vectors gets no credit.
-        pool: originals in a pool, the own one included.
+        pool: how many were decoded.
         mean, p10, median: of ``cosines``.
         interval: 95 % bootstrap interval (percentile) of the mean.
         chance: mean cosine between the vectors of different chunks.
         identify_r1: share of ranks that are 1.
         overlap: mean F1 of shared words between text and decoded text.
         examples: the best, the most ordinary and the worst.
+        returned: (pool, dim) vectors of all decoded texts, those of known texts included.
         seconds: wall time.
     """
 
@@ -103,6 +104,7 @@ class RoundtripMeasurement:
     identify_r1: float
     overlap: float
     examples: tuple[Example, ...]
+    returned: Vectors
     seconds: float
 
     @property
@@ -158,6 +160,28 @@ def spread(documents: Sequence[object], seed: int) -> IntArray:
         visits[documents[index]] = int(turn[place]) + 1
     order: IntArray = shuffled[np.argsort(turn, kind="stable")].astype(np.int64)
     return order
+
+
+def prefix_to_measure(space: InvertibleSpace, texts: Sequence[str], n: int) -> npt.NDArray[np.bool_]:
+    """How much of a gate's draw to measure: up to the n-th text that the inverter was not trained on.
+
+    Args:
+        texts: of the chunks in the order of the draw (``Store.gate_sample``).
+        n: texts wanted; all of the draw where it has fewer.
+
+    Returns:
+        (m,) for each of the first m texts whether the inverter was trained on it.
+
+    Raises:
+        NothingToMeasure: if it was trained on all of them.
+    """
+    seen = space.inverter_saw(texts) if texts else np.empty(0, np.bool_)
+    if seen.all():
+        raise NothingToMeasure(
+            f"the inverter of space {space.name!r} was trained on every chunk of this corpus, so its roundtrip on them "
+            "says nothing; ingest text that it has not seen"
+        )
+    return seen[: int(np.flatnonzero(~seen)[:n][-1]) + 1]
 
 
 def choose_chunks(
@@ -219,6 +243,7 @@ def measure(
     chunk_ids: Sequence[int] | IntArray,
     *,
     stored: Vectors | None = None,
+    seen: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
     decode: Callable[[FloatArray], Sequence[str]] | None = None,
     progress: Progress | None = None,
@@ -231,7 +256,8 @@ def measure(
         chunk_ids: their n ids.
         stored: the vectors the database holds for them. A passing roundtrip says nothing about a database
             that another encoder filled, so they must be what the space makes of the texts today.
-        seed: of the inverter's candidates, of the pools and of the bootstrap.
+        seen: (n,) which of the texts the inverter was trained on after all: decoded, and left out of the figures.
+        seed: of the inverter's candidates and of the bootstrap.
         decode: gives the texts of (n, dim) unit vectors, by this very space, wherever; here unless given.
         progress: called with the number of texts decoded here.
 
@@ -251,13 +277,13 @@ def measure(
         decoded = list(decode(originals.unit))
     returned = space.encode(decoded)
 
-    rng = np.random.default_rng(seed)
+    fresh = np.flatnonzero(~seen) if seen is not None else np.arange(len(texts))
     # The summary is computed from the figures as they are stored, so that both agree to the last digit.
-    cosines = np.round(row_cosines(returned.unit, originals.unit), 6)
-    pool = min(gates.IDENTIFICATION_POOL, len(texts))
-    ranks = identification_ranks(returned.unit, originals.unit, pool, rng)
-    low, high = _bootstrap_interval(cosines, rng)
-    ids = np.asarray(chunk_ids, dtype=np.int64)
+    cosines = np.round(row_cosines(returned.unit, originals.unit), 6)[fresh]
+    ranks = identification_ranks(returned.unit, originals.unit)[fresh]
+    low, high = _bootstrap_interval(cosines, np.random.default_rng(seed))
+    ids = np.asarray(chunk_ids, dtype=np.int64)[fresh]
+    pairs = [(texts[row], decoded[row]) for row in fresh.tolist()]
     return RoundtripMeasurement(
         space=originals.space,
         inverter_encoder=space.inverter_encoder,
@@ -265,39 +291,33 @@ def measure(
         chunk_ids=ids,
         cosines=cosines,
         ranks=ranks,
-        pool=pool,
+        pool=len(texts),
         mean=float(cosines.mean()),
         p10=float(np.quantile(cosines, 0.1)),
         median=float(np.median(cosines)),
         interval=(low, high),
         chance=crowding(originals.unit),
         identify_r1=float((ranks == 1).mean()),
-        overlap=float(np.mean([token_f1(a, b) for a, b in zip(texts, decoded, strict=True)])),
-        examples=_examples(ids, texts, decoded, cosines),
+        overlap=float(np.mean([token_f1(text, back) for text, back in pairs])),
+        examples=_examples(ids, pairs, cosines),
+        returned=returned,
         seconds=time.monotonic() - started,
     )
 
 
-def identification_ranks(returned: FloatArray, originals: FloatArray, pool: int, rng: np.random.Generator) -> IntArray:
-    """Rank of each row's own original among ``pool`` originals: itself and ``pool - 1`` drawn others.
+def identification_ranks(returned: FloatArray, originals: FloatArray) -> IntArray:
+    """Rank of each row's own original among all originals, by the cosine to the row's decoded text.
 
     Args:
         returned: (n, dim) unit vectors of the decoded texts.
         originals: (n, dim) unit vectors of the texts.
-        pool: size of each row's pool, at most n.
-        rng: draws the others.
 
     Returns:
         (n,) ranks from 1; ties count against the own original.
     """
-    n = len(originals)
     similarity = returned.astype(np.float64) @ originals.astype(np.float64).T
-    ranks = np.empty(n, dtype=np.int64)
-    for row in range(n):
-        others = rng.choice(n - 1, size=pool - 1, replace=False)
-        others += others >= row  # skip the row itself
-        # Equal vectors come out of a matrix product a rounding error apart; that must not count as nearer.
-        ranks[row] = 1 + int((similarity[row, others] >= similarity[row, row] - 1e-7).sum())
+    # Equal vectors come out of a matrix product a rounding error apart; that must not count as nearer.
+    ranks: IntArray = (similarity >= np.diag(similarity)[:, None] - 1e-7).sum(axis=1)
     return ranks
 
 
@@ -324,9 +344,7 @@ def _bootstrap_interval(cosines: npt.NDArray[np.float64], rng: np.random.Generat
     return float(low), float(high)
 
 
-def _examples(
-    ids: IntArray, texts: Sequence[str], decoded: Sequence[str], cosines: npt.NDArray[np.float64]
-) -> tuple[Example, ...]:
+def _examples(ids: IntArray, pairs: Sequence[tuple[str, str]], cosines: npt.NDArray[np.float64]) -> tuple[Example, ...]:
     """The best, the ones around the median, and the worst; no chunk twice, however few there are."""
     order = np.argsort(-cosines, kind="stable").tolist()
     middle = max(0, len(order) // 2 - _EXAMPLES_EACH // 2)
@@ -340,7 +358,7 @@ def _examples(
         for row in rows:
             kinds.setdefault(row, kind)
     return tuple(
-        Example(kinds[row], int(ids[row]), texts[row], decoded[row], float(cosines[row]))
+        Example(kinds[row], int(ids[row]), pairs[row][0], pairs[row][1], float(cosines[row]))
         for row in order
         if row in kinds
     )

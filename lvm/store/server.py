@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from pydantic import SecretStr
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -46,19 +47,32 @@ def database_url(settings: Settings) -> URL:
         InvalidDatabaseUrl, ServerUnavailable
     """
     if settings.database_url is not None:
-        try:
-            url = make_url(settings.database_url.get_secret_value())
-        except ArgumentError as error:
-            raise InvalidDatabaseUrl(
-                "LVM_DATABASE_URL cannot be read; it must look like postgresql://user@host:5432/database"
-            ) from error
-        if url.get_backend_name() not in ("postgresql", "postgres") or not url.database:
-            raise InvalidDatabaseUrl(
-                f"LVM_DATABASE_URL names {url.get_backend_name()!r} and database {url.database!r}; "
-                "it must look like postgresql://user@host:5432/database"
-            )
-        return url.set(drivername="postgresql+psycopg")
+        return _parsed(settings.database_url, "LVM_DATABASE_URL")
     return make_url(start(settings)).set(drivername="postgresql+psycopg", database=DATABASE)
+
+
+def gatekeeper_url(settings: Settings) -> URL | None:
+    """URL of the user who writes verdicts, where it is another than the one of ``database_url``.
+
+    Raises:
+        InvalidDatabaseUrl: if it cannot be read.
+    """
+    return None if settings.gatekeeper_url is None else _parsed(settings.gatekeeper_url, "LVM_GATEKEEPER_URL")
+
+
+def _parsed(secret: SecretStr, variable: str) -> URL:
+    try:
+        url = make_url(secret.get_secret_value())
+    except ArgumentError as error:
+        raise InvalidDatabaseUrl(
+            f"{variable} cannot be read; it must look like postgresql://user@host:5432/database"
+        ) from error
+    if url.get_backend_name() not in ("postgresql", "postgres") or not url.database:
+        raise InvalidDatabaseUrl(
+            f"{variable} names {url.get_backend_name()!r} and database {url.database!r}; "
+            "it must look like postgresql://user@host:5432/database"
+        )
+    return url.set(drivername="postgresql+psycopg")
 
 
 def start(settings: Settings, keep: bool = False) -> str:

@@ -11,16 +11,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import psycopg
+from pgvector import Vector
 from psycopg.types.json import Jsonb
 from sqlalchemy import (
     ARRAY,
+    URL,
     Connection,
     Engine,
+    Select,
     Text,
     any_,
     create_engine,
@@ -36,27 +39,34 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from lvm.errors import LvmError, UsageError, first_line
-from lvm.gates import PROBE_MIN_COSINE
+from lvm.gates import PIPELINE_MIN_COSINE, PROBE_MIN_COSINE, ROUNDTRIP_MIN_COSINE
 from lvm.settings import Settings
 from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors
 from lvm.store import copying, server
 from lvm.store.migrate import SCHEMA, migrate, upgrade
-from lvm.store.tables import ChunkRow, DocumentRow, EmbeddingRow, GateRow, SequenceSetRow, SpaceRow, TrainingRunRow
+from lvm.store.tables import (
+    ChunkRow,
+    DocumentRow,
+    EmbeddingRow,
+    GateRow,
+    InverterRow,
+    SequenceSetRow,
+    SpaceRow,
+    TrainingRunRow,
+)
 
 log = logging.getLogger(__name__)
 
 READ_ROWS = 16_384
 """Rows read at once: about 25 MB at 384 dimensions."""
 
-INDEX_FROM, INDEXED_DIM = 10_000, 2_000
-"""Vectors from which a space gets an index, and the dimension up to which pgvector can make one."""
-
-_MEMORY_TO_BUILD = """SELECT set_config('maintenance_work_mem', greatest(
-    pg_size_bytes(current_setting('maintenance_work_mem')), pg_size_bytes('512MB')) / 1024 || 'kB', true)"""
-"""An index that fits in memory is built several times as fast: the server's own setting, or 512 MB if that is more."""
+INDEX_FROM = 10_000
+"""Vectors from which a space gets a search index."""
 
 CONNECT_SECONDS = 10
 """How long a database may take to answer."""
+
+Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
 _TRAINING_LOCK = 0x6C766D  # first key of the advisory lock that a running training holds
 
@@ -75,6 +85,10 @@ class ChunkingDiffers(LvmError):
 
 class GateRequired(LvmError):
     """The database refused: no passing gate of this space and corpus revision."""
+
+
+class NoVerdicts(LvmError):
+    """The database user may not write verdicts."""
 
 
 class Busy(LvmError):
@@ -141,14 +155,28 @@ class VectorBatch:
 
 @dataclass(frozen=True)
 class GateRecord:
-    """A gate's measurement, to be judged by the database."""
+    """What a gate measured. The database computes every figure of the verdict from the vectors.
+
+    Attributes:
+        gate: ``roundtrip`` or ``pipeline``.
+        space_id, corpus_revision, inverter_id: what the verdict is about.
+        returned: (n, dim) vectors of the decoded texts.
+        sampled: of a roundtrip, the n chunks that were decoded: the first n of ``Store.gate_sample``.
+        seen: those of them whose text the inverter was trained on.
+        asked: of a pipeline, the (n, dim) predictions that were decoded.
+        evidence: what else people should see; the database adds its figures.
+        flow_run_id: the Prefect run that measured.
+    """
 
     gate: str
     space_id: int
     corpus_revision: str
-    value: float
-    threshold: float
-    evidence: dict[str, Any]
+    inverter_id: int
+    returned: Vectors
+    sampled: Sequence[int] | None = None
+    seen: Sequence[int] = ()
+    asked: Vectors | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
     flow_run_id: str | None = None
 
 
@@ -169,7 +197,6 @@ class Candidate:
 
     chunk_id: int
     text: str
-    document: str  # sha256 of its document
 
 
 def open_store(settings: Settings) -> Store:
@@ -181,7 +208,19 @@ def open_store(settings: Settings) -> Store:
     url = server.database_url(settings)
     if settings.database_url is None:
         _create_database(url.set(database="postgres"), str(url.database))
-    # a host that swallows packets is given up on, unless the URL itself says when
+    engine = _engine(url)
+    try:
+        with named_errors(engine):
+            migrate(engine)
+        gatekeeper = server.gatekeeper_url(settings)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Store(engine, _engine(gatekeeper) if gatekeeper is not None else None)
+
+
+def _engine(url: URL) -> Engine:
+    # Default connect timeout; the URL may override it.
     patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
     engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, connect_args=patience)
 
@@ -190,13 +229,7 @@ def open_store(settings: Settings) -> Store:
         connection.execute(f"SET search_path TO {SCHEMA}, public")
         connection.commit()
 
-    try:
-        with named_errors(engine):
-            migrate(engine)
-    except BaseException:
-        engine.dispose()
-        raise
-    return Store(engine)
+    return engine
 
 
 _MEANINGS = {
@@ -267,6 +300,7 @@ class Store:
     """A database. Close it, or use it as a context manager."""
 
     engine: Engine
+    gatekeeper: Engine | None = None
     _locks: dict[int, Connection] = field(default_factory=dict)
 
     def __enter__(self) -> Store:
@@ -281,6 +315,12 @@ class Store:
             connection.close()
         self._locks.clear()
         self.engine.dispose()
+        if self.gatekeeper is not None:
+            self.gatekeeper.dispose()
+
+    def _judge(self) -> Engine:
+        """The connections that write verdicts: of a user of their own, where there is one."""
+        return self.gatekeeper or self.engine
 
     @property
     def database_name(self) -> str:
@@ -314,10 +354,11 @@ class Store:
                 cosine = float("nan")
             else:
                 cosine = float(np.einsum("kd,kd->k", stored, probes).min())
-            if not cosine >= PROBE_MIN_COSINE:
+            # Probes are short: encoders that part at the token limit only are told apart by the fingerprint.
+            if known.fingerprint != fingerprint or not cosine >= PROBE_MIN_COSINE:
                 raise SpaceMismatch(
                     f"encoder {fingerprint} is not space {name!r} ({known.fingerprint}) of database "
-                    f"{self.database_name!r}: probe sentences agree at cosine {cosine:.3f} only; open the encoder the "
+                    f"{self.database_name!r}: probe sentences agree at cosine {cosine:.3f}; open the encoder the "
                     "space was made with, compare the two with `lvm diagnose`, or use another space name"
                 )
             return known.id
@@ -326,6 +367,36 @@ class Store:
         """Id of a registered space."""
         with Session(self.engine) as session:
             return session.scalar(select(SpaceRow.id).where(SpaceRow.name == name))
+
+    def register_inverter(self, sha256: str, encoder: str, trained_documents: Iterable[str]) -> int:
+        """Id of an inverter; a new one is stored.
+
+        Args:
+            sha256: digest of the inverter.
+            encoder: fingerprint of the encoder it was trained for.
+            trained_documents: sha256 of the documents it was trained on; a gate never samples these.
+
+        Raises:
+            NoVerdicts: if this user may not write verdicts, which the inverter belongs to.
+        """
+        known = self.inverter_id(sha256)
+        if known is not None:
+            return known
+        statement = text(
+            "INSERT INTO inverter (sha256, encoder, trained_documents) VALUES (:sha256, :encoder, :documents) "
+            "ON CONFLICT (sha256) DO NOTHING"
+        )
+        values = {"sha256": sha256, "encoder": encoder, "documents": sorted(trained_documents)}
+        with _may_judge(), self._judge().begin() as connection:
+            connection.execute(statement, values)
+        known = self.inverter_id(sha256)
+        assert known is not None  # stored above, here or by another process
+        return known
+
+    def inverter_id(self, sha256: str) -> int | None:
+        """Id of a registered inverter."""
+        with Session(self.engine) as session:
+            return session.scalar(select(InverterRow.id).where(InverterRow.sha256 == sha256))
 
     # -- writing --------------------------------------------------------------------------------------------
 
@@ -342,7 +413,7 @@ class Store:
         if external_ids is not None:
             statement = statement.where(DocumentRow.external_id == any_(literal(list(external_ids), ARRAY(Text))))
         with Session(self.engine) as session:
-            return {(a, b, c) for a, b, c in session.execute(statement)}
+            return {(a, b, c) for a, b, c in session.execute(_only(statement))}
 
     @contextmanager
     def writer(self, space_id: int) -> Iterator[BulkWriter]:
@@ -355,9 +426,14 @@ class Store:
     # -- reading --------------------------------------------------------------------------------------------
 
     def corpus_revision(self, space_id: int) -> str:
-        """Hash of the documents and chunks of a space: equal content, equal revision."""
+        """Digest of all documents and chunks, and of a space's vectors and norms: equal content, equal revision."""
         with self.engine.connect() as connection:
             return str(connection.scalar(text("SELECT corpus_revision(:space)"), {"space": space_id}))
+
+    def recomputed_revision(self, space_id: int) -> str:
+        """The same, computed from every row instead of from what triggers kept."""
+        with self.engine.connect() as connection:
+            return str(connection.scalar(text("SELECT corpus_revision_recomputed(:space)"), {"space": space_id}))
 
     def counts(self, space_id: int) -> dict[str, int]:
         """Number of documents, chunks and embeddings of a space."""
@@ -368,7 +444,7 @@ class Store:
             .where(EmbeddingRow.space_id == space_id)
         )
         with Session(self.engine) as session:
-            documents, chunks = session.execute(statement).one()
+            documents, chunks = session.execute(_only(statement)).one()
         return {"documents": documents, "chunks": chunks, "embeddings": chunks}
 
     def documents(self, space_id: int) -> list[DocumentRow]:
@@ -380,7 +456,7 @@ class Store:
             .order_by(DocumentRow.source.collate("C"), DocumentRow.external_id.collate("C"))
         )
         with Session(self.engine, expire_on_commit=False) as session:
-            return list(session.scalars(statement))
+            return list(session.scalars(_only(statement)))
 
     def read_vectors(self, space_id: int, document_ids: Sequence[int] | None = None) -> Iterator[VectorBatch]:
         """Vectors of a space in document order, then position; whole documents a batch, flat memory.
@@ -398,8 +474,8 @@ class Store:
         dtype = copying.vector_dtype(dim)
         # Whole documents at a time need no sort on the server: a few thousand rows are put in order by NumPy.
         statement = (
-            "COPY (SELECT c.document_id, c.id, c.position, e.norm, e.vector FROM chunk c "
-            "JOIN embedding e ON e.chunk_id = c.id WHERE c.document_id = ANY(%s) AND e.space_id = %s) "
+            "COPY (SELECT c.document_id, c.id, c.position, e.norm, e.vector FROM ONLY chunk c "
+            "JOIN ONLY embedding e ON e.chunk_id = c.id WHERE c.document_id = ANY(%s) AND e.space_id = %s) "
             "TO STDOUT (FORMAT binary)"
         )
         with self.engine.connect() as connection:
@@ -430,7 +506,7 @@ class Store:
         )
         found: dict[int, list[tuple[str, int]]] = {}
         with Session(self.engine) as session:
-            for document_id, chunk, tokens in session.execute(statement):
+            for document_id, chunk, tokens in session.execute(_only(statement)):
                 found.setdefault(document_id, []).append((chunk, tokens))
         return found
 
@@ -438,15 +514,15 @@ class Store:
         """Texts of chunks, in the order asked for."""
         ids = [int(i) for i in chunk_ids]
         with Session(self.engine) as session:
-            rows = session.execute(select(ChunkRow.id, ChunkRow.text).where(ChunkRow.id.in_(ids)))
+            rows = session.execute(_only(select(ChunkRow.id, ChunkRow.text).where(ChunkRow.id.in_(ids))))
             found = {chunk_id: text for chunk_id, text in rows}
         return [found[i] for i in ids]
 
     def chunk_ids(self, space_id: int) -> npt.NDArray[np.int64]:
         """(N,) ids of a space's chunks, in the order of ``read_vectors``."""
         statement = text(
-            "SELECT c.id FROM chunk c JOIN document d ON d.id = c.document_id "
-            "JOIN embedding e ON e.chunk_id = c.id AND e.space_id = :space "
+            "SELECT c.id FROM ONLY chunk c JOIN ONLY document d ON d.id = c.document_id "
+            "JOIN ONLY embedding e ON e.chunk_id = c.id AND e.space_id = :space "
             'ORDER BY d.source COLLATE "C", d.external_id COLLATE "C", c.position'
         )
         with self.engine.connect() as connection:
@@ -460,26 +536,23 @@ class Store:
         )
         with Session(self.engine) as session:
             space = session.get_one(SpaceRow, space_id)
-            found = {row[0]: (row[1], row[2]) for row in session.execute(statement)}
+            found = {row[0]: (row[1], row[2]) for row in session.execute(_only(statement))}
             unit = np.array([np.asarray(found[i][1]) for i in ids], np.float32).reshape(len(ids), space.dim)
             return Vectors(space.fingerprint, unit, np.array([found[i][0] for i in ids], np.float32))
 
-    def sample_chunks(self, space_id: int, count: int, seed: int, without: Iterable[str] = ()) -> list[Candidate]:
-        """A random sample of chunks, the same for the same content and seed whatever the order of ingestion.
+    def gate_sample(self, space_id: int, inverter_id: int) -> list[Candidate]:
+        """The chunks that a gate measures, in the order in which the database draws them: at most 1,000.
 
-        Args:
-            count: how many at most.
-            without: sha256 of documents to leave out.
+        The draw depends on the corpus revision and the inverter. It leaves out documents that the inverter was trained
+        on, and texts that occurred before.
         """
         statement = text(
-            "SELECT c.id, c.text, d.sha256 FROM chunk c JOIN document d ON d.id = c.document_id "
-            "WHERE d.sha256 <> ALL(:without) "
-            "AND EXISTS (SELECT FROM embedding e WHERE e.chunk_id = c.id AND e.space_id = :space) "
-            "ORDER BY sha256(convert_to(d.sha256 || c.position || ':' || :seed, 'UTF8')) LIMIT :count"
+            "SELECT c.id, c.text FROM gate_sample(:space, :inverter) s JOIN ONLY chunk c ON c.id = s.chunk_id "
+            "ORDER BY s.place"
         )
-        values = {"without": list(without), "space": space_id, "seed": str(seed), "count": count}
         with self.engine.connect() as connection:
-            return [Candidate(*row) for row in connection.execute(statement, values)]
+            rows = connection.execute(statement, {"space": space_id, "inverter": inverter_id})
+            return [Candidate(*row) for row in rows]
 
     def search(self, space_id: int, unit: npt.NDArray[np.float32], k: int) -> list[Hit]:
         """The k chunks nearest to a vector (dim,) by cosine, exactly."""
@@ -493,7 +566,7 @@ class Store:
             .limit(k)
         )
         with Session(self.engine) as session:
-            return [Hit(*row) for row in session.execute(statement)]
+            return [Hit(*row) for row in session.execute(_only(statement))]
 
     def build_search_index(self, space_id: int) -> bool:
         """Build the HNSW index that ``lvm.search`` uses, if the space is large enough and has none.
@@ -503,49 +576,65 @@ class Store:
         Returns:
             whether one was built.
         """
-        name = f"embedding_search_{int(space_id)}"
-        with self.engine.connect() as connection, connection.begin():
-            if connection.scalar(text("SELECT to_regclass(:name)"), {"name": f"lvm.{name}"}) is not None:
-                return False
-            dim = connection.scalar(select(SpaceRow.dim).where(SpaceRow.id == space_id))
-            counted = text("SELECT count(*) FROM embedding WHERE space_id = :space")
-            if dim is None or dim > INDEXED_DIM or connection.scalar(counted, {"space": space_id}) < INDEX_FROM:
-                return False
-            connection.execute(text(_MEMORY_TO_BUILD))
-            connection.execute(
-                text(
-                    f"CREATE INDEX {name} ON embedding USING hnsw ((vector::vector({int(dim)})) vector_cosine_ops) "
-                    f"WHERE space_id = {int(space_id)}"
-                )
-            )
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("ANALYZE embedding"))
-        return True
+        with self.engine.begin() as connection:
+            build = text("SELECT build_search_index(:space, :at_least)")
+            return bool(connection.scalar(build, {"space": space_id, "at_least": INDEX_FROM}))
 
     # -- gates, sequence sets, training runs ----------------------------------------------------------------
 
     def record_gate(self, record: GateRecord) -> GateRow:
-        """Store a gate's evidence; the verdict in the answer is the database's own.
+        """Store what a gate measured; every figure in the answer is the database's own.
 
         What a flow run measured before it was interrupted, and measures again, is one row.
+
+        Raises:
+            GateRequired: if it is not about what is stored: another revision, or another sample than the database's.
+            SpaceMismatch: if vectors are of another space.
+            NoVerdicts: if this user may not write verdicts.
         """
-        same = select(GateRow).where(
-            GateRow.flow_run_id == record.flow_run_id,
-            GateRow.gate == record.gate,
-            GateRow.space_id == record.space_id,
-            GateRow.corpus_revision == record.corpus_revision,
-            GateRow.value == record.value,
-            GateRow.evidence == record.evidence,
-        )
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with Session(self.engine, expire_on_commit=False) as session:
+            space = session.get_one(SpaceRow, record.space_id)
+            for vectors in (record.returned, record.asked):
+                if vectors is not None and vectors.space != space.fingerprint:
+                    raise SpaceMismatch(
+                        f"evidence of space {vectors.space} was handed to a gate of {space.name!r} "
+                        f"({space.fingerprint}); measure with the space itself"
+                    )
+            same = select(GateRow).where(
+                GateRow.flow_run_id == record.flow_run_id,
+                GateRow.gate == record.gate,
+                GateRow.space_id == record.space_id,
+                GateRow.corpus_revision == record.corpus_revision,
+                GateRow.inverter_id == record.inverter_id,
+                GateRow.evidence["model"].astext.is_not_distinct_from(record.evidence.get("model")),
+            )
             known = session.scalar(same.limit(1)) if record.flow_run_id is not None else None
             if known is not None:
                 return known
-            row = GateRow(**vars(record), passed=False)
-            session.add(row)
-            session.flush()
-            session.refresh(row)
-            return row
+        floor = ROUNDTRIP_MIN_COSINE if record.gate == "roundtrip" else PIPELINE_MIN_COSINE
+        insert = text(
+            "INSERT INTO gate_result (gate, space_id, corpus_revision, inverter_id, value, threshold, passed, "
+            "sampled, asked, returned, evidence, flow_run_id) "
+            "VALUES (:gate, :space, :revision, :inverter, 0, :threshold, false, CAST(:sampled AS bigint[]), "
+            "CAST(CAST(:asked AS text[]) AS vector[]), CAST(CAST(:returned AS text[]) AS vector[]), :evidence, :run) "
+            "RETURNING id"
+        )
+        values = {
+            "gate": record.gate,
+            "space": record.space_id,
+            "revision": record.corpus_revision,
+            "inverter": record.inverter_id,
+            "threshold": floor,
+            "sampled": None if record.sampled is None else [int(i) for i in record.sampled],
+            "asked": None if record.asked is None else _vector_texts(record.asked),
+            "returned": _vector_texts(record.returned),
+            "evidence": Jsonb({**record.evidence, "seen": [int(i) for i in record.seen]}),
+            "run": record.flow_run_id,
+        }
+        with _gated(), _may_judge(), self._judge().begin() as connection:
+            number = connection.scalar(insert, values)
+        with Session(self.engine, expire_on_commit=False) as session:
+            return session.get_one(GateRow, number)
 
     def latest_gate(self, space_id: int, gate: str = "roundtrip") -> GateRow | None:
         """The last verdict, passing or not, stale or not."""
@@ -553,20 +642,22 @@ class Store:
         with Session(self.engine, expire_on_commit=False) as session:
             return session.scalar(statement.order_by(GateRow.id.desc()).limit(1))
 
-    def passing_gate(self, space_id: int, corpus_revision: str, gate: str = "roundtrip") -> GateRow | None:
-        """The verdict that stands for this revision: the last one about it, if it passed."""
+    def verdict(
+        self, space_id: int, corpus_revision: str | None, inverter_id: int | None, gate: str = "roundtrip"
+    ) -> GateRow | None:
+        """The last verdict about this space, revision (any unless given) and inverter, passing or not."""
         statement = select(GateRow).where(
-            GateRow.space_id == space_id, GateRow.gate == gate, GateRow.corpus_revision == corpus_revision
+            GateRow.space_id == space_id, GateRow.gate == gate, GateRow.inverter_id == inverter_id
         )
+        if corpus_revision is not None:
+            statement = statement.where(GateRow.corpus_revision == corpus_revision)
         with Session(self.engine, expire_on_commit=False) as session:
-            row = session.scalar(statement.order_by(GateRow.id.desc()).limit(1))
-            return row if row is not None and row.passed else None
+            return session.scalar(statement.order_by(GateRow.id.desc()).limit(1))
 
     def record_sequence_set(
         self,
-        space_id: int,
-        corpus_revision: str,
-        gate_id: int,
+        gate: GateRow,
+        inverter_id: int | None,
         context_length: int,
         counts: dict[str, Any],
         file: str,
@@ -574,20 +665,22 @@ class Store:
     ) -> int:
         """Id of a sequence set; the same content behind the same gate is stored once.
 
+        Args:
+            gate: the verdict behind it; the set is of its space and corpus revision.
+            inverter_id: the inverter that decodes this space now.
+
         Raises:
-            GateRequired: if no passing gate stands behind it.
+            GateRequired: if that gate did not pass, or is about another inverter or revision than the present ones.
         """
         with _gated(), Session(self.engine) as session, session.begin():
-            same = select(SequenceSetRow.id).where(
-                SequenceSetRow.sha256 == sha256, SequenceSetRow.gate_result_id == gate_id
-            )
-            known = session.scalar(same)
+            known = self._sequence_set(session, sha256, gate)
             if known is not None:
-                return known
+                return known.id
             row = SequenceSetRow(
-                space_id=space_id,
-                corpus_revision=corpus_revision,
-                gate_result_id=gate_id,
+                space_id=gate.space_id,
+                corpus_revision=gate.corpus_revision,
+                gate_result_id=gate.id,
+                inverter_id=inverter_id,
                 context_length=context_length,
                 counts=counts,
                 file=file,
@@ -595,56 +688,104 @@ class Store:
             )
             session.add(row)
             session.flush()
-            return row.id
+            number = row.id
+        return number
+
+    def sequence_set(self, sha256: str, gate: GateRow) -> SequenceSetRow | None:
+        """The record of a file's content behind a verdict, or behind an earlier one about the same."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            return self._sequence_set(session, sha256, gate)
+
+    @staticmethod
+    def _sequence_set(session: Session, sha256: str, gate: GateRow) -> SequenceSetRow | None:
+        return session.scalar(
+            select(SequenceSetRow)
+            .where(
+                SequenceSetRow.sha256 == sha256,
+                SequenceSetRow.space_id == gate.space_id,
+                SequenceSetRow.corpus_revision == gate.corpus_revision,
+                SequenceSetRow.inverter_id == gate.inverter_id,
+            )
+            .order_by(SequenceSetRow.id.desc())
+            .limit(1)
+        )
 
     def start_training_run(
-        self, architecture: str, sequence_set_id: int, gate_id: int, hyperparameters: dict[str, Any]
+        self,
+        architecture: str,
+        sequence_set_id: int,
+        gate: GateRow,
+        inverter_id: int | None,
+        hyperparameters: dict[str, Any],
     ) -> int:
         """Id of a training run that is now running; one that was interrupted goes on under its old id.
 
         It counts as active while this process lives: a session lock says so, and a crash drops it.
 
+        Args:
+            gate: the verdict behind it.
+            inverter_id: the inverter that decodes this space now.
+
         Raises:
-            GateRequired: if no passing gate of the current corpus revision stands behind it.
+            GateRequired: if no passing gate of the current corpus revision and inverter stands behind it.
             Busy: if the same run is active in another process.
         """
         self.mark_interrupted()
         same = select(TrainingRunRow).where(
             TrainingRunRow.architecture == architecture,
             TrainingRunRow.sequence_set_id == sequence_set_id,
-            TrainingRunRow.gate_result_id == gate_id,
+            TrainingRunRow.gate_result_id == gate.id,
             TrainingRunRow.hyperparameters == hyperparameters,
             TrainingRunRow.status != "finished",
         )
-        with _gated(), Session(self.engine) as session, session.begin():
-            session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('lvm training', 0))"))
-            row = session.scalar(same.order_by(TrainingRunRow.id.desc()).limit(1))
-            if row is None:
-                row = TrainingRunRow(
-                    architecture=architecture,
-                    sequence_set_id=sequence_set_id,
-                    gate_result_id=gate_id,
-                    hyperparameters=hyperparameters,
-                )
-                session.add(row)
-                session.flush()
-            lock = self.engine.connect()
-            taken = lock.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), {"a": _TRAINING_LOCK, "b": row.id})
-            lock.commit()
-            if not taken:
+        lock: Connection | None = None
+        try:
+            with _gated(), Session(self.engine) as session, session.begin():
+                session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('lvm training', 0))"))
+                row = session.scalar(same.order_by(TrainingRunRow.id.desc()).limit(1))
+                if row is None:
+                    row = TrainingRunRow(
+                        architecture=architecture,
+                        sequence_set_id=sequence_set_id,
+                        gate_result_id=gate.id,
+                        inverter_id=inverter_id,
+                        hyperparameters=hyperparameters,
+                    )
+                    session.add(row)
+                    session.flush()
+                number = row.id
+                lock = self.engine.connect()
+                taken = lock.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), {"a": _TRAINING_LOCK, "b": number})
+                lock.commit()
+                if not taken:
+                    raise Busy(
+                        f"training run {number} ({architecture}) is active in another process; wait for it to end"
+                    )
+                row.status = "running"
+        except BaseException:  # the database may refuse at commit as well
+            if lock is not None:
+                with _or_gone():
+                    lock.execute(text("SELECT pg_advisory_unlock_all()"))
                 lock.close()
-                raise Busy(f"training run {row.id} ({architecture}) is active in another process; wait for it to end")
-            row.status = "running"
-            self._locks[row.id] = lock
-            return row.id
+            raise
+        self._locks[number] = lock
+        return number
 
     def finish_training_run(self, run_id: int, metrics: dict[str, Any], checkpoint: str, sha256: str) -> None:
-        """A run ended with this result."""
+        """A run ended with this result; from now on its row never changes."""
         self._end_run(run_id, status="finished", metrics=metrics, checkpoint=checkpoint, sha256=sha256)
 
     def fail_training_run(self, run_id: int, interrupted: bool = False) -> None:
         """A run ended without a result; starting it again goes on from its checkpoint."""
         self._end_run(run_id, status="interrupted" if interrupted else "failed")
+
+    def finished_run(self, checkpoint_sha256: str) -> TrainingRunRow | None:
+        """The finished run that left a checkpoint of this content."""
+        statement = select(TrainingRunRow).where(
+            TrainingRunRow.sha256 == checkpoint_sha256, TrainingRunRow.status == "finished"
+        )
+        with Session(self.engine, expire_on_commit=False) as session:
+            return session.scalar(statement.order_by(TrainingRunRow.id.desc()).limit(1))
 
     def _end_run(self, run_id: int, **values: Any) -> None:
         lock = self._locks.pop(run_id, None)
@@ -719,6 +860,7 @@ class Store:
                     "document",
                     "chunk",
                     "embedding",
+                    "inverter",
                     "gate_result",
                     "sequence_set",
                     "training_run",
@@ -904,6 +1046,32 @@ def _or_gone() -> Iterator[None]:
         yield
     except (DBAPIError, PendingRollbackError):
         log.debug("the session ended before its lock was given back", exc_info=True)
+
+
+def _only(statement: Query) -> Query:
+    """The same without rows of tables that inherit from ours, whose triggers do not watch them."""
+    for table in (DocumentRow, ChunkRow, EmbeddingRow):
+        statement = statement.with_hint(table, "ONLY", "postgresql")
+    return statement
+
+
+def _vector_texts(vectors: Vectors) -> list[str]:
+    """Unit vectors as pgvector writes them, each number in full."""
+    return [Vector(row).to_text() for row in vectors.unit]
+
+
+@contextmanager
+def _may_judge() -> Iterator[None]:
+    """The refusal of a user who may not write verdicts, as a named error."""
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != "42501":  # insufficient privilege
+            raise
+        raise NoVerdicts(
+            f"this database user may not write verdicts ({first_line(error.orig)}); nothing was stored, name a user in "
+            "role lvm_gatekeeper in LVM_GATEKEEPER_URL"
+        ) from error
 
 
 @contextmanager

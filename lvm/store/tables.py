@@ -7,7 +7,7 @@ from typing import Any
 
 from pgvector.sqlalchemy import Vector
 from sqlalchemy import BigInteger, DateTime, Float, ForeignKey, Integer, LargeBinary, Text, UniqueConstraint, func
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -64,14 +64,29 @@ class EmbeddingRow(Base):
     vector: Mapped[Any] = mapped_column(Vector())
 
 
+class InverterRow(Base):
+    """An inverter that a gate measured: its digest, the encoder it was trained for, and what it was trained on."""
+
+    __tablename__ = "inverter"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sha256: Mapped[str] = mapped_column(Text, unique=True)
+    encoder: Mapped[str] = mapped_column(Text)
+    trained_documents: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
 class GateRow(Base):
-    """A gate's measurement and the verdict that the database itself drew from its evidence."""
+    """A gate's measurement and the verdict that the database itself computed from its vectors.
+
+    The vectors (columns ``sampled``, ``asked``, ``returned``) are for the database alone and are not read here.
+    """
 
     __tablename__ = "gate_result"
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     gate: Mapped[str] = mapped_column(Text)
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
     corpus_revision: Mapped[str] = mapped_column(Text)
+    inverter_id: Mapped[int | None] = mapped_column(ForeignKey("inverter.id"))  # none: a verdict of before migration 3
     value: Mapped[float] = mapped_column(Float(53))
     threshold: Mapped[float] = mapped_column(Float(53))
     passed: Mapped[bool] = mapped_column()
@@ -88,6 +103,7 @@ class SequenceSetRow(Base):
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
     corpus_revision: Mapped[str] = mapped_column(Text)
     gate_result_id: Mapped[int] = mapped_column(ForeignKey("gate_result.id"))
+    inverter_id: Mapped[int | None] = mapped_column(ForeignKey("inverter.id"))
     context_length: Mapped[int] = mapped_column(Integer)
     counts: Mapped[dict[str, Any]] = mapped_column(JSONB)
     file: Mapped[str] = mapped_column(Text)
@@ -103,6 +119,7 @@ class TrainingRunRow(Base):
     architecture: Mapped[str] = mapped_column(Text)
     sequence_set_id: Mapped[int] = mapped_column(ForeignKey("sequence_set.id"))
     gate_result_id: Mapped[int] = mapped_column(ForeignKey("gate_result.id"))
+    inverter_id: Mapped[int | None] = mapped_column(ForeignKey("inverter.id"))
     hyperparameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
     status: Mapped[str] = mapped_column(Text, server_default="running")  # running | finished | interrupted | failed
     metrics: Mapped[dict[str, Any] | None] = mapped_column(JSONB)

@@ -1,6 +1,6 @@
 """Training of latent vector models: losses, the loop, and checkpoints that survive being killed."""
 
-from lvm.training.checkpoints import TrainedModel, load_model
+from lvm.training.checkpoints import TrainedModel, checkpoint_of, load_model
 from lvm.training.config import LOSSES, BadConfig, EpochReport, Loss, TrainConfig
 from lvm.training.parallel import train_on_ray
 from lvm.training.trainer import Diverged, NoDevice, TrainResult, describe, train
@@ -15,6 +15,7 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "TrainedModel",
+    "checkpoint_of",
     "describe",
     "load_model",
     "train",

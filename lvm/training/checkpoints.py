@@ -103,6 +103,18 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     )
 
 
+def checkpoint_of(folder: Path, config: dict[str, Any]) -> str | None:
+    """sha256 of the model in a folder, if it is of a run that was asked to do this very thing.
+
+    Raises:
+        CorruptedFile: if it is damaged.
+    """
+    if not (folder / MODEL).is_file():
+        return None
+    _, metadata = read(folder / MODEL)
+    return metadata["sha256"] if metadata["config"] == json.dumps(config, sort_keys=True) else None
+
+
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     """Write tensors and metadata, sealed and all at once; returns the content's sha256.
 

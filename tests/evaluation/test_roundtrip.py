@@ -15,6 +15,7 @@ from lvm.evaluation.roundtrip import (
     choose_chunks,
     identification_ranks,
     measure,
+    prefix_to_measure,
     spread,
 )
 from lvm.spaces.vectors import SpaceMismatch, Vectors
@@ -28,7 +29,7 @@ def test_a_perfect_inverter_passes_with_every_figure_at_its_best(fake_space, sen
     found = measure(fake_space(sentences), sentences, range(300))
     assert found.mean == pytest.approx(1.0, abs=1e-5)
     assert found.interval == pytest.approx((1.0, 1.0), abs=1e-5)
-    assert (found.identify_r1, found.overlap, found.n, found.pool) == (1.0, 1.0, 300, 200)
+    assert (found.identify_r1, found.overlap, found.n, found.pool) == (1.0, 1.0, 300, 300)
     assert abs(found.chance) < 0.05
     assert found.verdict.passed
 
@@ -98,11 +99,25 @@ def test_the_summary_can_be_computed_again_from_the_evidence(fake_space, sentenc
     assert min(evidence["ranks"]) >= 1 and max(evidence["ranks"]) <= evidence["pool"]
 
 
-def test_the_same_seed_measures_the_same_and_another_draws_other_pools(fake_space, sentences) -> None:
+def test_the_same_seed_measures_the_same_and_another_resamples(fake_space, sentences) -> None:
     noisy = fake_space(sentences, slip=lambda text: text.split()[0])
     first, again, other = (measure(noisy, sentences, range(300), seed=s).evidence() for s in (1, 1, 2))
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
-    assert first["ranks"] != other["ranks"]
+    assert first["interval"] != other["interval"] and first["ranks"] == other["ranks"]
+
+
+def test_texts_the_inverter_knows_are_decoded_and_left_out(fake_space, sentences) -> None:
+    space = fake_space(sentences, trained_texts=frozenset(sentences[:3]))
+    seen = prefix_to_measure(space, sentences, 5)
+    assert seen.tolist() == [True] * 3 + [False] * 5
+    found = measure(space, sentences[:8], range(8), seen=seen)
+    assert (found.n, found.pool, len(found.returned)) == (5, 8, 8)
+    assert found.chunk_ids.tolist() == [3, 4, 5, 6, 7]
+    assert len(prefix_to_measure(space, sentences, 10**6)) == len(sentences)
+    with pytest.raises(NothingToMeasure, match="trained on every chunk"):
+        prefix_to_measure(space, sentences[:3], 5)
+    with pytest.raises(NothingToMeasure):
+        prefix_to_measure(space, [], 5)
 
 
 def test_examples_are_best_median_and_worst_without_repeats(fake_space, sentences) -> None:
@@ -133,7 +148,7 @@ def test_stored_vectors_must_be_what_the_space_makes_of_their_texts(fake_space, 
 def test_identification_ranks_count_nearer_originals() -> None:
     originals = np.eye(4, dtype=np.float32)
     returned = np.array([[1, 0, 0, 0], [0.8, 0.6, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 0.6, 0.8]], dtype=np.float32)
-    ranks = identification_ranks(returned, originals, 4, np.random.default_rng(0))
+    ranks = identification_ranks(returned, originals)
     assert ranks.tolist() == [1, 2, 4, 1]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from flows.clear import clear_flow
-from flows.common import GateBlocked, GateMissing
+from flows.common import GateBlocked
 from flows.extract import extract_flow
 from flows.ingest import ingest_flow
 from flows.pipeline import pipeline_flow
@@ -21,6 +21,7 @@ from flows.validate import validate_flow
 from lvm.settings import Settings
 from lvm.spaces import SpaceMismatch, registry
 from lvm.store import NotConfirmed, Store
+from lvm.workspace import GateMissing
 from tests.flows.corpora import write_unseen
 
 TABLES = ("document", "chunk", "embedding", "gate_result", "sequence_set", "training_run")
@@ -101,8 +102,8 @@ def test_wrong_pooling_is_measured_blocked_and_nothing_is_trained(
         train_flow(model="gru", epochs=1)
     insert = (
         "INSERT INTO lvm.sequence_set "
-        "(space_id, corpus_revision, gate_result_id, context_length, counts, file, sha256) "
-        "SELECT space_id, corpus_revision, id, 5, '{}', 'x', repeat('a', 64) FROM lvm.gate_result"
+        "(space_id, corpus_revision, gate_result_id, inverter_id, context_length, counts, file, sha256) "
+        "SELECT space_id, corpus_revision, id, inverter_id, 5, '{}', 'x', repeat('a', 64) FROM lvm.gate_result"
     )
     with database.engine.begin() as connection, pytest.raises(DBAPIError, match="no passing roundtrip gate"):
         connection.execute(text(insert))

@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from lvm import gates
-from lvm.store import GateRecord, Store, store
-from tests.store.test_store import DIM, evidence, ingested, unit_rows
+from lvm.store import Store, store
+from tests.store.toy import DIM, gate, ingested, register, sequence_set, start, unit_rows
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
@@ -22,17 +21,13 @@ QUESTIONS = re.findall(r"\n([^\n]+):\n\n```sql", PAGE)
 @pytest.fixture
 def space_id(database: Store) -> int:
     """Three documents, a verdict, and a training run behind it."""
-    number = database.register_space("minilm", DIM, "f" * 16, {"pooling": "mean"}, unit_rows(3))
+    number = register(database, "minilm")
     with database.writer(number) as writer:
         writer.write_documents([ingested(name, 12, seed) for seed, name in enumerate("abc")])
-    revision = database.corpus_revision(number)
-    ids = [int(each) for batch in database.read_vectors(number) for each in batch.chunk_ids][:30]
-    example = {"kind": "worst", "text": "a", "decoded": "b", "cosine": 0.1}
-    seen = {**evidence(ids), "n": 30, "identify_r1": 1.0, "chance": 0.1, "examples": [example]}
-    gate = database.record_gate(GateRecord("roundtrip", number, revision, 0.8, gates.ROUNDTRIP_MIN_COSINE, seen))
-    assert gate.passed
-    sequences = database.record_sequence_set(number, revision, gate.id, 5, {"train": 9}, "sequences/x", "a" * 64)
-    run = database.start_training_run("gru", sequences, gate.id, {"width": 8})
+    examples = [{"kind": "worst", "text": "a", "decoded": "b", "cosine": 0.1}]
+    verdict = gate(database, number, evidence={"examples": examples})
+    assert verdict.passed
+    run = start(database, sequence_set(database, verdict), verdict, width=8)
     database.finish_training_run(run, {"cosine": 0.5}, "artifacts/gru", "b" * 64)
     return number
 
@@ -69,9 +64,9 @@ def test_search_is_exact_and_neighbours_leave_the_chunk_out(database: Store, spa
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("search('[1,2,3]', 5)", "dimension 3, space minilm has 8"),
-        ("search('[1,0,0,0,0,0,0,0]', 5, 'nospace')", "no space is called nospace; there is minilm"),
-        ("search('[1,0,0,0,0,0,0,0]', 0)", "between 1 and 1000"),
+        ("search('[1,2,3]', 5)", f"dimension 3, space minilm has {DIM}"),
+        (f"search('{[1] * DIM}', 5, 'nospace')", "no space is called nospace; there is minilm"),
+        (f"search('{[1] * DIM}', 0)", "between 1 and 1000"),
     ],
 )
 def test_a_wrong_question_is_named(call: str, message: str, database: Store, space_id: int) -> None:
@@ -85,7 +80,8 @@ def test_a_model_leads_back_to_its_corpus(database: Store, space_id: int) -> Non
         assert (row.architecture, row.status, row.current, row.space) == ("gru", "finished", True, "minilm")
         assert row.corpus_revision == database.corpus_revision(space_id)
         gate = connection.execute(text("SELECT * FROM gates WHERE gate_id = :id"), {"id": row.gate_id}).one()
-        assert gate.passed and gate.current and gate.value == row.gate_value and gate.samples == 30
+        assert gate.passed and gate.current and gate.value == row.gate_value and gate.samples == 36
+        assert gate.inverter == row.inverter == "1" * 64
     with database.writer(space_id) as writer:
         writer.write_documents([ingested("d", 3, 7)])
     with database.engine.connect() as connection:

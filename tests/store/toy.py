@@ -1,0 +1,115 @@
+"""Documents of random vectors, and gate records whose re-encoded vectors lie at a wanted cosine to the stored ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lvm.spaces.vectors import Vectors
+from lvm.store import GateRecord, GateRow, IngestedDocument, Store
+
+DIM = 256  # random vectors of many dimensions are nearly orthogonal: a decoded one is nearest to its own
+FINGERPRINT, INVERTER = "f" * 16, "1" * 64
+
+
+@dataclass(frozen=True)
+class Doc:
+    external_id: str
+    body: str = "text"
+    source: str = "test"
+    title: str = "A title"
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.body.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def unit_rows(count: int, dim: int = DIM, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def ingested(name: str, chunks: int, seed: int = 0, body: str | None = None, dim: int = DIM) -> IngestedDocument:
+    texts = [f"{name} chunk {i}" for i in range(chunks)]
+    norms = np.linspace(1, 2, chunks).astype(np.float32)
+    return IngestedDocument(Doc(name, body or name), texts, [3] * chunks, unit_rows(chunks, dim, seed), norms)
+
+
+def register(store: Store, name: str = "toy", dim: int = DIM, fingerprint: str = FINGERPRINT) -> int:
+    return store.register_space(name, dim, fingerprint, {"weights": "none"}, unit_rows(3, dim, seed=99))
+
+
+def fill(store: Store, space: int, documents: int = 5, chunks: int = 6) -> list[int]:
+    with store.writer(space) as writer:
+        writer.write_documents([ingested(f"doc{i}", chunks, seed=i) for i in range(documents)])
+    return [int(i) for batch in store.read_vectors(space) for i in batch.chunk_ids]
+
+
+def at_cosine(unit: np.ndarray, cosine: float, seed: int = 7) -> np.ndarray:
+    """(n, dim) unit rows at exactly this cosine to the rows of ``unit``."""
+    aside = unit_rows(len(unit), unit.shape[1], seed).astype(np.float64)
+    aside -= np.einsum("nd,nd->n", aside, unit)[:, None] * unit
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    return (cosine * unit + np.sqrt(max(0.0, 1 - cosine**2)) * aside).astype(np.float32)
+
+
+def measured(
+    store: Store,
+    space: int,
+    cosine: float = 0.8,
+    missed: int = 0,
+    samples: int = 1000,
+    *,
+    inverter: str = INVERTER,
+    encoder: str = FINGERPRINT,
+    trained: Sequence[str] = (),
+    **changes: Any,
+) -> GateRecord:
+    """What an honest client hands in: re-encoded vectors of the sample that the database draws.
+
+    Args:
+        cosine: of each re-encoded vector to the stored one.
+        missed: how many of them are at 0.5 instead, and nearer to another chunk's.
+        samples: chunks measured, at most.
+    """
+    inverter_id = store.register_inverter(inverter, encoder, trained)
+    ids = [each.chunk_id for each in store.gate_sample(space, inverter_id)][:samples]
+    stored = store.vectors(space, ids)
+    returned = at_cosine(stored.unit, cosine)
+    if missed:
+        others = np.roll(stored.unit, 1, axis=0)[:missed]
+        aside = others - np.einsum("nd,nd->n", others, stored.unit[:missed])[:, None] * stored.unit[:missed]
+        aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+        near = 0.5  # to the own one; the other is nearer
+        returned[:missed] = near * stored.unit[:missed] + np.sqrt(1 - near**2) * aside
+    values = {
+        "gate": "roundtrip",
+        "space_id": space,
+        "corpus_revision": store.corpus_revision(space),
+        "inverter_id": inverter_id,
+        "returned": Vectors(stored.space, returned, np.ones(len(returned), np.float32)),
+        "sampled": ids,
+    }
+    return GateRecord(**{**values, **changes})
+
+
+def gate(store: Store, space: int, cosine: float = 0.8, **asked: Any) -> GateRow:
+    """The verdict about such a measurement."""
+    return store.record_gate(measured(store, space, cosine, **asked))
+
+
+def sequence_set(store: Store, verdict: GateRow, sha256: str = "a" * 64, inverter: str = INVERTER) -> int:
+    number = store.inverter_id(inverter)
+    assert number is not None
+    return store.record_sequence_set(verdict, number, 5, {"train": 3}, "sequences/x", sha256)
+
+
+def start(store: Store, sequences: int, verdict: GateRow, **hyperparameters: Any) -> int:
+    number = store.inverter_id(INVERTER)
+    assert number is not None
+    return store.start_training_run("gru", sequences, verdict, number, hyperparameters)
