@@ -6,11 +6,13 @@ import difflib
 import json
 import os
 import shutil
+import stat
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 from lvm import __version__
@@ -91,6 +93,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         verdict: Verdict = "problem" if free < NO_ROOM else "warning" if free < LITTLE_ROOM else "ok"
         room = "" if verdict == "ok" else f"make room, or set {variable} to another disk"
         yield Finding(variable, verdict, f"{folder}, {free / GIGABYTE:.1f} GB free", room)
+        if folder.is_dir():
+            yield from _open_to_others(variable, folder)
     left = list(settings.artifacts.rglob(".*.tmp")) if settings.artifacts.is_dir() else []
     if left:
         yield Finding(
@@ -98,12 +102,25 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _open_to_others(variable: str, folder: Path) -> Iterator[Finding]:
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        yield Finding(variable, "warning", f"{folder} belongs to user id {status.st_uid}", "use a folder that you own")
+    elif status.st_mode & 0o007:
+        mode = stat.filemode(status.st_mode)
+        yield Finding(variable, "warning", f"others can look into {folder} ({mode})", f"chmod o= {folder}")
+
+
 def _database(settings: Settings) -> Iterator[Finding]:
     if settings.database_url is None and not server.folder(settings).is_dir():
         yield Finding("database", "ok", "the embedded one is not made yet", "the first run makes it")
         return
     found = examine(settings, settings.space)
-    where = "embedded" if settings.database_url is None else "LVM_DATABASE_URL"
+    where = "LVM_DATABASE_URL"
+    if settings.database_url is None:
+        data = server.folder(settings)
+        moved = data.parent != settings.home.expanduser().resolve()
+        where = f"embedded, its data in {data}: its user cannot reach LVM_HOME" if moved else "embedded"
     yield Finding("database", "ok", f"Postgres {found.version} ({where}), {found.size / GIGABYTE:.2f} GB")
     yield from _schema(found)
     full = found.connections > 0.8 * found.most

@@ -51,7 +51,6 @@ def peace() -> Iterator[Peace]:
     """A Postgres of its own, because it is restarted."""
     with tempfile.TemporaryDirectory(prefix="lvm-crashes-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        home.chmod(0o755)  # as root, the server runs as another user
         corpus = write_unseen(home / "texts", documents=5, characters=700)
         yield Peace(home, corpus, *undisturbed(home, corpus))
         server.stop(Settings(home=home, database_url=None))

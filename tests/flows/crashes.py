@@ -334,7 +334,6 @@ def main() -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     folder = Path(tempfile.mkdtemp(prefix="lvm-crashes-"))
-    folder.chmod(0o755)  # as root, the server runs as another user
     os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": "http://127.0.0.1:4210/api"}
     (folder / "prefect").mkdir()
     os.environ["LVM_HOME"] = str(folder)
