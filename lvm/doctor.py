@@ -20,6 +20,7 @@ from lvm.errors import LvmError, first_line
 from lvm.settings import Settings
 from lvm.store import open_store, server
 from lvm.store.health import Health, examine
+from lvm.terminal import without_login
 
 GIGABYTE = 10**9
 LITTLE_ROOM, NO_ROOM = 5 * GIGABYTE, 1 * GIGABYTE
@@ -194,7 +195,8 @@ def _space(settings: Settings) -> Iterator[Finding]:
         yield Finding("gate", "ok" if gate.passed else "problem", f"{verdict}, {gate.value:.3f}", advice)
 
 
-def _prefect(api: str | None) -> Iterator[Finding]:
+def _prefect(address: str | None) -> Iterator[Finding]:
+    api = without_login(address or "")
     if not api:
         yield Finding("Prefect", "ok", "no PREFECT_API_URL: each run starts a server of its own", "lvm ui keeps one")
         return
@@ -203,7 +205,7 @@ def _prefect(api: str | None) -> Iterator[Finding]:
         yield Finding("Prefect", "problem", f"PREFECT_API_URL={api}", f"it must end in /api: {api.rstrip('/')}/api")
         return
     try:
-        with urllib.request.urlopen(f"{api.rstrip('/')}/admin/version", timeout=API_SECONDS) as answer:
+        with urllib.request.urlopen(f"{str(address).rstrip('/')}/admin/version", timeout=API_SECONDS) as answer:
             theirs = json.loads(answer.read())
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error

@@ -336,10 +336,8 @@ def _socket_folder(data: Path, user: pwd.struct_passwd) -> Path:
     """The data folder, or a private one where that one's path cannot be a socket's."""
     if _fits(data):
         return data
-    if user.pw_uid != os.geteuid():
-        places = [_private_place(user)]
-    else:
-        places = [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108  mkdtemp makes it 0700, under a name of its own
+    ours = user.pw_uid == os.geteuid()
+    places = [Path(tempfile.gettempdir()), Path("/tmp")] if ours else [_private_place(user)]
     place = next(each for each in places if _fits(each / "lvm-socket-12345678"))
     folder = Path(tempfile.mkdtemp(prefix="lvm-socket-", dir=place))
     os.chown(folder, user.pw_uid, user.pw_gid)

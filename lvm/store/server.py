@@ -53,7 +53,7 @@ def database_url(settings: Settings) -> URL:
     """
     if settings.database_url is None:
         return make_url(start(settings)).set(drivername="postgresql+psycopg", database=DATABASE)
-    shape = "it must look like postgresql://user@host:5432/database, with @ : / and % in a password written as %40 %3A %2F %25"
+    shape = "it must look like postgresql://user@host:5432/database, and in a password @ is written %40, / %2F, : %3A, % %25"
     try:
         url = make_url(settings.database_url.get_secret_value())
     except (ArgumentError, ValueError):  # whose message may hold a part of a password

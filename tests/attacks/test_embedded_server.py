@@ -174,7 +174,7 @@ def test_any_other_user_runs_one_of_their_own(place: Path) -> None:
     home.mkdir(mode=0o700)
     os.chown(home, 65534, 65534)
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LVM_HOME": str(home / ".lvm"), "TMPDIR": "/tmp"}
-    environment |= {"PYTHONPATH": os.environ.get("PYTHONPATH", os.getcwd()), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"PYTHONPATH": os.environ.get("PYTHONPATH", str(Path.cwd())), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*NOBODY, sys.executable, "-c", USE], env=environment, capture_output=True, text=True, check=False, cwd="/"
     )

