@@ -185,9 +185,14 @@ def reembed(
 
 @app.command()
 def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "") -> None:
-    """Empty database and artifacts; says what would go, and goes only when the database's name is typed."""
-    gone = _flow("clear")(confirm=confirm)
-    out.print("removed " + ", ".join(f"{count} {table}" for table, count in gone.items()))
+    """Empty the database and remove the project's artifacts; only when the database's name is typed out."""
+    cleared = _flow("clear")(confirm=confirm)
+    rows = ", ".join(f"{count} {table}" for table, count in cleared.rows.items())
+    out.print(f"removed {rows}; and {cleared.files} files")
+    for each in cleared.left[:20]:
+        out.print(f"left: {each}", soft_wrap=True)
+    if len(cleared.left) > 20:
+        out.print(f"left: {len(cleared.left) - 20} more")
 
 
 @app.command()

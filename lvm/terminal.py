@@ -86,5 +86,5 @@ def bars() -> Progress:
 def bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """One bar; call it with the number of items done since the last call."""
     with bars() as shown:
-        task = shown.add_task(description, total=total)
+        task = shown.add_task(visible(description), total=total)
         yield lambda count: shown.advance(task, count)

@@ -53,7 +53,7 @@ def database_url(settings: Settings) -> URL:
     """
     if settings.database_url is None:
         return make_url(start(settings)).set(drivername="postgresql+psycopg", database=DATABASE)
-    shape = "it must look like postgresql://user@host:5432/database, and in a password @ is written %40, / %2F, : %3A, % %25"
+    shape = "it must look like postgresql://user:password@host:5432/database, in the password %40 for @, %2F for /"
     try:
         url = make_url(settings.database_url.get_secret_value())
     except (ArgumentError, ValueError):  # whose message may hold a part of a password
