@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -44,15 +45,18 @@ def migrate(engine: Engine) -> None:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             _extension(connection)
+            # without the library loaded, nobody but a superuser may set hnsw.ef_search in a function
+            connection.execute(text("SELECT CAST('[1]' AS vector)"))
             if not connection.scalar(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
                 connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
             upgrade(connection)
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != "42501":  # insufficient privilege
+    except (DBAPIError, psycopg.Error) as error:  # migrations use the driver too
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(cause, "sqlstate", None) != "42501":  # insufficient privilege
             raise
         raise SchemaUnusable(
             f"user {engine.url.username!r} may not read or make this project's schema in database "
-            f"{engine.url.database!r} ({first_line(error.orig)}); let its owner run `lvm db migrate` once, and grant "
+            f"{engine.url.database!r} ({first_line(cause)}); let its owner run `lvm db migrate` once, and grant "
             "this user the role lvm_reader or more"
         ) from error
 
