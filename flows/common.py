@@ -27,7 +27,8 @@ from lvm.errors import LvmError, UsageError, first_line
 from lvm.settings import Settings
 from lvm.spaces import Space, available_spaces, open_space, registry
 from lvm.store import DatabaseUnavailable, open_store
-from lvm.terminal import bars
+from lvm.store.server import without_secrets
+from lvm.terminal import bars, one_line, without_login
 from lvm.workspace import Workspace, open_workspace
 
 P = ParamSpec("P")
@@ -70,7 +71,7 @@ def call(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         UsageError: if a parameter is not what the flow takes.
         PrefectUnavailable: if the Prefect server is not there, or goes away.
     """
-    api = PREFECT_API_URL.value()
+    api = without_login(PREFECT_API_URL.value() or "")
     try:
         return flow(*args, **kwargs)
     except (RuntimeError, httpx.HTTPError) as error:
@@ -115,7 +116,7 @@ def standing(work: Workspace, corpus: bool = True) -> Standing:
     """How things stand now; without the corpus for the stage that writes it."""
     return Standing(
         code=code_version(),
-        database=work.store.engine.url.set(password=None).render_as_string(),
+        database=without_secrets(work.store.engine.url).render_as_string(),
         artifacts=str(work.settings.artifacts.resolve()),
         seed=work.settings.seed,
         space=work.space.fingerprint,
@@ -253,7 +254,7 @@ def _reserved(settings: Settings) -> AbstractContextManager[Any]:
 def say(work: Workspace, stage: str, message: str, revision: str | None = None) -> None:
     """A line in the run's log that says by itself which stage, space and corpus it is about."""
     about = f"space={work.space.name}/{work.space.fingerprint[:8]}" + (f" corpus={revision[:8]}" if revision else "")
-    get_run_logger().info("[%s %s] %s", stage, about, message)
+    get_run_logger().info("[%s %s] %s", stage, about, one_line(message))
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lvm.errors import LvmError, UsageError
 from lvm.settings import Settings
+from lvm.terminal import Terminal, one_line, visible
 
 if TYPE_CHECKING:
     from lvm.report import Summary
@@ -33,7 +33,7 @@ app.add_typer(db, name="db")
 app.add_typer(inverter, name="inverter")
 spaces_app = typer.Typer()
 app.add_typer(spaces_app, name="spaces")
-out, err = Console(), Console(stderr=True)
+out, err = Terminal(), Terminal(stderr=True)
 
 DEFAULT_LIMIT = 60
 """Documents of the default run: what two cores without bfloat16 finish in a quarter of an hour."""
@@ -54,9 +54,13 @@ def prepare_prefect(settings: Settings) -> None:
     Raises:
         UsageError: if the home folder cannot be made; Prefect would wait two minutes for a server that cannot start.
     """
+    from lvm.store.server import own_home
+
     folder = (settings.home / "prefect").expanduser().resolve()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        own_home(settings)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)  # parameters, results and logs of runs
     except OSError as error:
         raise UsageError(f"{folder} cannot be made ({error.strerror}); set LVM_HOME to a folder you own") from error
     os.environ.setdefault("PREFECT_HOME", str(folder))
@@ -113,9 +117,9 @@ def ingest(source: Source, limit: Limit = None, space: SpaceName = None) -> None
         f"{report.unchanged} documents were there already"
     )
     for reason, count in report.skipped.items():
-        out.print(f"skipped {count}: {reason}", markup=False)
+        out.print(f"skipped {count}: {reason}")
     for each in report.listed[:10]:
-        out.print(f"  {each.where}: {each.reason}", markup=False)
+        out.print(f"  {each.where}: {each.reason}")
 
 
 @app.command()
@@ -181,9 +185,14 @@ def reembed(
 
 @app.command()
 def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "") -> None:
-    """Empty database and artifacts; says what would go, and goes only when the database's name is typed."""
-    gone = _flow("clear")(confirm=confirm)
-    out.print("removed " + ", ".join(f"{count} {table}" for table, count in gone.items()))
+    """Empty the database and remove the project's artifacts; only when the database's name is typed out."""
+    cleared = _flow("clear")(confirm=confirm)
+    rows = ", ".join(f"{count} {table}" for table, count in cleared.rows.items())
+    out.print(f"removed {rows}; and {cleared.files} files")
+    for each in cleared.left[:20]:
+        out.print(f"left: {each}", soft_wrap=True)
+    if len(cleared.left) > 20:
+        out.print(f"left: {len(cleared.left) - 20} more")
 
 
 @app.command()
@@ -198,7 +207,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="for programs")]
     colours = {"ok": "green", "warning": "yellow", "problem": "bold red"}
     findings = list(examine_all(Settings()))
     for each in findings:
-        table.add_row(f"[{colours[each.verdict]}]{each.verdict}[/]", each.name, escape(each.found), escape(each.advice))
+        table.add_row(Text(each.verdict, colours[each.verdict]), each.name, each.found, each.advice)
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in findings], indent=1))
     else:
@@ -248,8 +257,8 @@ def next_(
     settings = Settings()
     with open_workspace(settings) as work:
         found = predict_next(work.space, open_model(model, work.space, settings), texts, settings.seed)
-        out.print(f"[bold]{model}[/bold] ({found.cosine:.3f}): ", end="")
-        out.print(found.text, markup=False)
+        out.print(Text(model, "bold"), f"({found.cosine:.3f}): ", end="")
+        out.print(found.text)
         _hits(work.store.search(work.space_id, found.query, k))
 
 
@@ -330,9 +339,9 @@ def spaces_compare(
     table = Table("encoded by", "decoded by inverter of", "roundtrip cosine", "chance", "identification R@1", "gate")
     for cell in found:
         if cell.found is None:
-            table.add_row(cell.encoded_by, cell.decoded_by, "other dimension", "", "", "[red]blocks[/]")
+            table.add_row(cell.encoded_by, cell.decoded_by, "other dimension", "", "", Text("blocks", "red"))
             continue
-        verdict = "[green]passes[/]" if cell.found.verdict.passed else "[red]blocks[/]"
+        verdict = Text("passes", "green") if cell.found.verdict.passed else Text("blocks", "red")
         figures = (cell.found.mean, cell.found.chance, cell.found.identify_r1)
         table.add_row(cell.encoded_by, cell.decoded_by, *(f"{figure:.3f}" for figure in figures), verdict)
     out.print(table)
@@ -340,7 +349,7 @@ def spaces_compare(
     first, *others = names
     for other in others:
         message = compare(opened[first].encoder, opened[other].encoder, (first, other)).message
-        out.print(message, markup=False, soft_wrap=True)
+        out.print(message, soft_wrap=True)
 
 
 @app.command()
@@ -355,9 +364,9 @@ def diagnose(
     found = compare(_space(first, settings).encoder, _space(second, settings).encoder, (first, second))
     table = Table("step", "same", "measured")
     for step in found.steps:
-        table.add_row(step.name, "yes" if step.same else "[bold red]no[/]", step.detail)
+        table.add_row(step.name, Text("yes") if step.same else Text("no", "bold red"), step.detail)
     out.print(table)
-    out.print(found.message, markup=False)
+    out.print(found.message)
 
 
 def _space(spec: str, settings: Settings) -> Space:
@@ -411,8 +420,9 @@ def decode(
     """Vectors to texts, one a line."""
     from lvm import door
 
+    shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
     for text in door.decode(source, space, Settings()):
-        typer.echo(text)
+        typer.echo(shown(text))
 
 
 @app.command()
@@ -505,7 +515,8 @@ def db_url() -> None:
     """Print the database's URL, without its password."""
     from lvm.store import server
 
-    typer.echo(server.database_url(Settings()).set(drivername="postgresql").render_as_string(hide_password=True))
+    url = server.without_secrets(server.database_url(Settings()))
+    typer.echo(visible(url.set(drivername="postgresql").render_as_string()))
 
 
 @db.command(name="migrate")
@@ -525,8 +536,10 @@ def db_psql(context: typer.Context) -> None:
     settings = Settings()
     with open_store(settings):
         url = server.database_url(settings).set(drivername="postgresql")
-        environment = {**os.environ, "PGPASSWORD": url.password or "", "PGOPTIONS": "-csearch_path=lvm,public"}
-        target = url.set(password=None).render_as_string(hide_password=False)
+        environment = {**os.environ, "PGOPTIONS": "-csearch_path=lvm,public"}
+        if password := server.password(url):  # arguments can be read by every user of the machine
+            environment["PGPASSWORD"] = password
+        target = server.without_secrets(url).render_as_string()
         done = subprocess.run([server.psql(), target, *context.args], env=environment, check=False)
     raise typer.Exit(done.returncode)
 
@@ -537,7 +550,7 @@ def show(summary: Summary, settings: Settings) -> None:
 
     table = Table("stage", "metric", "value", "target", "verdict", title="Results")
     for row in verdicts(summary):
-        verdict = "" if row.passed is None else "[green]met[/]" if row.passed else "[red]not met[/]"
+        verdict = Text("") if row.passed is None else Text("met", "green") if row.passed else Text("not met", "red")
         table.add_row(row.stage, row.metric, row.value, row.target, verdict)
     out.print(table)
     model = max(summary.models, key=lambda name: summary.models[name]["cosine"])
@@ -556,8 +569,8 @@ def main() -> None:
         if isinstance(code, int):  # what a command ended with: typer gives it back instead of raising it
             sys.exit(code)
     except LvmError as error:
-        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
+        err.print(Text(type(error).__name__, "bold red"), end=": ")
+        err.print(one_line(str(error)), soft_wrap=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         err.print("stopped; run the same command again and it goes on from where it was")
@@ -566,6 +579,7 @@ def main() -> None:
         from typer._click.exceptions import ClickException  # typer carries its own click and exports no base class
 
         if isinstance(error, ClickException):
+            error.message = visible(error.message)
             error.show()
             sys.exit(error.exit_code)
         raise

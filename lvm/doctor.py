@@ -6,11 +6,13 @@ import difflib
 import json
 import os
 import shutil
+import stat
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 from lvm import __version__
@@ -18,6 +20,7 @@ from lvm.errors import LvmError, first_line
 from lvm.settings import Settings
 from lvm.store import open_store, server
 from lvm.store.health import Health, examine
+from lvm.terminal import without_login
 
 GIGABYTE = 10**9
 LITTLE_ROOM, NO_ROOM = 5 * GIGABYTE, 1 * GIGABYTE
@@ -91,6 +94,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         verdict: Verdict = "problem" if free < NO_ROOM else "warning" if free < LITTLE_ROOM else "ok"
         room = "" if verdict == "ok" else f"make room, or set {variable} to another disk"
         yield Finding(variable, verdict, f"{folder}, {free / GIGABYTE:.1f} GB free", room)
+        if folder.is_dir():
+            yield from _open_to_others(variable, folder)
     left = list(settings.artifacts.rglob(".*.tmp")) if settings.artifacts.is_dir() else []
     if left:
         yield Finding(
@@ -98,12 +103,25 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _open_to_others(variable: str, folder: Path) -> Iterator[Finding]:
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        yield Finding(variable, "warning", f"{folder} belongs to user id {status.st_uid}", "use a folder that you own")
+    elif status.st_mode & 0o007:
+        mode = stat.filemode(status.st_mode)
+        yield Finding(variable, "warning", f"others can look into {folder} ({mode})", f"chmod o= {folder}")
+
+
 def _database(settings: Settings) -> Iterator[Finding]:
     if settings.database_url is None and not server.folder(settings).is_dir():
         yield Finding("database", "ok", "the embedded one is not made yet", "the first run makes it")
         return
     found = examine(settings, settings.space)
-    where = "embedded" if settings.database_url is None else "LVM_DATABASE_URL"
+    where = "LVM_DATABASE_URL"
+    if settings.database_url is None:
+        data = server.folder(settings)
+        moved = data.parent != settings.home.expanduser().resolve()
+        where = f"embedded, its data in {data}: its user cannot reach LVM_HOME" if moved else "embedded"
     yield Finding("database", "ok", f"Postgres {found.version} ({where}), {found.size / GIGABYTE:.2f} GB")
     yield from _schema(found)
     full = found.connections > 0.8 * found.most
@@ -177,7 +195,8 @@ def _space(settings: Settings) -> Iterator[Finding]:
         yield Finding("gate", "ok" if gate.passed else "problem", f"{verdict}, {gate.value:.3f}", advice)
 
 
-def _prefect(api: str | None) -> Iterator[Finding]:
+def _prefect(address: str | None) -> Iterator[Finding]:
+    api = without_login(address or "")
     if not api:
         yield Finding("Prefect", "ok", "no PREFECT_API_URL: each run starts a server of its own", "lvm ui keeps one")
         return
@@ -186,7 +205,7 @@ def _prefect(api: str | None) -> Iterator[Finding]:
         yield Finding("Prefect", "problem", f"PREFECT_API_URL={api}", f"it must end in /api: {api.rstrip('/')}/api")
         return
     try:
-        with urllib.request.urlopen(f"{api.rstrip('/')}/admin/version", timeout=API_SECONDS) as answer:
+        with urllib.request.urlopen(f"{str(address).rstrip('/')}/admin/version", timeout=API_SECONDS) as answer:
             theirs = json.loads(answer.read())
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error

@@ -19,7 +19,7 @@ from lvm.files import replacing
 from lvm.settings import Settings
 from lvm.spaces import InvalidVectors, SpaceMismatch, open_space
 from lvm.spaces.vectors import FloatArray
-from lvm.terminal import bar
+from lvm.terminal import bar, one_line, visible
 
 TEXTS_AT_ONCE, VECTORS_AT_ONCE = 4096, 64
 
@@ -60,8 +60,9 @@ def encode(source: Path | None, output: Path | None, space_name: str | None, set
         for text, unit, norm in zip(texts, vectors.unit, vectors.norms, strict=True)
     )
     if output is None:
+        shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
         for row in rows:
-            sys.stdout.write(row + "\n")
+            sys.stdout.write(shown(row) + "\n")
         return
     with replacing(output) as file:
         for row in rows:
@@ -107,7 +108,8 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     space = open_space(space_name or settings.space, settings)
     sys.setswitchinterval(0.0005)  # the encoder's threads wait no longer than this for the one that talks to clients
     space.probe()  # the weights are loaded before the first client waits for them
-    sys.stderr.write(f"space {space.name} ({space.fingerprint}) on http://{host}:{port}, described at /docs\n")
+    name = one_line(space.name)
+    sys.stderr.write(f"space {name} ({space.fingerprint}) on http://{host}:{port}, described at /docs\n")
     uvicorn.run(build(space, settings), host=host, port=port, log_level="warning")
 
 

@@ -8,10 +8,12 @@ no second file that could get lost or be from another moment. Any safetensors re
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,13 +41,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of ``path`` at the end of the block, all at once or not at all.
 
     Raises:
-        CannotWrite: if the disk is full, the folder cannot be written, or another process is writing the same file;
-            ``path`` is as it was.
+        CannotWrite: if the disk is full, the folder cannot be written, another process is writing the same file, or
+            something that is not ours stands where it is written first; ``path`` is as it was.
     """
     temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: a killed run's leftover is overwritten
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+        make_folder(path.parent)
+        with os.fdopen(_open_unshared(temporary, path), "r+b") as file:
             _only_writer(file, temporary, path)
             try:
                 if os.fstat(file.fileno()).st_size:
@@ -65,12 +67,42 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         ) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and what is missing above it, for their owner only; a folder that exists keeps its mode."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def _open_unshared(temporary: Path, path: Path) -> int:
+    """Open the temporary file; never through a link, never a pipe, never a file that has another name or owner."""
+    try:
+        # O_NONBLOCK: a pipe opens at once, to be refused below
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):  # a link, or a socket
+            raise _planted(temporary, path) from error
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise _planted(temporary, path)
+    return descriptor
+
+
+def _planted(temporary: Path, path: Path) -> CannotWrite:
+    return CannotWrite(
+        f"{path} was not written: {temporary} is a link, no regular file, or another user's; "
+        "nothing was changed, remove it and run the same command again"
+    )
+
+
 def _only_writer(file: IO[bytes], temporary: Path, path: Path) -> None:
     """Lock the temporary file for this process; the lock ends with the process, however that ends."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine = temporary.exists() and os.path.samestat(temporary.stat(), os.fstat(file.fileno()))
-    except BlockingIOError:
+        mine = os.path.samestat(temporary.lstat(), os.fstat(file.fileno()))
+    except (BlockingIOError, FileNotFoundError):
         mine = False
     if not mine:  # or another process finished with it just now
         raise CannotWrite(f"another process is writing {path}; wait for it to end, then run this again")

@@ -1,25 +1,83 @@
-"""Progress bars in the terminal: on stderr, so that what a command prints can be piped; silent with ``LVM_QUIET=1``."""
+"""What the terminal gets to see: text without control characters, and progress bars on stderr.
+
+Contract: stored and given text never steers the terminal. ``Terminal`` is the one console that the project prints by;
+it escapes what it prints. Bars are silent with ``LVM_QUIET=1``; on stderr, so that output can be piped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
 
 from lvm.settings import Settings
+
+_SAFE_FORMATS = "\u200c\u200d"  # joiners, which scripts and emoji need
+
+
+def visible(text: str, keep: str = "\n\t") -> str:
+    r"""The text with control characters, direction marks and lone surrogates written out, as in ``\x1b`` or ``\u202e``.
+
+    Args:
+        keep: control characters that stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_written_out(each) if _steers(each) and each not in keep else each for each in text)
+
+
+def one_line(text: str) -> str:
+    r"""``visible``, line breaks and tabs included: the text is one line, whatever a name in it holds."""
+    return visible(text, keep="")
+
+
+def without_login(address: str) -> str:
+    """An http address without the name and password that it may hold."""
+    return re.sub(r"//[^/@]*@", "//", address)
+
+
+def _steers(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in _SAFE_FORMATS)
+
+
+def _written_out(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class Terminal(Console):
+    """A console that shows control characters instead of obeying them, and takes ``[red]`` and ``:smile:`` for text."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False)
+
+    def render_str(self, text: str, *args: Any, **kwargs: Any) -> Text:
+        """Text to be laid out: here, so that columns are as wide as what is shown."""
+        return super().render_str(visible(text), *args, **kwargs)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Everything that is printed comes through here; ``control`` segments are rich's own, for moving bars."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
 def bars() -> Progress:
     """Bars with description, count, time passed and time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Terminal(stderr=True),
         disable=Settings().quiet,
     )
 
@@ -28,5 +86,5 @@ def bars() -> Progress:
 def bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """One bar; call it with the number of items done since the last call."""
     with bars() as shown:
-        task = shown.add_task(description, total=total)
+        task = shown.add_task(visible(description), total=total)
         yield lambda count: shown.advance(task, count)

@@ -27,7 +27,6 @@ _numbers = itertools.count()
 def postgres() -> Iterator[str]:
     """URL of an embedded server with a migrated database ``template_lvm`` to copy from."""
     with tempfile.TemporaryDirectory(prefix="lvm-test-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)  # as root, the server runs as another user
         settings = Settings(home=Path(folder), database_url=None)
         url = make_url(server.start(settings)).set(drivername="postgresql+psycopg")
         admin = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")

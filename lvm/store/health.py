@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from lvm.settings import Settings
 from lvm.store import server
-from lvm.store.migrate import SCHEMA, folder
-from lvm.store.store import CONNECT_SECONDS, named_errors
+from lvm.store.migrate import current_revision, script
+from lvm.store.store import connect, named_errors
 
 
 @dataclass(frozen=True)
@@ -49,15 +46,11 @@ def examine(settings: Settings, space: str) -> Health:
     Raises:
         DatabaseUnavailable, ServerUnavailable, InvalidDatabaseUrl
     """
-    engine = create_engine(server.database_url(settings), connect_args={"connect_timeout": CONNECT_SECONDS})
+    engine = connect(server.database_url(settings))
     try:
         with named_errors(engine), engine.connect() as connection:
             connection.execute(text("SET TRANSACTION READ ONLY"))
-            config = Config()
-            config.set_main_option("script_location", str(folder()).replace("%", "%%"))
-            script = ScriptDirectory.from_config(config)
-            context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-            migration = context.get_current_revision()
+            migration = current_revision(connection)
             incomplete = 0
             if migration is not None:
                 incomplete = connection.scalar(
@@ -74,8 +67,8 @@ def examine(settings: Settings, space: str) -> Health:
                     connection.scalar(text("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"))
                 ),
                 migration=migration,
-                newest=script.get_current_head(),
-                known=migration in {None, *(each.revision for each in script.walk_revisions())},
+                newest=script().get_current_head(),
+                known=migration in {None, *(each.revision for each in script().walk_revisions())},
                 connections=connection.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL")),
                 most=int(str(connection.scalar(text("SHOW max_connections")))),
                 busy=connection.scalar(

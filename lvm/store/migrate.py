@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -31,42 +32,77 @@ def folder() -> Path:
 def migrate(engine: Engine) -> None:
     """Create the extension and the schema if needed and apply what is missing.
 
+    Where the schema is current this only reads: any role that may read the schema can open it, and nobody waits.
+
     Raises:
         SchemaUnusable: without pgvector or the right to create it, or if the database is newer than this code.
     """
-    with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        _extension(connection)
-        try:
-            with connection.begin_nested():
-                if not connection.scalar(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
-                    connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
-                upgrade(connection)
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != "42501":  # insufficient privilege
-                raise
-            raise SchemaUnusable(
-                f"user {engine.url.username!r} may not make this project's schema in database "
-                f"{engine.url.database!r} ({first_line(error.orig)}); let its owner run `lvm db migrate` once"
-            ) from error
+    try:
+        with engine.connect() as connection:
+            if current_revision(connection) == script().get_current_head():
+                return
+            _owned(connection)
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            _extension(connection)
+            # without the library loaded, nobody but a superuser may set hnsw.ef_search in a function
+            connection.execute(text("SELECT CAST('[1]' AS vector)"))
+            if not connection.scalar(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
+                connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+            upgrade(connection)
+    except (DBAPIError, psycopg.Error) as error:  # migrations use the driver too
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(cause, "sqlstate", None) != "42501":  # insufficient privilege
+            raise
+        raise SchemaUnusable(
+            f"user {engine.url.username!r} may not read or make this project's schema in database "
+            f"{engine.url.database!r} ({first_line(cause)}); let its owner run `lvm db migrate` once, and grant "
+            "this user the role lvm_reader or more"
+        ) from error
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The migration that the database is at; it only reads."""
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()
+
+
+def script() -> ScriptDirectory:
+    """The migrations that this code knows."""
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
+    return config
 
 
 def upgrade(connection: Connection) -> None:
     """Apply missing migrations inside the caller's transaction."""
-    config = Config()
-    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
-    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-    current = context.get_current_revision()
-    if current == script.get_current_head():
+    config, known = _config(), script()
+    current = current_revision(connection)
+    if current == known.get_current_head():
         return
-    if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
+    if current is not None and current not in {revision.revision for revision in known.walk_revisions()}:
         raise SchemaUnusable(
             f"the database is at migration {current}, which this version of lvm does not know; "
             "it was used by a newer version: upgrade lvm, or use another database"
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _owned(connection: Connection) -> None:
+    """Refuse a role that could not migrate the schema anyway, before it waits for anybody."""
+    owner = text("SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = :name")
+    if connection.scalar(owner, {"name": SCHEMA}) is False:
+        at, newest = current_revision(connection), script().get_current_head()
+        raise SchemaUnusable(
+            f"the schema is at migration {at}, this version of lvm needs {newest}, and user "
+            f"{connection.engine.url.username!r} does not own it; let its owner run `lvm db migrate` "
+            "with this version of lvm"
+        )
 
 
 def _extension(connection: Connection) -> None:

@@ -66,6 +66,9 @@ INDEX_FROM = 10_000
 CONNECT_SECONDS = 10
 """How long a database may take to answer."""
 
+LOCK_SECONDS = 60
+"""How long to wait for a lock that another session holds."""
+
 Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 
 _TRAINING_LOCK = 0x6C766D  # first key of the advisory lock that a running training holds
@@ -73,6 +76,10 @@ _TRAINING_LOCK = 0x6C766D  # first key of the advisory lock that a running train
 
 class DatabaseUnavailable(LvmError):
     """The database cannot be reached."""
+
+
+class LockTimeout(LvmError):
+    """Another session held a lock for too long."""
 
 
 class InvalidText(LvmError):
@@ -199,6 +206,25 @@ class Candidate:
     text: str
 
 
+def connect(url: URL) -> Engine:
+    """A pool of connections that never wait without end; the URL may set other limits."""
+    # a host that swallows packets is given up on
+    defaults = {"connect_timeout": CONNECT_SECONDS, "application_name": "lvm"}
+    unset = {name: value for name, value in defaults.items() if name not in url.query}
+    engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, connect_args=unset)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        connection.execute(f"SET search_path TO {SCHEMA}, public")
+        connection.execute(
+            "SELECT set_config('lock_timeout', %s, false) WHERE current_setting('lock_timeout') = '0'",
+            (f"{LOCK_SECONDS}s",),
+        )
+        connection.commit()
+
+    return engine
+
+
 def open_store(settings: Settings) -> Store:
     """Open the database, starting the embedded server and applying migrations as needed.
 
@@ -208,7 +234,7 @@ def open_store(settings: Settings) -> Store:
     url = server.database_url(settings)
     if settings.database_url is None:
         _create_database(url.set(database="postgres"), str(url.database))
-    engine = _engine(url)
+    engine = connect(url)
     try:
         with named_errors(engine):
             migrate(engine)
@@ -216,20 +242,7 @@ def open_store(settings: Settings) -> Store:
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, _engine(gatekeeper) if gatekeeper is not None else None)
-
-
-def _engine(url: URL) -> Engine:
-    # Default connect timeout; the URL may override it.
-    patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_SECONDS}
-    engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, connect_args=patience)
-
-    @event.listens_for(engine, "connect")
-    def _search_path(connection: Any, _: Any) -> None:
-        connection.execute(f"SET search_path TO {SCHEMA}, public")
-        connection.commit()
-
-    return engine
+    return Store(engine, connect(gatekeeper) if gatekeeper is not None else None)
 
 
 _MEANINGS = {
@@ -249,6 +262,7 @@ def named_errors(engine: Engine) -> Iterator[None]:
 
     Raises:
         DatabaseUnavailable: what was committed stays, and the same command goes on from there.
+        LockTimeout: if another session held a lock for too long.
     """
     try:
         yield
@@ -259,6 +273,12 @@ def named_errors(engine: Engine) -> Iterator[None]:
         ) from error
     except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(cause, "sqlstate", None) == "55P03":
+            raise LockTimeout(
+                f"another session holds a lock in database {engine.url.database!r}{_holders(engine)}; nothing that was "
+                "stored is lost: run the same command again when it has ended, or let an administrator end it "
+                "(SELECT pg_terminate_backend(PID))"
+            ) from error
         code = getattr(cause, "sqlstate", None) or next((c for c, t in _SAID.items() if t in str(cause)), None)
         lost = isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
         if code not in _MEANINGS and not lost:
@@ -268,6 +288,21 @@ def named_errors(engine: Engine) -> Iterator[None]:
         raise DatabaseUnavailable(
             f"{where} cannot be used ({first_line(cause)}): {meaning}; nothing that was stored is lost"
         ) from error
+
+
+def _holders(engine: Engine) -> str:
+    """Who holds locks that others can wait for, as far as this role may see."""
+    holders = text(
+        "SELECT DISTINCT a.pid, a.usename, a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+        "WHERE l.granted AND a.pid <> pg_backend_pid() AND a.datname = current_database() "
+        "AND l.locktype <> 'virtualxid' AND l.mode <> 'AccessShareLock' ORDER BY a.pid LIMIT 4"
+    )
+    try:
+        with engine.connect() as connection:
+            found = [f"pid {pid}, user {user}, application {name!r}" for pid, user, name in connection.execute(holders)]
+    except (DBAPIError, PoolTimeout):
+        return ""
+    return f" (locks are held by {'; '.join(found)})" if found else ""
 
 
 _SAID = {  # while a connection is being made, libpq gives no code

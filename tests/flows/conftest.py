@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # as the command line sets them, before Prefect is imported
@@ -51,7 +52,8 @@ def peace() -> Iterator[Peace]:
     """A Postgres of its own, because it is restarted."""
     with tempfile.TemporaryDirectory(prefix="lvm-crashes-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
-        home.chmod(0o755)  # as root, the server runs as another user
         corpus = write_unseen(home / "texts", documents=5, characters=700)
         yield Peace(home, corpus, *undisturbed(home, corpus))
-        server.stop(Settings(home=home, database_url=None))
+        settings = Settings(home=home, database_url=None)
+        server.stop(settings)
+        shutil.rmtree(server.folder(settings))  # as root it is elsewhere

@@ -334,7 +334,6 @@ def main() -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     folder = Path(tempfile.mkdtemp(prefix="lvm-crashes-"))
-    folder.chmod(0o755)  # as root, the server runs as another user
     os.environ |= {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": "http://127.0.0.1:4210/api"}
     (folder / "prefect").mkdir()
     os.environ["LVM_HOME"] = str(folder)
@@ -365,7 +364,9 @@ def main() -> None:
                     flush=True,
                 )
     finally:
-        server.stop(Settings(home=folder, database_url=None))
+        settings = Settings(home=folder, database_url=None)
+        server.stop(settings)
+        shutil.rmtree(server.folder(settings), ignore_errors=True)  # as root it is elsewhere
         shutil.rmtree(folder, ignore_errors=True)
     tried = asked.points - asked.first + 1
     print(f"{tried - failed} of {tried} ended as if nothing had happened")

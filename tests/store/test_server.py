@@ -32,7 +32,6 @@ KILLED = "import os, signal; from lvm.store import server; from lvm.settings imp
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="lvm-server-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)  # as root, the server runs as another user
         monkeypatch.setenv("LVM_HOME", folder)
         monkeypatch.delenv("LVM_DATABASE_URL", raising=False)
         settings = Settings()
