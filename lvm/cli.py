@@ -196,7 +196,12 @@ def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="read every row and file: revisions, sequence sets, checkpoints")
+    ] = False,
+) -> None:
     """Is everything there that a run needs? It looks, changes nothing, and says what to do."""
     import json
     from dataclasses import asdict
@@ -205,7 +210,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="for programs")]
 
     table = Table("", "", "found", "to do")
     colours = {"ok": "green", "warning": "yellow", "problem": "bold red"}
-    findings = list(examine_all(Settings()))
+    findings = list(examine_all(Settings(), deep=deep))
     for each in findings:
         table.add_row(Text(each.verdict, colours[each.verdict]), each.name, each.found, each.advice)
     if as_json:

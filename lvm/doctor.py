@@ -21,6 +21,7 @@ from lvm.settings import Settings
 from lvm.store import open_store, server
 from lvm.store.health import Health, examine
 from lvm.terminal import without_login
+from lvm.workspace import GateMissing, Workspace, open_workspace
 
 GIGABYTE = 10**9
 LITTLE_ROOM, NO_ROOM = 5 * GIGABYTE, 1 * GIGABYTE
@@ -46,8 +47,15 @@ class Finding:
     advice: str = ""
 
 
-def examine_all(settings: Settings, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Every finding, as it is made; a check that breaks is itself a problem."""
+def examine_all(
+    settings: Settings, environment: Mapping[str, str] = os.environ, deep: bool = False
+) -> Iterator[Finding]:
+    """Every finding, as it is made; a check that breaks is itself a problem.
+
+    Args:
+        deep: also read every row and file: revisions are computed from scratch, sequence sets compared with the stored
+            vectors, checkpoints with the recorded runs.
+    """
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("versions", lambda: _versions()),
         ("settings", lambda: _settings(environment)),
@@ -55,6 +63,7 @@ def examine_all(settings: Settings, environment: Mapping[str, str] = os.environ)
         ("database", lambda: _database(settings)),
         ("space", lambda: _space(settings)),
         ("Prefect", lambda: _prefect(environment.get("PREFECT_API_URL"))),
+        *([("content", lambda: _content(settings))] if deep else []),
     ]
     for name, check in checks:
         try:
@@ -156,6 +165,18 @@ def _schema(found: Health) -> Iterator[Finding]:
         yield Finding("schema", "warning", f"{found.migration or 'none'}, newest is {found.newest}", "lvm db migrate")
     else:
         yield Finding("schema", "ok", f"{found.migration}")
+        if found.off:
+            yield Finding(
+                "triggers",
+                "problem",
+                f"{len(found.off)} are disabled or gone: {', '.join(found.off)}",
+                "what was written meanwhile was not checked: enable them (ALTER TABLE ... ENABLE ALWAYS TRIGGER), "
+                "then lvm doctor --deep",
+            )
+        if found.children:
+            yield Finding(
+                "tables", "warning", f"{', '.join(found.children)} inherit from ours and are not read", "drop them"
+            )
 
 
 def _space(settings: Settings) -> Iterator[Finding]:
@@ -183,16 +204,59 @@ def _space(settings: Settings) -> Iterator[Finding]:
             yield Finding("gate", "ok", f"nothing is stored in {space.name} yet", "lvm ingest SOURCE")
             return
         store.register_space(space.name, space.dim, space.fingerprint, space.recipe, space.probe().unit)
-        gate = store.latest_gate(number)
-        revision = store.corpus_revision(number)
-    if gate is None:
+        work = Workspace(settings, store, space, number)
+        gate, last = work.verdict(), store.latest_gate(number)
+    if last is None:
         yield Finding("gate", "ok", "not measured yet", "lvm validate")
-    elif gate.corpus_revision != revision:
-        yield Finding("gate", "warning", f"{gate.value:.3f}, about another corpus than is stored now", "lvm validate")
+    elif gate is None:
+        yield Finding(
+            "gate", "warning", f"{last.value:.3f}, about another corpus or inverter than there is now", "lvm validate"
+        )
     else:
         verdict = "passed" if gate.passed else "blocked"
         advice = "" if gate.passed else "lvm diagnose, or adapt the inverter: lvm inverter finetune SOURCE"
         yield Finding("gate", "ok" if gate.passed else "problem", f"{verdict}, {gate.value:.3f}", advice)
+
+
+def _content(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is None and not server.folder(settings).is_dir():
+        return
+    found = examine(settings, settings.space)
+    if found.migration != found.newest:
+        yield Finding("content", "warning", "not looked at: the schema is not the newest", "lvm db migrate")
+        return
+    with open_workspace(settings) as work:
+        for name, number in work.store.spaces().items():
+            same = work.store.corpus_revision(number) == work.store.recomputed_revision(number)
+            yield Finding(
+                f"revision of {name}",
+                "ok" if same else "problem",
+                "the rows are those that the triggers counted" if same else "rows were written past the triggers",
+                "" if same else "lvm clear, and ingest again",
+            )
+        for path in sorted(work.sequences_path(1).parent.glob("ctx*.safetensors")):
+            yield from _sequences(work, path)
+
+
+def _sequences(work: Workspace, path: Path) -> Iterator[Finding]:
+    """One sequence set beside the database, and the models that were trained on it."""
+    context = path.stem.removeprefix("ctx")
+    if not context.isdecimal():
+        return
+    try:
+        sequences, row = work.sequences(int(context))
+    except GateMissing as error:
+        yield Finding(path.name, "warning", str(error), "lvm validate, lvm extract")
+        return
+    wrong = work.differing_vectors(sequences)
+    yield Finding(
+        path.name,
+        "problem" if wrong else "ok",
+        f"{wrong} of {len(sequences.unit)} vectors are not those that are stored",
+        f"delete {path}, and lvm extract" if wrong else "",
+    )
+    models = work.models(sequences, row)
+    yield Finding("models", "ok", f"{', '.join(models) or 'none'}: checkpoints as recorded")
 
 
 def _prefect(address: str | None) -> Iterator[Finding]:

@@ -88,6 +88,15 @@ class Workspace:
             raise GateMissing(f"{path} is not what the database recorded for this corpus; run `lvm extract` again")
         return found, row
 
+    def differing_vectors(self, sequences: SequenceSet) -> int:
+        """How many vectors of a sequence set are not bit for bit those that are stored, missing ones included."""
+        row = wrong = 0
+        for batch in self.store.read_vectors(self.space_id):
+            part = sequences.unit[row : row + len(batch.unit)]
+            wrong += len(batch.unit) - int((part == batch.unit[: len(part)]).all(axis=1).sum())
+            row += len(batch.unit)
+        return wrong + max(0, len(sequences.unit) - row)
+
     def models(self, sequences: SequenceSet, row: SequenceSetRow) -> dict[str, TrainedModel]:
         """The finished models of a sequence set by name; those still in training are left out.
 

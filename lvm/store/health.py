@@ -11,6 +11,20 @@ from lvm.store import server
 from lvm.store.migrate import current_revision, script
 from lvm.store.store import connect, named_errors
 
+RULES = frozenset(
+    {
+        *(f"chunk_{name}" for name in ("immutable", "in", "no_truncate", "out")),
+        "corpus_change_by_hand",
+        *(f"document_{name}" for name in ("in", "kept", "no_truncate", "out")),
+        *(f"embedding_{name}" for name in ("immutable", "in", "no_truncate", "out")),
+        *("gate_judged", "gate_result_current", "gate_result_immutable", "inverter_immutable"),
+        *(f"sequence_set_{name}" for name in ("current", "gated", "immutable", "no_delete")),
+        *("space_immutable", "space_no_delete"),
+        *(f"training_run_{name}" for name in ("current", "gated", "no_delete")),
+    }
+)
+"""The triggers that keep the database true; the owner of the tables can disable them."""
+
 
 @dataclass(frozen=True)
 class Health:
@@ -25,6 +39,8 @@ class Health:
         busy: what other processes are doing under a lock: names of locks, and training runs.
         incomplete: documents that have a chunk without a vector in the space asked for.
         size: bytes of the database.
+        off: triggers of ``RULES`` that are disabled or gone.
+        children: tables that inherit from ours; their rows are not read.
     """
 
     version: str
@@ -38,6 +54,8 @@ class Health:
     busy: int
     incomplete: int
     size: int
+    off: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
 
 
 def examine(settings: Settings, space: str) -> Health:
@@ -51,8 +69,18 @@ def examine(settings: Settings, space: str) -> Health:
         with named_errors(engine), engine.connect() as connection:
             connection.execute(text("SET TRANSACTION READ ONLY"))
             migration = current_revision(connection)
-            incomplete = 0
+            incomplete, off, children = 0, RULES, ()
             if migration is not None:
+                rules = text(
+                    "SELECT tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+                    "WHERE c.relnamespace = 'lvm'::regnamespace AND t.tgenabled = 'A'"
+                )
+                off = RULES - set(connection.scalars(rules))
+                inherited = text(
+                    "SELECT i.inhrelid::regclass::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent "
+                    "WHERE c.relnamespace = 'lvm'::regnamespace AND c.relkind = 'r' ORDER BY 1"
+                )
+                children = tuple(connection.scalars(inherited))
                 incomplete = connection.scalar(
                     text(
                         "SELECT count(DISTINCT c.document_id) FROM lvm.chunk c JOIN lvm.space s ON s.name = :space "
@@ -79,6 +107,8 @@ def examine(settings: Settings, space: str) -> Health:
                 ),
                 incomplete=incomplete or 0,
                 size=connection.scalar(text("SELECT pg_database_size(current_database())")),
+                off=tuple(sorted(off)),
+                children=children,
             )
     finally:
         engine.dispose()

@@ -403,6 +403,11 @@ class Store:
         with Session(self.engine) as session:
             return session.scalar(select(SpaceRow.id).where(SpaceRow.name == name))
 
+    def spaces(self) -> dict[str, int]:
+        """Ids of all registered spaces by name."""
+        with Session(self.engine) as session:
+            return {name: number for name, number in session.execute(select(SpaceRow.name, SpaceRow.id))}
+
     def register_inverter(self, sha256: str, encoder: str, trained_documents: Iterable[str]) -> int:
         """Id of an inverter; a new one is stored.
 

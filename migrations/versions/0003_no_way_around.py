@@ -22,6 +22,8 @@ depends_on = None
 
 FUNCTION = "SET search_path = pg_catalog, lvm, pg_temp"
 TRIGGER = f"RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {FUNCTION}"
+# A plan made while a table was small is kept; a scan of the table would make each statement slower than the last.
+BULK = f"{TRIGGER} SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off"
 
 # -- what a revision covers ----------------------------------------------------------------------------------------
 
@@ -131,7 +133,7 @@ BEGIN
 END $$;
 CREATE TRIGGER document_kept BEFORE INSERT OR UPDATE ON document FOR EACH ROW EXECUTE FUNCTION keep_document();
 
-CREATE FUNCTION document_in() {TRIGGER} AS $$
+CREATE FUNCTION document_in() {BULK} AS $$
 BEGIN
     {change("", f"SELECT 0 AS part, {DOCUMENT} AS item FROM changed d")};
     PERFORM merge_changes();
@@ -141,7 +143,7 @@ CREATE TRIGGER document_in AFTER INSERT ON document REFERENCING NEW TABLE AS cha
     FOR EACH STATEMENT EXECUTE FUNCTION document_in();
 
 -- Only rows that this transaction deleted itself are subtracted: another one may be deleting the same.
-CREATE FUNCTION document_out() {TRIGGER} AS $$
+CREATE FUNCTION document_out() {BULK} AS $$
 BEGIN
     WITH chunks AS (DELETE FROM ONLY chunk c USING changed d WHERE c.document_id = d.id RETURNING c.*),
         vectors AS (DELETE FROM ONLY embedding e USING chunks c WHERE e.chunk_id = c.id RETURNING e.*)
@@ -160,7 +162,7 @@ END $$;
 CREATE TRIGGER document_out AFTER DELETE ON document REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION document_out();
 
-CREATE FUNCTION chunk_in() {TRIGGER} AS $$
+CREATE FUNCTION chunk_in() {BULK} AS $$
 BEGIN
     IF EXISTS (SELECT FROM changed c WHERE NOT EXISTS (SELECT FROM ONLY document d WHERE d.id = c.document_id)) THEN
         RAISE EXCEPTION 'INSERT of chunk refused: its document is not stored' USING ERRCODE = 'foreign_key_violation';
@@ -174,7 +176,7 @@ CREATE TRIGGER chunk_in AFTER INSERT ON chunk REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION chunk_in();
 
 -- Chunks without a document were subtracted by document_out.
-CREATE FUNCTION chunk_out() {TRIGGER} AS $$
+CREATE FUNCTION chunk_out() {BULK} AS $$
 BEGIN
     WITH vectors AS (
         DELETE FROM ONLY embedding e USING changed c JOIN ONLY document d ON d.id = c.document_id WHERE e.chunk_id = c.id
@@ -194,7 +196,7 @@ END $$;
 CREATE TRIGGER chunk_out AFTER DELETE ON chunk REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION chunk_out();
 
-CREATE FUNCTION embedding_in() {TRIGGER} AS $$
+CREATE FUNCTION embedding_in() {BULK} AS $$
 DECLARE
     bad record;
 BEGIN
@@ -222,7 +224,7 @@ CREATE TRIGGER embedding_in AFTER INSERT ON embedding REFERENCING NEW TABLE AS c
     FOR EACH STATEMENT EXECUTE FUNCTION embedding_in();
 
 -- Vectors without a chunk were subtracted by chunk_out or document_out.
-CREATE FUNCTION embedding_out() {TRIGGER} AS $$
+CREATE FUNCTION embedding_out() {BULK} AS $$
 BEGIN
     {change("-", f"SELECT e.space_id AS part, {VECTOR} AS item FROM changed e {BY_KEY}")};
     PERFORM merge_changes();

@@ -1,0 +1,180 @@
+"""Promise: sequence sets, checkpoints and inverters in use are those that the database recorded and a gate measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from flows.evaluate import evaluate_flow
+from flows.extract import extract_flow
+from flows.ingest import ingest_flow
+from flows.train import train_flow
+from flows.validate import validate_flow
+from lvm.doctor import examine_all
+from lvm.errors import LvmError
+from lvm.files import CorruptedFile
+from lvm.inference import open_model
+from lvm.settings import Settings
+from lvm.spaces.inverter import Inverter
+from lvm.store import Store
+from lvm.training import checkpoints
+from lvm.workspace import GateMissing, open_workspace
+from tests.flows.conftest import prefect_server, small  # noqa: F401  fixtures
+from tests.flows.corpora import write_unseen
+
+pytestmark = pytest.mark.usefixtures("small")
+
+
+@pytest.fixture
+def validated(settings: Settings, database: Store, tmp_path: Path) -> Path:
+    """A corpus behind a passing gate."""
+    folder = write_unseen(tmp_path / "texts", documents=6, characters=1200)
+    ingest_flow(source=str(folder))
+    validate_flow()
+    return folder
+
+
+def resealed(path: Path, change: str) -> None:
+    """Another content under a seal that is right."""
+    tensors, metadata = checkpoints.read(path)
+    for name, tensor in tensors.items():
+        if name == change or (change == "weights" and tensor.ndim > 1):
+            tensors[name] = tensor[torch.randperm(len(tensor))]
+    metadata = {key: value for key, value in metadata.items() if key not in ("format", "sha256")}
+    checkpoints.write(path, tensors, metadata)
+
+
+def reseal_sequences(path: Path) -> None:
+    """Another content of a sequence set: its rows permuted, its seal recomputed."""
+    import hashlib
+
+    from lvm.files import UNSEALED
+
+    data = bytearray(path.read_bytes())
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    begin, end = header["unit"]["data_offsets"]
+    rows, dim = header["unit"]["shape"]
+    unit = np.frombuffer(bytes(data[8 + size + begin : 8 + size + end]), "<f4").reshape(rows, dim)
+    data[8 + size + begin : 8 + size + end] = unit[::-1].tobytes()
+    old = header["__metadata__"]["sha256"].encode()
+    blank = bytes(data).replace(old, UNSEALED.encode(), 1)
+    path.write_bytes(blank.replace(UNSEALED.encode(), hashlib.sha256(blank).hexdigest().encode(), 1))
+
+
+def permuted_inverter(folder: Path) -> Path:
+    """The shipped inverter with its weights permuted, as if another had been put in its place."""
+    import lvm.spaces
+
+    shutil.copytree(Path(lvm.spaces.__file__).parent / "minilm", folder)
+    path = folder / "inverter.safetensors"
+    tensors = load_file(path)
+    first = next(name for name, tensor in tensors.items() if tensor.ndim == 2 and len(tensor) > 1000)
+    tensors[first] = tensors[first][torch.randperm(len(tensors[first]))].contiguous()
+    save_file(tensors, path)
+    return folder
+
+
+def test_another_inverter_than_the_measured_one_trains_nothing(
+    validated: Path, database: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_flow()
+    monkeypatch.setenv("LVM_INVERTER", str(permuted_inverter(tmp_path / "permuted")))
+    for flow in (extract_flow, lambda: train_flow(model="gru", epochs=1), evaluate_flow):
+        with pytest.raises(GateMissing, match="lvm validate"):
+            flow()
+    with pytest.raises(LvmError, match="roundtrip gate blocked"):
+        validate_flow()
+    with pytest.raises(GateMissing):
+        train_flow(model="gru", epochs=1)
+    assert database.training_runs() == []
+    monkeypatch.delenv("LVM_INVERTER")
+    assert validate_flow().reused  # the verdict about the shipped one stands
+    train_flow(model="gru", epochs=1)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "config.json"])
+def test_an_inverter_is_all_of_its_files(validated: Path, tmp_path: Path, file: str) -> None:
+    """Its tokenizer writes the texts, and its card says on which documents it may not be measured."""
+    import lvm.spaces
+
+    folder = tmp_path / "copy"
+    shutil.copytree(Path(lvm.spaces.__file__).parent / "minilm", folder)
+    before = Inverter.load(folder).sha256
+    path = folder / file
+    if file == "config.json":
+        config = json.loads(path.read_text())
+        config["card"]["trained_documents"] = []
+        path.write_text(json.dumps(config))
+    else:
+        path.write_text(path.read_text() + "\n")
+    assert Inverter.load(folder).sha256 != before
+
+
+def test_a_sequence_set_with_other_vectors_is_written_again(validated: Path, settings: Settings) -> None:
+    first = extract_flow()
+    reseal_sequences(first.path)
+    with pytest.raises(GateMissing, match="not what the database recorded"):
+        train_flow(model="gru", epochs=1)
+    with pytest.raises(GateMissing, match="not what the database recorded"):
+        evaluate_flow()
+    assert extract_flow().sha256 == first.sha256
+    train_flow(model="gru", epochs=1)
+
+
+def test_an_older_sequence_set_is_not_evaluated(validated: Path, tmp_path: Path) -> None:
+    """Ingest, validate, extract, train; ingest more, validate, evaluate: the set is of another corpus."""
+    extract_flow()
+    train_flow(model="gru", epochs=1)
+    write_unseen(tmp_path / "more", documents=2, characters=1200)
+    ingest_flow(source=str(tmp_path / "more"))
+    validate_flow()
+    for flow in (evaluate_flow, lambda: train_flow(model="gru", epochs=1)):
+        with pytest.raises(GateMissing, match="corpus revision"):
+            flow()
+
+
+def test_a_checkpoint_with_other_weights_is_not_used(
+    validated: Path, settings: Settings, database: Store, database_url: str
+) -> None:
+    extract_flow()
+    train_flow(model="gru", epochs=1)
+    with open_workspace(settings) as work:
+        assert open_model("gru", work.space, settings, work).name == "gru"
+        resealed(settings.artifacts / "gru" / "model.safetensors", "weights")
+        with pytest.raises(CorruptedFile, match="not one that a finished training run recorded"):
+            open_model("gru", work.space, settings, work)
+    for flow in (evaluate_flow, lambda: train_flow(model="gru", epochs=1)):
+        with pytest.raises(CorruptedFile, match="not one that a finished training run recorded"):
+            flow()
+    shutil.rmtree(settings.artifacts / "gru")
+    train_flow(model="gru", epochs=1)  # what the message says
+    assert [run.status for run in database.training_runs()] == ["finished"] * 2
+    assert evaluate_flow().models
+
+
+def test_doctor_compares_files_and_rows(validated: Path, settings: Settings, database: Store) -> None:
+    path = extract_flow().path
+
+    def problems() -> list[str]:
+        found = examine_all(settings, {}, deep=True)
+        return [f"{each.name}: {each.found}" for each in found if each.verdict != "ok"]
+
+    assert problems() == []
+    with database.engine.begin() as connection:  # the owner of the tables, past the triggers
+        connection.exec_driver_sql("ALTER TABLE embedding DISABLE TRIGGER ALL")
+        connection.exec_driver_sql(
+            "UPDATE embedding SET vector = -vector WHERE chunk_id = (SELECT min(id) FROM chunk)".replace(
+                "-vector", "(SELECT vector FROM embedding ORDER BY chunk_id DESC LIMIT 1)"
+            )
+        )
+    found = problems()
+    assert any("embedding_in" in each for each in found)
+    assert any("rows were written past the triggers" in each for each in found)
+    assert any(each.startswith(f"{path.name}: 1 of ") for each in found)

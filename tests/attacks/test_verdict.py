@@ -1,0 +1,177 @@
+"""Promise: a verdict is the database's own. No number that a client sends makes a gate pass."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from lvm.spaces.vectors import SpaceMismatch, Vectors
+from lvm.store import GateRequired, Store
+from tests.store.toy import DIM, FINGERPRINT, INVERTER, at_cosine, fill, gate, measured, register, unit_rows
+
+COLUMNS = "gate, space_id, corpus_revision, inverter_id, value, threshold, passed, evidence"
+
+
+@pytest.fixture
+def space(database: Store) -> int:
+    number = register(database)
+    fill(database, number)
+    return number
+
+
+def test_cosines_of_the_client_are_no_evidence(database: Store, space: int) -> None:
+    """What a forger would insert, as the owner of the tables."""
+    inverter = database.register_inverter(INVERTER, FINGERPRINT, ())
+    ids = [each.chunk_id for each in database.gate_sample(space, inverter)]
+    claims = {"chunk_ids": ids, "cosines": [0.99] * 30, "ranks": [1] * 30, "inverter_encoder": FINGERPRINT}
+    statement = text(
+        f"INSERT INTO gate_result ({COLUMNS}) VALUES ('roundtrip', :space, corpus_revision(:space), :inverter, 0.99, "
+        "0.63, true, CAST(:evidence AS jsonb))"
+    )
+    values = {"space": space, "inverter": inverter, "evidence": json.dumps(claims)}
+    with pytest.raises(DBAPIError, match="re-encoded unit vectors"), database.engine.begin() as connection:
+        connection.execute(statement, values)
+    assert database.latest_gate(space) is None
+
+
+def test_figures_beside_real_vectors_are_overwritten(database: Store, space: int) -> None:
+    record = measured(database, space, 0.2)
+    claims = {"mean": 0.99, "identify_r1": 1.0, "n": 500, "chance": 0.0, "cosines": [0.99], "inverter": "x"}
+    row = database.record_gate(replace(record, evidence=claims))
+    assert not row.passed and row.value == pytest.approx(0.2, abs=1e-6)
+    assert row.evidence["mean"] == row.value and row.evidence["n"] == 30 and len(row.evidence["cosines"]) == 30
+    assert row.evidence["inverter"] == INVERTER and row.evidence["inverter_encoder"] == FINGERPRINT
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: {"sampled": list(r.sampled)[::-1]}, "not the one that the database draws"),
+        (lambda r: {"sampled": [r.sampled[0]] * 30}, "not the one that the database draws"),
+        (lambda r: {"sampled": list(r.sampled)[:-1]}, "not the one that the database draws"),
+        (lambda r: {"sampled": None}, "not the one that the database draws"),
+        (lambda r: {"sampled": [10**9 + i for i in range(30)]}, "not the one that the database draws"),
+        (lambda r: {"returned": part(r.returned, slice(1, None))}, "not the one that the database draws"),
+        (lambda r: {"returned": part(r.returned, slice(0, 0))}, "re-encoded unit vectors"),
+        (lambda r: {"returned": replace(r.returned, unit=r.returned.unit * 2)}, "re-encoded unit vectors"),
+        (lambda r: {"returned": replace(r.returned, unit=r.returned.unit[:, 1:])}, "re-encoded unit vectors"),
+        (lambda r: {"corpus_revision": "0" * 64}, "another revision"),
+        (lambda r: {"inverter_id": 10**6}, "no space and inverter"),
+    ],
+)
+def test_another_sample_is_refused(database: Store, space: int, damage: Any, message: str) -> None:
+    record = measured(database, space, 0.9)
+    with pytest.raises(GateRequired, match=message):
+        database.record_gate(replace(record, **damage(record)))
+    assert database.latest_gate(space) is None
+
+
+def part(vectors: Vectors, rows: slice) -> Vectors:
+    return replace(vectors, unit=vectors.unit[rows], norms=vectors.norms[rows])
+
+
+def test_the_best_chunks_cannot_be_picked(database: Store, space: int) -> None:
+    """Twenty that come back well, of thirty: only a prefix of the draw is taken."""
+    record = measured(database, space, 0.9)
+    assert record.sampled is not None
+    best = sorted(range(30), key=lambda i: -i)[:20]
+    picked = {
+        "sampled": [record.sampled[i] for i in best],
+        "returned": part(record.returned, np.array(best)),  # type: ignore[arg-type]
+    }
+    with pytest.raises(GateRequired, match="not the one that the database draws"):
+        database.record_gate(replace(record, **picked))
+
+
+def test_vectors_of_another_space_are_no_evidence(database: Store, space: int) -> None:
+    record = measured(database, space)
+    with pytest.raises(SpaceMismatch, match="eeee"):
+        database.record_gate(replace(record, returned=Vectors("e" * 16, record.returned.unit, record.returned.norms)))
+
+
+def test_a_threshold_cannot_be_lowered(database: Store, space: int) -> None:
+    for threshold in ("0.62", "'NaN'", "NULL", "-1"):
+        statement = (
+            f"INSERT INTO gate_result (gate, space_id, corpus_revision, value, threshold, passed, evidence) "
+            f"VALUES ('roundtrip', {space}, corpus_revision({space}), 1, {threshold}, true, '{{}}')"
+        )
+        with pytest.raises(DBAPIError, match=r"is below|not-null"), database.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
+def test_operators_and_functions_in_public_are_not_called(database: Store, space: int) -> None:
+    """They match more closely than those of Postgres and pgvector, and say yes to everything."""
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("""
+            CREATE FUNCTION public.yes(double precision, double precision) RETURNS boolean LANGUAGE sql
+                AS 'SELECT true';
+            CREATE OPERATOR public.>= (LEFTARG = double precision, RIGHTARG = double precision, FUNCTION = public.yes);
+            CREATE FUNCTION public.numeric_yes(double precision, numeric) RETURNS boolean LANGUAGE sql
+                AS 'SELECT true';
+            CREATE OPERATOR public.>= (LEFTARG = double precision, RIGHTARG = numeric, FUNCTION = public.numeric_yes);
+            CREATE FUNCTION public.corpus_revision(integer) RETURNS text LANGUAGE sql AS $$SELECT 'any'$$;
+            CREATE FUNCTION public.avg_yes(state double precision, double precision) RETURNS double precision
+                LANGUAGE sql AS 'SELECT 1.0::double precision';
+            CREATE AGGREGATE public.avg(double precision)
+                (SFUNC = public.avg_yes, STYPE = double precision, INITCOND = '1');
+            CREATE FUNCTION public.sha256(bytea) RETURNS bytea LANGUAGE sql AS $$SELECT ''::bytea$$;
+        """)
+        connection.exec_driver_sql("SET LOCAL search_path = public, lvm, pg_catalog")
+        before = connection.scalar(text("SELECT lvm.corpus_revision(:space)"), {"space": space})
+    assert before == database.corpus_revision(space) == database.recomputed_revision(space)
+    assert not gate(database, space, 0.3).passed
+    assert gate(database, space, 0.3).value == pytest.approx(0.3, abs=1e-6)
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+def test_rules_hold_under_every_replication_role(database: Store, space: int, role: str) -> None:
+    failed = gate(database, space, 0.3)
+    forged = [
+        "INSERT INTO sequence_set (space_id, corpus_revision, gate_result_id, inverter_id, context_length, counts, "
+        f"file, sha256) SELECT space_id, corpus_revision, {failed.id}, inverter_id, 5, '{{}}', 'x', repeat('a', 64) "
+        "FROM gate_result",
+        "UPDATE gate_result SET passed = true",
+        "DELETE FROM gate_result",
+        f"INSERT INTO gate_result ({COLUMNS}) SELECT gate, space_id, corpus_revision, inverter_id, 1, 0.63, true, "
+        "evidence FROM gate_result",
+        "UPDATE embedding SET norm = 3",
+        "UPDATE chunk SET text = 'x'",
+        "INSERT INTO embedding SELECT space_id, chunk_id + 10000, norm, vector FROM embedding",
+        "INSERT INTO chunk (document_id, position, token_count, text) VALUES (99999, 0, 1, 'x')",
+    ]
+    for statement in forged:
+        with pytest.raises(DBAPIError, match=r"refused"), database.engine.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL session_replication_role = {role}")
+            connection.exec_driver_sql(statement)
+    assert not database.latest_gate(space).passed  # type: ignore[union-attr]
+
+
+def test_crowded_vectors_do_not_pass_by_their_cosine(database: Store) -> None:
+    """All chunks lie at 0.9 to each other: a roundtrip of 0.9 says nothing."""
+    number = register(database, "crowded")
+    fill(database, number)
+    with database.engine.begin() as connection:
+        common, own = unit_rows(1, seed=1)[0], unit_rows(30, seed=2)
+        crowd = 0.95 * common + 0.31 * own
+        crowd /= np.linalg.norm(crowd, axis=1, keepdims=True)
+        ids = [int(i) for i in connection.scalars(text("SELECT chunk_id FROM embedding ORDER BY 1"))]
+        connection.exec_driver_sql("DELETE FROM embedding")
+        for chunk, vector in zip(ids, crowd, strict=True):
+            connection.execute(
+                text("INSERT INTO embedding VALUES (:space, :chunk, 1, CAST(:vector AS vector))"),
+                {"space": number, "chunk": chunk, "vector": str(vector.tolist())},
+            )
+    record = measured(database, number, 0.9)
+    assert record.sampled is not None
+    stored = database.vectors(number, record.sampled).unit
+    returned = at_cosine(np.roll(stored, 1, axis=0), 0.999)
+    row = database.record_gate(replace(record, returned=replace(record.returned, unit=returned)))
+    assert row.value > 0.8 and not row.passed
+    assert row.evidence["identify_r1"] < 0.1 and row.evidence["chance"] > 0.8
+    assert stored.shape == (30, DIM)
