@@ -1,4 +1,4 @@
-"""Promise: a password stays where it was put: not in arguments, output, logs, Prefect's database, results, artifacts."""
+"""Promise: a password stays where it was put: it is in no argument, output, log, artifact, nor in Prefect's state."""
 
 from __future__ import annotations
 
