@@ -7,7 +7,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 WORKDIR /app
 RUN useradd --create-home --uid 10001 lvm
-RUN mkdir -p /data/home /data/artifacts /data/prefect
+RUN mkdir -p -m 700 /data/home /data/artifacts /data/prefect
 RUN chown -R lvm:lvm /data
 
 # torch first: a change of code does not fetch it again

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
+from lvm.errors import one_line
 from lvm.models import MODELS
 from lvm.settings import Settings
 from lvm.store import NotConfirmed, open_store
-from lvm.terminal import one_line
 from lvm.training.checkpoints import CONFIG, LAST, MODEL
 
 _MODEL_FILES = "|".join(map(re.escape, (MODEL, LAST, CONFIG)))

@@ -23,12 +23,12 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field, WithJsonSchema
 
 from lvm import code_version
-from lvm.errors import LvmError, UsageError, first_line
+from lvm.errors import LvmError, UsageError, first_line, one_line
 from lvm.settings import Settings
 from lvm.spaces import Space, available_spaces, open_space, registry
 from lvm.store import DatabaseUnavailable, open_store
 from lvm.store.server import without_secrets
-from lvm.terminal import bars, one_line, without_login
+from lvm.terminal import bars, without_login
 from lvm.workspace import Workspace, open_workspace
 
 P = ParamSpec("P")

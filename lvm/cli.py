@@ -18,9 +18,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lvm.errors import LvmError, UsageError
+from lvm.errors import LvmError, UsageError, visible
 from lvm.settings import Settings
-from lvm.terminal import Terminal, one_line, visible
+from lvm.terminal import Terminal
 
 if TYPE_CHECKING:
     from lvm.report import Summary
@@ -58,9 +58,10 @@ def prepare_prefect(settings: Settings) -> None:
 
     folder = (settings.home / "prefect").expanduser().resolve()
     try:
-        own_home(settings)
+        home = own_home(settings)
         folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)  # parameters, results and logs of runs
+        if folder.parent == home:  # no link to somewhere else
+            folder.chmod(0o700)  # parameters, results and logs of runs
     except OSError as error:
         raise UsageError(f"{folder} cannot be made ({error.strerror}); set LVM_HOME to a folder you own") from error
     os.environ.setdefault("PREFECT_HOME", str(folder))
@@ -575,7 +576,7 @@ def main() -> None:
             sys.exit(code)
     except LvmError as error:
         err.print(Text(type(error).__name__, "bold red"), end=": ")
-        err.print(one_line(str(error)), soft_wrap=True)
+        err.print(str(error), soft_wrap=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         err.print("stopped; run the same command again and it goes on from where it was")

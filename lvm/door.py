@@ -14,12 +14,12 @@ from typing import IO
 
 import numpy as np
 
-from lvm.errors import UsageError
+from lvm.errors import UsageError, one_line, visible
 from lvm.files import replacing
 from lvm.settings import Settings
 from lvm.spaces import InvalidVectors, SpaceMismatch, open_space
 from lvm.spaces.vectors import FloatArray
-from lvm.terminal import bar, one_line, visible
+from lvm.terminal import bar
 
 TEXTS_AT_ONCE, VECTORS_AT_ONCE = 4096, 64
 

@@ -7,7 +7,6 @@ it escapes what it prints. Bars are silent with ``LVM_QUIET=1``; on stderr, so t
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,40 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.text import Text
 
+from lvm.errors import visible
 from lvm.settings import Settings
-
-_SAFE_FORMATS = "\u200c\u200d"  # joiners, which scripts and emoji need
-
-
-def visible(text: str, keep: str = "\n\t") -> str:
-    r"""The text with control characters, direction marks and lone surrogates written out, as in ``\x1b`` or ``\u202e``.
-
-    Args:
-        keep: control characters that stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(_written_out(each) if _steers(each) and each not in keep else each for each in text)
-
-
-def one_line(text: str) -> str:
-    r"""``visible``, line breaks and tabs included: the text is one line, whatever a name in it holds."""
-    return visible(text, keep="")
 
 
 def without_login(address: str) -> str:
     """An http address without the name and password that it may hold."""
     return re.sub(r"//[^/@]*@", "//", address)
-
-
-def _steers(character: str) -> bool:
-    kind = unicodedata.category(character)
-    return kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in _SAFE_FORMATS)
-
-
-def _written_out(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class Terminal(Console):

@@ -128,7 +128,12 @@ def start(settings: Settings, keep: bool = False) -> str:
             f"the embedded Postgres cannot run in {data} ({reason}); set LVM_HOME to a folder that can be written to, "
             "or LVM_DATABASE_URL to another Postgres"
         ) from error
-    where = {"host": str(found.socket_folder), "port": str(found.port)}
+    # requirepeer: were something else to listen there, the client would not talk to it
+    where = {
+        "host": str(found.socket_folder),
+        "port": str(found.port),
+        "requirepeer": postgres.account().pw_name,
+    }
     uri = URL.create("postgresql", username=postgres.SUPERUSER, database="postgres", query=where)
     return uri.render_as_string()
 

@@ -879,8 +879,8 @@ class Store:
             key = {"name": f"lvm lock {name}"}
             if not connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key):
                 raise Busy(
-                    f"another process is doing {name!r} on database {self.database_name!r}; wait for it to end, "
-                    "then run this again"
+                    f"another process is doing {name!r} on database {self.database_name!r}{_holders(self.engine)}; "
+                    "wait for it to end, then run this again"
                 )
             connection.commit()
             try:

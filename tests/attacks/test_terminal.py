@@ -18,9 +18,10 @@ from rich.text import Text
 
 from lvm import cli
 from lvm.corpus.documents import Document
+from lvm.errors import LvmError, one_line, visible
 from lvm.settings import Settings
 from lvm.store import Hit
-from lvm.terminal import Terminal, bar, one_line, visible
+from lvm.terminal import Terminal, bar
 from tests.flows.test_cli import lvm
 
 CLEAR, TITLE, BIDI = "\x1b[2J", "\x1b]0;pwned\x07", "\u202egpj.exe"
@@ -51,6 +52,11 @@ def test_nothing_that_steers_is_left(text: str) -> None:
     assert len(one_line(text).splitlines()) <= 1
     assert one_line(one_line(text)) == one_line(text)
     one_line(text).encode()
+
+
+def test_every_named_error_is_one_line_wherever_it_is_shown() -> None:
+    error = LvmError(f"{HOSTILE}\nwith a second line")
+    assert not steers(str(error)) and "\n" not in str(error) and r"\x1b[2J" in str(error)
 
 
 @pytest.mark.parametrize(
