@@ -178,7 +178,7 @@ class Inverter(TrainedDecoder[VectorDecoder]):
 
     def decode(
         self,
-        vectors: npt.NDArray[np.float32],
+        raw: npt.NDArray[np.float32],
         encode: Callable[[Sequence[str]], npt.NDArray[np.float32]],
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
@@ -186,17 +186,17 @@ class Inverter(TrainedDecoder[VectorDecoder]):
         """Text for each vector: the best of ``candidates`` by the cosine of its own vector to the one asked for.
 
         Args:
-            vectors: (n, dim) float32.
+            raw: (n, dim) float32, bare: ``Space.decode`` has asked whose they are.
             encode: the space's encoder, texts -> (n, dim) vectors as it makes them.
             seed: of the sampling; the result does not depend on how many vectors are decoded at once.
             progress: called with the number of vectors done.
         """
         texts: list[str] = []
         size = max(1, _ROWS_AT_ONCE // self.candidates)
-        for start in range(0, len(vectors), size):
-            texts += self._decode_batch(vectors[start : start + size], encode, seed + start)
+        for start in range(0, len(raw), size):
+            texts += self._decode_batch(raw[start : start + size], encode, seed + start)
             if progress:
-                progress(min(size, len(vectors) - start))
+                progress(min(size, len(raw) - start))
         return texts
 
     @torch.inference_mode()

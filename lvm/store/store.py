@@ -38,7 +38,7 @@ from sqlalchemy.orm import Session
 from lvm.errors import LvmError, UsageError, first_line
 from lvm.gates import PROBE_MIN_COSINE
 from lvm.settings import Settings
-from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors
+from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors, require
 from lvm.store import copying, server
 from lvm.store.migrate import SCHEMA, migrate, upgrade
 from lvm.store.tables import ChunkRow, DocumentRow, EmbeddingRow, GateRow, SequenceSetRow, SpaceRow, TrainingRunRow
@@ -481,9 +481,19 @@ class Store:
         with self.engine.connect() as connection:
             return [Candidate(*row) for row in connection.execute(statement, values)]
 
-    def search(self, space_id: int, unit: npt.NDArray[np.float32], k: int) -> list[Hit]:
-        """The k chunks nearest to a vector (dim,) by cosine, exactly."""
-        distance = EmbeddingRow.vector.cosine_distance(np.asarray(unit, np.float32))
+    def search(self, space_id: int, query: Vectors, k: int) -> list[Hit]:
+        """The k chunks nearest to one vector by cosine, exactly.
+
+        Raises:
+            SpaceMismatch: if the vector is of another space.
+            InvalidVectors: if it is a bare array, or not exactly one.
+        """
+        with Session(self.engine) as session:
+            space = session.get_one(SpaceRow, space_id)
+            require(query, space.name, space.fingerprint, space.dim)
+        if len(query) != 1:
+            raise InvalidVectors(f"{len(query)} vectors to search by; a search takes one")
+        distance = EmbeddingRow.vector.cosine_distance(query.unit[0])
         statement = (
             select(ChunkRow.id, ChunkRow.text, DocumentRow.title, ChunkRow.position, 1 - distance)
             .join(EmbeddingRow, EmbeddingRow.chunk_id == ChunkRow.id)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lvm import gates
 from lvm.settings import Settings
-from lvm.spaces.vectors import InvalidVectors, SpaceMismatch
+from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors
 from lvm.store import (
     Busy,
     ChunkingDiffers,
@@ -415,7 +415,7 @@ def test_clear_needs_the_name_and_takes_everything(database: Store, space: int) 
 def test_search_finds_the_nearest(database: Store, space: int) -> None:
     fill(database, space)
     batch = next(database.read_vectors(space))
-    hits = database.search(space, batch.unit[7], k=3)
+    hits = database.search(space, Vectors(batch.space, batch.unit[7:8], batch.norms[7:8]), k=3)
     assert hits[0].chunk_id == batch.chunk_ids[7]
     assert hits[0].cosine == pytest.approx(1, abs=1e-6)
     best = np.sort(batch.unit @ batch.unit[7])[::-1][:3]
