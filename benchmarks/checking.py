@@ -126,7 +126,9 @@ def main() -> None:
         print(f"| {name} | {len(vectors)} | {whole.distance:.2f} | {foreign:.1f} | {shares} |", flush=True)
 
     def table(title: str) -> None:
-        print(f"\n| {title} | vectors | mean distance | foreign, % | refused of {asked.batches} batches of 1, % |", end="")
+        print(
+            f"\n| {title} | vectors | mean distance | foreign, % | refused of {asked.batches} batches of 1, % |", end=""
+        )
         print(" of 5 | of 20 | of 200 |\n|" + " --- |" * 8)
 
     texts = {Path(source).stem: chunks_of(space, source, asked.chunks) for source in ("sotu", *asked.sources)}

@@ -39,7 +39,7 @@ FOREIGN_DISTANCE = 3.3
 Measured in docs/spaces.md: text of any kind lies below, other paths of the same weights and rotations above.
 """
 
-FOREIGN_MAX_SHARE = 0.2
+FOREIGN_MAX_SHARE = 0.25
 """Share of foreign vectors in a batch beyond which the batch is not of the space."""
 
 FOREIGN_NORM_MARGIN = 0.1

@@ -2,8 +2,9 @@
 
 An inverter folder holds ``inverter.safetensors`` (weights, half precision, and the hashes of the chunks it was
 trained on), ``tokenizer.json`` and ``config.json`` (sizes, and the card: corpus, held-out documents, command,
-figures). Decoding draws several candidates for each vector with a key-value cache, re-encodes them, and keeps the
-text whose vector comes nearest.
+figures). Beside them ``statistics.safetensors`` says how its encoder's vectors lie (``lvm.spaces.statistics``).
+Decoding draws several candidates for each vector with a key-value cache, re-encodes them, and keeps the text whose
+vector comes nearest.
 """
 
 from __future__ import annotations

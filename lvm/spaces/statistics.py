@@ -90,12 +90,12 @@ class Statistics:
         ]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    @property
+    @cached_property
     def own_distance(self) -> float:
         """Mean distance of the vectors that were measured."""
-        return float(np.einsum("ij,ik,kj->", self._inverse_root, self.covariance, self._inverse_root) / self.dim)
+        return float(((self.covariance @ self._inverse_root) * self._inverse_root).sum() / self.dim)
 
-    @property
+    @cached_property
     def any_distance(self) -> float:
         """Mean distance of directions drawn at random: where it is small, a rotation of the space cannot be told."""
         spread, offset = (self._inverse_root**2).sum() / self.dim, ((self.mean @ self._inverse_root) ** 2).sum()

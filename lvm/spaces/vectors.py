@@ -48,7 +48,8 @@ class Vectors:
         """
         if raw.ndim != 2:
             raise InvalidVectors(f"expected an array (n, dim), got shape {raw.shape}; pass one row per text")
-        norms = np.linalg.norm(raw, axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not finite, and named below
+            norms = np.linalg.norm(raw, axis=1)
         bad = ~np.isfinite(norms) | (norms < 1e-12)
         if bad.any():
             raise InvalidVectors(
