@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lvm import door
+from lvm import cli, door
 from lvm.door import CannotListen, NoSuchFile
 from lvm.errors import UsageError
 from lvm.settings import Settings
 from lvm.spaces import InvalidVectors, SpaceMismatch, open_space
-from lvm.spaces.vector_files import UnreadableVectors, read
+from lvm.spaces.vector_files import UnreadableVectors, read, write
 
 TEXTS = ["The harbour froze before the last ship came in.", "Her report names every street of the old town."]
 
@@ -121,6 +121,59 @@ def test_bad_vectors(quiet: Settings, tmp_path: Path) -> None:
     (tmp_path / "other.jsonl").write_text(json.dumps(line))
     with pytest.raises(SpaceMismatch, match=fingerprint):
         list(door.decode(tmp_path / "other.jsonl", None, quiet))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["check", "right.npy"], 0, "2 vectors can be of 'minilm'"),
+        (["check", "wrong.npy"], 1, "ForeignVectors: these 2 vectors are not of 'minilm'"),
+        (["check", "wide.npy"], 1, "3 dimensions and 'minilm' has 384"),
+        (["check", "broken.npz"], 2, "UnreadableVectors"),
+        (["check", "nowhere.npy"], 2, "NoSuchFile"),
+        (["check", "cut.safetensors"], 1, "CorruptedFile"),
+        (["decode", "right.npy"], 1, "SpaceMismatch"),
+        (["decode", "wrong.npy", "--vectors-of", "FINGERPRINT"], 1, "ForeignVectors"),
+        (["decode", "right.npy", "--vectors-of", "FINGERPRINT"], 0, ""),
+        (["decode", "broken.npz"], 2, "UnreadableVectors"),
+        (["decode", "deep.jsonl"], 2, "line 1 is no vector"),
+        (["decode", "cut.safetensors"], 1, "CorruptedFile"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_commands(
+    arguments: list[str],
+    code: int,
+    said: str,
+    quiet: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """One line and an exit code; what was refused leaves nothing on standard output."""
+    space = open_space("minilm", quiet)
+    unit = space.encode(TEXTS).unit
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LVM_QUIET", "1")
+    np.save("right.npy", unit)
+    np.save("wrong.npy", unit[:, ::-1])
+    np.save("wide.npy", unit[:, :3])
+    Path("broken.npz").write_bytes(b"PK\x03\x04 and no more")
+    Path("deep.jsonl").write_text("[" * 100_000)
+    write(Path("cut.safetensors"), space.encode(TEXTS), "minilm", TEXTS)
+    Path("cut.safetensors").write_bytes(Path("cut.safetensors").read_bytes()[:-9])
+    typed = [space.fingerprint if each == "FINGERPRINT" else each for each in arguments]
+    monkeypatch.setattr(sys, "argv", ["lvm", *typed])
+    if code:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert stopped.value.code == code
+    else:
+        cli.main()
+    printed = capfd.readouterr()
+    assert "Traceback" not in printed.err and printed.err.count("\n") == (1 if code else 0)
+    assert said in (printed.err if code else printed.out)
+    assert bool(printed.out) == (code == 0)
 
 
 def test_the_world_is_not_served_without_a_token(quiet: Settings) -> None:

@@ -19,13 +19,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from lvm import door
+from lvm.corpus.documents import Document
 from lvm.inference import predict_next
 from lvm.serve import build
 from lvm.settings import Settings
 from lvm.spaces import InvalidVectors, Space, SpaceMismatch, Vectors, open_space, vector_files
 from lvm.spaces.encoder import TextEncoder
 from lvm.spaces.statistics import ForeignVectors
-from lvm.store import Store
+from lvm.store import IngestedDocument, Store
 from lvm.workspace import register
 
 TEXTS = [
@@ -117,6 +118,15 @@ def test_by_search(database: Store, space: Space, cls: Vectors) -> None:
         database.search(number, cls.unit[0], 3)  # type: ignore[arg-type]
     with pytest.raises(InvalidVectors, match="takes one"):
         database.search(number, space.encode(TEXTS), 3)
+
+
+def test_by_ingestion(database: Store, space: Space, cls: Vectors) -> None:
+    number, before = register(database, space), database.contents()
+    item = IngestedDocument(Document("test", "one", "", " ".join(TEXTS)), TEXTS, [9] * len(TEXTS), cls)
+    with database.writer(number) as writer, pytest.raises(SpaceMismatch) as caught:
+        writer.write_documents([item])
+    one_line(caught.value, cls.fingerprint, space.fingerprint, "minilm")
+    assert database.contents() == before
 
 
 def test_by_a_model_of_another_space(space: Space) -> None:

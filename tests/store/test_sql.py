@@ -125,7 +125,7 @@ def test_the_index_is_built_once_and_nearly_exact(database: Store, monkeypatch: 
     with database.writer(number) as writer:  # rows that come later are found, and other spaces are not in the way
         writer.write_documents([ingested("late", 1, 77, dim=dim)])
     with database.writer(small) as writer:
-        writer.write_documents([ingested("other", 1, 78)])
+        writer.write_documents([ingested("other", 1, 78, fingerprint="e" * 16)])
     late = unit_rows(1, dim, seed=77)[0]
     with database.engine.connect() as connection:
         found = connection.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,10 +57,13 @@ def unit_rows(count: int, dim: int = DIM, seed: int = 0) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def ingested(name: str, chunks: int, seed: int = 0, body: str | None = None, dim: int = DIM) -> IngestedDocument:
+def ingested(
+    name: str, chunks: int, seed: int = 0, body: str | None = None, dim: int = DIM, fingerprint: str = "f" * 16
+) -> IngestedDocument:
     texts = [f"{name} chunk {i}" for i in range(chunks)]
     norms = np.linspace(1, 2, chunks).astype(np.float32)
-    return IngestedDocument(Doc(name, body or name), texts, [3] * chunks, unit_rows(chunks, dim, seed), norms)
+    vectors = Vectors(fingerprint, unit_rows(chunks, dim, seed), norms)
+    return IngestedDocument(Doc(name, body or name), texts, [3] * chunks, vectors)
 
 
 @pytest.fixture
@@ -105,12 +108,14 @@ def test_vectors_come_back_bit_for_bit_and_in_order(database: Store, space: int)
     ids = np.concatenate([b.chunk_ids for b in batches])
     by_name = sorted(documents, key=lambda d: d.document.external_id.encode())
     assert database.chunk_texts(ids) == [t for d in by_name for t in d.chunk_texts]
-    np.testing.assert_array_equal(np.concatenate([b.unit for b in batches]), np.concatenate([d.unit for d in by_name]))
     np.testing.assert_array_equal(
-        np.concatenate([b.norms for b in batches]), np.concatenate([d.norms for d in by_name])
+        np.concatenate([b.unit for b in batches]), np.concatenate([d.vectors.unit for d in by_name])
     )
     np.testing.assert_array_equal(
-        np.concatenate([b.positions for b in batches]), np.concatenate([np.arange(len(d.unit)) for d in by_name])
+        np.concatenate([b.norms for b in batches]), np.concatenate([d.vectors.norms for d in by_name])
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([b.positions for b in batches]), np.concatenate([np.arange(len(d.vectors)) for d in by_name])
     )
     assert {b.space for b in batches} == {"f" * 16}
 
@@ -134,9 +139,8 @@ postgres_text = st.text(st.characters(exclude_categories=["Cs"], exclude_charact
 def test_any_text_survives(database: Store, space: int, texts: list[str], title: str, seed: int) -> None:
     title = title.encode("utf-8", "ignore").decode().replace("\0", "")
     doc = Doc(f"id {next(_numbers)}", "".join(texts), title=title, metadata={"texts": texts})
-    item = IngestedDocument(
-        doc, texts, [1] * len(texts), unit_rows(len(texts), seed=seed), np.ones(len(texts), np.float32)
-    )
+    vectors = Vectors("f" * 16, unit_rows(len(texts), seed=seed), np.ones(len(texts), np.float32))
+    item = IngestedDocument(doc, texts, [1] * len(texts), vectors)
     with database.writer(space) as writer:
         writer.write_documents([item])
     row = next(r for r in database.documents(space) if r.external_id == doc.external_id)
@@ -169,15 +173,18 @@ def test_the_revision_is_content_not_history(database: Store, space: int) -> Non
 @pytest.mark.parametrize(
     ("damage", "error"),
     [
-        (lambda d: IngestedDocument(d.document, ["x\0y", "z"], [1, 1], d.unit, d.norms), InvalidText),
-        (lambda d: IngestedDocument(d.document, ["x\udcff", "z"], [1, 1], d.unit, d.norms), InvalidText),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit * np.nan, d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit, d.norms * 0), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit * 0, d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit * 3, d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], unit_rows(2, DIM + 1), d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit[:1], d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, [], [], d.unit[:0], d.norms[:0]), InvalidVectors),
+        (lambda d, v: replace(d, chunk_texts=["x\0y", "z"]), InvalidText),
+        (lambda d, v: replace(d, chunk_texts=["x\udcff", "z"]), InvalidText),
+        (lambda d, v: replace(d, vectors=replace(v, unit=v.unit * np.nan)), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, norms=v.norms * 0)), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, unit=v.unit * 0)), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, unit=v.unit * 3)), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, unit=unit_rows(2, DIM + 1))), InvalidVectors),
+        (lambda d, v: replace(d, vectors=v[:1]), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, norms=v.norms[:1])), InvalidVectors),
+        (lambda d, v: replace(d, vectors=v.unit), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, fingerprint="e" * 16)), SpaceMismatch),
+        (lambda d, v: IngestedDocument(d.document, [], [], v[:0]), InvalidVectors),
     ],
 )
 def test_bad_documents_are_refused_and_their_neighbours_with_them(
@@ -185,7 +192,8 @@ def test_bad_documents_are_refused_and_their_neighbours_with_them(
 ) -> None:
     with database.writer(space) as writer:
         with pytest.raises(error) as caught:
-            writer.write_documents([ingested("good", 2), damage(ingested("bad", 2))])
+            bad = ingested("bad", 2)
+            writer.write_documents([ingested("good", 2), damage(bad, bad.vectors)])
         assert "\n" not in str(caught.value)
         assert database.counts(space)["documents"] == 0
         assert writer.write_documents([ingested("good", 2)]) == 2  # the writer goes on working
@@ -237,12 +245,12 @@ def test_a_second_space_shares_the_chunks_or_says_why_not(database: Store, space
         writer.write_documents([ingested("a", 3)])
     other = database.register_space("wide", 4, "d" * 16, {}, unit_rows(3, 4))
     with database.writer(other) as writer:
-        assert writer.write_documents([ingested("a", 3, dim=4)]) == 3
-        fewer = ingested("a", 2, dim=4)
+        assert writer.write_documents([ingested("a", 3, dim=4, fingerprint="d" * 16)]) == 3
+        fewer = ingested("a", 2, dim=4, fingerprint="d" * 16)
         assert writer.write_documents([fewer]) == 0  # complete already
     third = database.register_space("third", 4, "c" * 16, {}, unit_rows(3, 4, seed=3))
     with database.writer(third) as writer, pytest.raises(ChunkingDiffers):
-        writer.write_documents([fewer])
+        writer.write_documents([ingested("a", 2, dim=4, fingerprint="c" * 16)])
     assert database.counts(other) == {"documents": 1, "chunks": 3, "embeddings": 3}
 
 
@@ -326,7 +334,7 @@ def test_a_gate_of_another_space_is_no_gate(database: Store, space: int) -> None
     passed = gate(database, space, fill(database, space))
     other = database.register_space("other", DIM, "e" * 16, {}, unit_rows(3, seed=5))
     with database.writer(other) as writer:
-        writer.write_documents([ingested(f"doc{i}", 6, seed=i) for i in range(5)])
+        writer.write_documents([ingested(f"doc{i}", 6, seed=i, fingerprint="e" * 16) for i in range(5)])
     with pytest.raises(GateRequired, match="another space"):
         sequence_set(database, other, passed.id)
 
