@@ -13,9 +13,10 @@ from sqlalchemy import create_engine, make_url
 
 from lvm.corpus.documents import Document
 from lvm.settings import Settings
+from lvm.spaces import Vectors
 from lvm.store import IngestedDocument, Store, open_store, server
 
-DIM, CHUNKS_EACH = 384, 500
+DIM, CHUNKS_EACH, FINGERPRINT = 384, 500, "0" * 16
 
 
 def options(claim: str | None, **defaults: int) -> argparse.Namespace:
@@ -86,11 +87,12 @@ def documents(chunks: int) -> list[IngestedDocument]:
             for i in range(CHUNKS_EACH)
         ]
         document = Document("bench", f"{number:06d}", f"document {number}", " ".join(texts))
-        made.append(IngestedDocument(document, texts, [17] * CHUNKS_EACH, unit, np.ones(CHUNKS_EACH, np.float32)))
+        vectors = Vectors(FINGERPRINT, unit, np.ones(CHUNKS_EACH, np.float32))
+        made.append(IngestedDocument(document, texts, [17] * CHUNKS_EACH, vectors))
     return made
 
 
 def register(store: Store) -> int:
     """A space of random vectors."""
     probes = np.eye(3, DIM, dtype=np.float32)
-    return store.register_space("bench", DIM, "0" * 16, {"weights": "none"}, probes)
+    return store.register_space("bench", DIM, FINGERPRINT, {"weights": "none"}, probes)

@@ -27,7 +27,7 @@ from flows.common import (
 )
 from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, NothingToMeasure, measure, prefix_to_measure
 from lvm.gates import judge_roundtrip
-from lvm.spaces.vectors import FloatArray
+from lvm.spaces import Vectors
 from lvm.store import GateRecord, GateRow
 
 PART_CHUNKS = 100
@@ -45,10 +45,10 @@ class GateReport:
 
 
 @task(name="decode", **PART)
-def decode_part(unit: FloatArray, seed: int, space: str | None) -> list[str]:
+def decode_part(vectors: Vectors, seed: int, space: str | None) -> list[str]:
     """Texts of some vectors."""
     with opened(space) as work:
-        return work.space.decode(unit, seed=seed).texts
+        return work.space.decode(vectors, seed=seed).texts
 
 
 @task(name="validate", **STAGE)
@@ -74,8 +74,8 @@ def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
                 ids = [each.chunk_id for each in drawn[: len(seen)]]
                 with progress("roundtrip gate", len(texts)) as advance:
 
-                    def decode(unit: FloatArray) -> list[str]:
-                        parts = [unit[at : at + PART_CHUNKS] for at in range(0, len(unit), PART_CHUNKS)]
+                    def decode(vectors: Vectors) -> list[str]:
+                        parts = [vectors[at : at + PART_CHUNKS] for at in range(0, len(vectors), PART_CHUNKS)]
                         decoded: list[str] = []
                         for part in fan_out(decode_part, ((part, settings.seed, space) for part in parts)):
                             decoded += part

@@ -247,7 +247,7 @@ def search(query: Annotated[str, typer.Argument(metavar="TEXT")], k: Annotated[i
     from lvm.workspace import open_workspace
 
     with open_workspace(Settings()) as work:
-        _hits(work.store.search(work.space_id, work.space.encode([query]).unit[0], k))
+        _hits(work.store.search(work.space_id, work.space.encode([query]), k))
 
 
 @app.command(name="next")
@@ -409,10 +409,12 @@ def encode(
     source: Annotated[
         Path | None, typer.Argument(help="a file with a text a line; standard input unless given")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--out", help=".npy or .jsonl; standard output unless given")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", help=".safetensors or .jsonl; standard output (.jsonl) unless given")
+    ] = None,
     space: SpaceName = None,
 ) -> None:
-    """Texts, one a line, to vectors: an .npy of unit vectors, or a .jsonl that carries the fingerprint in each line."""
+    """Texts, one a line, to vectors, in a file that carries the fingerprint of their space."""
     from lvm import door
 
     door.encode(source, output, space, Settings())
@@ -420,15 +422,33 @@ def encode(
 
 @app.command()
 def decode(
-    source: Annotated[Path | None, typer.Argument(help=".npy or .jsonl; standard input (.jsonl) unless given")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Argument(help=".safetensors, .jsonl, .npy or .npz; standard input (.jsonl) unless given"),
+    ] = None,
     space: SpaceName = None,
+    vectors_of: Annotated[
+        str | None,
+        typer.Option(help="fingerprint of the space the vectors are of, for an .npy or .npz, which do not say"),
+    ] = None,
 ) -> None:
-    """Vectors to texts, one a line."""
+    """Vectors to texts, one a line. Those of another space are refused."""
     from lvm import door
 
     shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
-    for text in door.decode(source, space, Settings()):
+    for text in door.decode(source, space, Settings(), vectors_of):
         typer.echo(shown(text))
+
+
+@app.command()
+def check(
+    source: Annotated[Path, typer.Argument(help=".safetensors, .jsonl, .npy or .npz")],
+    space: SpaceName = None,
+) -> None:
+    """Can these vectors be of the space at all? Judged from the numbers alone, without their texts."""
+    from lvm import door
+
+    typer.echo(door.check(source, space, Settings()))
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import ipaddress
-import json
 import socket
 import sys
 from collections.abc import Iterator
@@ -12,13 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-
 from lvm.errors import UsageError, one_line, visible
-from lvm.files import replacing
 from lvm.settings import Settings
-from lvm.spaces import InvalidVectors, SpaceMismatch, open_space
-from lvm.spaces.vectors import FloatArray
+from lvm.spaces import Space, SpaceMismatch, open_space, vector_files
+from lvm.spaces.registry import open_statistics
+from lvm.spaces.statistics import CHUNKS, Statistics, demand
+from lvm.spaces.vector_files import WRITTEN, VectorFile
+from lvm.spaces.vectors import require
 from lvm.terminal import bar
 
 TEXTS_AT_ONCE, VECTORS_AT_ONCE = 4096, 64
@@ -36,11 +35,11 @@ def encode(source: Path | None, output: Path | None, space_name: str | None, set
     """Encode a text a line; an empty line is refused, so that row i is always line i.
 
     Raises:
-        NoSuchFile: if the file cannot be read or the output has another suffix than .npy or .jsonl.
+        NoSuchFile: if the file cannot be read or the output has another suffix than .safetensors or .jsonl.
         UsageError: for an empty line or no line at all.
     """
-    if output is not None and output.suffix not in (".npy", ".jsonl"):
-        raise NoSuchFile(f"--out {output}: vectors are written as .npy or .jsonl")
+    if output is not None and output.suffix not in WRITTEN:
+        raise NoSuchFile(f"--out {output}: vectors are written as {' or '.join(WRITTEN)}, which name their space")
     texts = _lines(source)
     space = open_space(space_name or settings.space, settings)
     with bar("encode", len(texts)) as advance:
@@ -49,42 +48,74 @@ def encode(source: Path | None, output: Path | None, space_name: str | None, set
     if cut:
         sys.stderr.write(f"{len(cut)} texts are longer than {space.max_tokens} tokens and were cut there: ")
         sys.stderr.write(f"line {', '.join(str(row + 1) for row in cut[:10])}{' ...' if len(cut) > 10 else ''}\n")
-    if output is not None and output.suffix == ".npy":
-        with replacing(output) as file:
-            np.save(file, vectors.unit)
+    if output is not None:
+        vector_files.write(output, vectors, space.name, texts)
         return
-    rows = (
-        json.dumps(
-            {"text": text, "space": space.fingerprint, "norm": float(norm), "vector": unit.tolist()}, ensure_ascii=False
-        )
-        for text, unit, norm in zip(texts, vectors.unit, vectors.norms, strict=True)
-    )
-    if output is None:
-        shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
-        for row in rows:
-            sys.stdout.write(shown(row) + "\n")
-        return
-    with replacing(output) as file:
-        for row in rows:
-            file.write(row.encode() + b"\n")
+    shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
+    for line in vector_files.lines(vectors, texts):
+        sys.stdout.write(shown(line) + "\n")
 
 
-def decode(source: Path | None, space_name: str | None, settings: Settings) -> Iterator[str]:
-    """Texts of the vectors in an .npy, or in the lines of a .jsonl as ``encode`` writes them.
+def decode(
+    source: Path | None, space_name: str | None, settings: Settings, vectors_of: str | None = None
+) -> Iterator[str]:
+    """Texts of the vectors in a file, or in the lines of a stream as ``encode`` writes them.
+
+    Args:
+        vectors_of: fingerprint of the space that the file's vectors are of, typed out, for a file that does not say.
 
     Raises:
-        NoSuchFile: if the file cannot be read.
-        SpaceMismatch: if a line names another space.
+        NoSuchFile, UnreadableVectors, CorruptedFile: if the file cannot be read.
+        SpaceMismatch: if the file, or ``vectors_of``, names another space, or nobody says which.
+        ForeignVectors: if an array from elsewhere cannot be of the space, judged from its numbers.
         InvalidVectors: for vectors of another dimension, NaN or zero.
     """
     space = open_space(space_name or settings.space, settings)
-    vectors = _vectors(source, space.fingerprint)
-    if vectors.ndim != 2 or vectors.shape[1] != space.dim or not len(vectors):
-        raise InvalidVectors(f"vectors of shape {vectors.shape}; space {space.name!r} decodes (n, {space.dim})")
+    held = _vectors(source)
+    _same(held, vectors_of, space)
+    if held.fingerprint is None and vectors_of is None:
+        raise SpaceMismatch(
+            f"{source} does not say which space its vectors are of; only if you know, type it out: "
+            f"--vectors-of FINGERPRINT (`lvm spaces` shows them, `lvm check {source}` says whether it can be)"
+        )
+    vectors = require(held.vectors(space.fingerprint), space.name, space.fingerprint, space.dim)
+    if held.foreign:
+        demand(vectors, statistics(space, settings), space.name)
     with bar("decode", len(vectors)) as advance:
         for start in range(0, len(vectors), VECTORS_AT_ONCE):
             part = vectors[start : start + VECTORS_AT_ONCE]
             yield from space.decode(part, seed=settings.seed + start, progress=advance).texts
+
+
+def check(source: Path, space_name: str | None, settings: Settings) -> str:
+    """Whether the vectors in a file can be of a space, judged from their numbers alone; the answer in one line.
+
+    Raises:
+        NoSuchFile, UnreadableVectors, CorruptedFile: if the file cannot be read.
+        SpaceMismatch: if it names another space.
+        ForeignVectors: if they cannot be of the space.
+        InvalidVectors: for NaN or zero vectors, or none.
+    """
+    space = open_space(space_name or settings.space, settings)
+    held = _vectors(source)
+    _same(held, None, space)
+    return demand(held.vectors(space.fingerprint), statistics(space, settings), space.name).message
+
+
+def statistics(space: Space, settings: Settings) -> Statistics:
+    """How the space's vectors lie; where that has to be measured first, a bar says so."""
+    with bar(f"measure how vectors of {space.name} lie, once", CHUNKS) as advance:
+        return open_statistics(space, settings, advance)
+
+
+def _same(held: VectorFile, vectors_of: str | None, space: Space) -> None:
+    """What the file says, and what was typed out, must be this space."""
+    for said, by in ((held.fingerprint, "the file says"), (vectors_of, "--vectors-of says")):
+        if said is not None and said != space.fingerprint:
+            raise SpaceMismatch(
+                f"{by} that these vectors are of space {said[:40]!r}, this is {space.name!r} ({space.fingerprint}); "
+                "vectors of one are noise to the other: encode the texts again, or name their space with --space"
+            )
 
 
 def serve(host: str, port: int, space_name: str | None, settings: Settings) -> None:
@@ -108,6 +139,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     space = open_space(space_name or settings.space, settings)
     sys.setswitchinterval(0.0005)  # the encoder's threads wait no longer than this for the one that talks to clients
     space.probe()  # the weights are loaded before the first client waits for them
+    statistics(space, settings)
     name = one_line(space.name)
     sys.stderr.write(f"space {name} ({space.fingerprint}) on http://{host}:{port}, described at /docs\n")
     uvicorn.run(build(space, settings), host=host, port=port, log_level="warning")
@@ -141,25 +173,6 @@ def _lines(source: Path | None) -> list[str]:
     return texts
 
 
-def _vectors(source: Path | None, fingerprint: str) -> FloatArray:
+def _vectors(source: Path | None) -> VectorFile:
     with _open(source) as file:
-        if source is not None and source.suffix == ".npy":
-            try:
-                array = np.load(file, allow_pickle=False)
-                return np.asarray(array, dtype=np.float32)
-            except (ValueError, EOFError, TypeError) as error:
-                raise NoSuchFile(f"{source} is no .npy of numbers ({error}); write it with `lvm encode`") from error
-        rows = []
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-                named, vector = row["space"], np.asarray(row["vector"], dtype=np.float32)
-            except (ValueError, KeyError, TypeError) as error:
-                raise NoSuchFile(f"line {number} is no vector as `lvm encode` writes it ({error})") from error
-            if named != fingerprint:
-                raise SpaceMismatch(f"line {number} is of space {named}, this is {fingerprint}; encode the text again")
-            rows.append(vector)
-        try:
-            return np.stack(rows) if rows else np.empty((0, 0), np.float32)
-        except ValueError as error:
-            raise InvalidVectors("the vectors of the lines differ in dimension; they must be of one space") from error
+        return vector_files.read(source, file)

@@ -123,6 +123,24 @@ def seal(header: bytes, digest: str) -> bytes:
     return header.replace(_field(UNSEALED), _field(digest))
 
 
+def write_sealed(path: Path, data: bytes) -> str:
+    """Write a safetensors file whose metadata has ``sha256: UNSEALED``, sealed and all at once.
+
+    Returns:
+        the content's sha256.
+
+    Raises:
+        CannotWrite: if the disk is full; what was there before is intact.
+    """
+    data = in_order(data)
+    digest = hashlib.sha256(data).hexdigest()
+    size = 8 + int.from_bytes(data[:8], "little")
+    with replacing(path) as file:
+        file.write(seal(data[:size], digest))
+        file.write(memoryview(data)[size:])
+    return digest
+
+
 def verify(path: Path) -> tuple[dict[str, Any], int]:
     """Check a sealed file byte by byte.
 

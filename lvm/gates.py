@@ -30,6 +30,21 @@ MAX_NORM_ERROR = 1e-5
 PROBE_MIN_COSINE = 0.999
 """Probe sentences re-embedded by an encoder must agree this well with those its space was registered with."""
 
+FOREIGN_DISTANCE = 3.3
+"""A vector this far from a space's own is foreign to it: squared Mahalanobis distance for each dimension.
+
+Measured in docs/spaces.md: text of any kind lies below, other paths of the same weights and rotations above.
+"""
+
+FOREIGN_MAX_SHARE = 0.25
+"""Share of foreign vectors in a batch beyond which the batch is not of the space."""
+
+FOREIGN_NORM_MARGIN = 0.1
+"""How far the median norm of a batch may lie outside what the space's encoder gives, as a share of it."""
+
+FOREIGN_ZERO_SHARE = 0.1
+"""Share of dimensions that are zero in every vector of a batch: more than this, and they were cut or padded."""
+
 INVERTER_TARGET_COSINE = 0.80
 """Held-out roundtrip cosine a shipped inverter must reach."""
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from lvm.errors import UsageError
 from lvm.settings import Settings
-from lvm.spaces import Space, SpaceMismatch
-from lvm.spaces.vectors import FloatArray
+from lvm.spaces import Space, SpaceMismatch, Vectors
 from lvm.training import TrainedModel, load_model
 
 
@@ -21,14 +20,14 @@ class Prediction:
     """What a model says comes next.
 
     Attributes:
-        vector: (dim,) unit vector to decode.
-        query: (dim,) unit vector to rank stored chunks by.
+        vector: what was decoded, one row.
+        query: what to rank stored chunks by, one row.
         text: the decoded vector.
         cosine: of the decoded text's own vector to ``vector``.
     """
 
-    vector: FloatArray
-    query: FloatArray
+    vector: Vectors
+    query: Vectors
     text: str
     cosine: float
 
@@ -44,10 +43,7 @@ def open_model(name: str, space: Space, settings: Settings) -> TrainedModel:
     if "/" in name or name.startswith(".") or not folder.is_dir():
         raise NoModel(f"no model {name!r} in {settings.artifacts}; train it with `lvm train --model {name}`")
     trained = load_model(folder, settings.device)
-    if trained.space != space.fingerprint:
-        raise SpaceMismatch(
-            f"model {name!r} was trained in space {trained.space}, this is {space.fingerprint}; train it again"
-        )
+    _same_space(trained, space)
     return trained
 
 
@@ -56,13 +52,23 @@ def predict_next(space: Space, model: TrainedModel, texts: Sequence[str], seed: 
 
     Raises:
         UsageError: if none of the texts has anything in it.
+        SpaceMismatch: if the model was trained in another space.
     """
+    _same_space(model, space)
     chunks = [chunk.text for text in texts for chunk in space.chunker().split(text)[0]]
     if not chunks:
         raise UsageError("none of the texts has a letter or a digit; give one sentence or more")
     context = space.encode(chunks).unit[-model.context :]
     if len(context) < model.context:
         context = context[[0] * (model.context - len(context)) + list(range(len(context)))]
-    vector, query = model.predict(context[None])
+    vector, query = (Vectors.from_raw(model.space, raw) for raw in model.predict(context[None]))
     decoded = space.decode(vector, seed=seed)
-    return Prediction(vector[0], query[0], decoded.texts[0], float(decoded.cosine[0]))
+    return Prediction(vector, query, decoded.texts[0], float(decoded.cosine[0]))
+
+
+def _same_space(model: TrainedModel, space: Space) -> None:
+    if model.space != space.fingerprint:
+        raise SpaceMismatch(
+            f"model {model.name!r} was trained in space {model.space_name!r} ({model.space}), this is {space.name!r} "
+            f"({space.fingerprint}); train it again"
+        )

@@ -182,7 +182,5 @@ def _encode(group: list[_Chunked], space: Space, progress: Callable[[int], None]
     for each in group:
         rows = slice(start, start + len(each.texts))
         start = rows.stop
-        documents.append(
-            IngestedDocument(each.document, each.texts, each.token_counts, vectors.unit[rows], vectors.norms[rows])
-        )
+        documents.append(IngestedDocument(each.document, each.texts, each.token_counts, vectors[rows]))
     return documents

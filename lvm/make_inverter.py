@@ -19,9 +19,10 @@ from lvm.settings import Settings
 from lvm.spaces import weights
 from lvm.spaces.corrector import CorrectedInverter, Corrector
 from lvm.spaces.inverter import CANDIDATES, Inverter
-from lvm.spaces.registry import configured, corrected, open_space
+from lvm.spaces.registry import configured, corrected, open_space, open_statistics
 from lvm.spaces.space import Inverter as AnyInverter
 from lvm.spaces.space import Space
+from lvm.spaces.statistics import FILE
 from lvm.spaces.training import InverterTraining, Silent, TrainingText, train, train_corrector
 from lvm.terminal import bars
 
@@ -160,6 +161,8 @@ def make_inverter(
         figures["after"] = _measure(after, sample, settings.seed, progress)
     made.card = replace(made.card, figures={"threads": torch.get_num_threads(), **made.card.figures, **figures})
     made.save(folder)
+    if kind != "corrector":
+        open_statistics(space, settings).save(folder / FILE)
     return Made(folder, figures, made.card.training["minutes"])
 
 

@@ -79,9 +79,7 @@ def reembed(old: Workspace, new: Workspace, progress: Callable[[int], None] | No
                 start = chunks.stop
                 about = _Stored(row.source, row.external_id, row.title, row.details, row.sha256)
                 counts = [count for _, count in texts[row.id]]
-                documents.append(
-                    IngestedDocument(about, flat[chunks], counts, vectors.unit[chunks], vectors.norms[chunks])
-                )
+                documents.append(IngestedDocument(about, flat[chunks], counts, vectors[chunks]))
             writer.write_documents(documents)
             report.documents += len(group)
             report.chunks += len(flat)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -26,7 +27,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lvm.errors import LvmError, UsageError
 from lvm.inference import open_model, predict_next
 from lvm.settings import Settings
-from lvm.spaces import InvalidVectors, Space, SpaceMismatch, available_spaces
+from lvm.spaces import Decoded, InvalidVectors, Space, SpaceMismatch, Vectors, available_spaces
+from lvm.spaces.registry import open_statistics
+from lvm.spaces.statistics import Statistics, demand
 from lvm.spaces.vectors import FloatArray
 from lvm.training import TrainedModel
 
@@ -74,7 +77,7 @@ class EncodeAnswer(BaseModel):
 
 
 class DecodeRequest(BaseModel):
-    """Vectors to decode; only their direction counts."""
+    """Unit vectors to decode, as /encode gives them; those that cannot be of the space named are refused."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"space": "a3fd36e97df65f61", "vectors": [[0.1, -0.2]]}]})
 
@@ -229,6 +232,10 @@ def build(space: Space, settings: Settings) -> FastAPI:
 
     batched = Batcher(encode, worker)
 
+    @cache
+    def statistics() -> Statistics:
+        return open_statistics(space, settings)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
@@ -304,10 +311,16 @@ def build(space: Space, settings: Settings) -> FastAPI:
     async def decode(request: DecodeRequest) -> DecodeAnswer:
         """Vectors to texts."""
         same_space(request.space)
-        vectors = _array(request.vectors, space.dim)
-        if not 0 < len(vectors) <= MAX_VECTORS:
-            raise InvalidVectors(f"{len(vectors)} vectors; a request decodes 1 to {MAX_VECTORS}")
-        decoded = await on_models(lambda: space.decode(vectors, seed=settings.seed))
+        raw = _array(request.vectors, space.dim)
+        if not 0 < len(raw) <= MAX_VECTORS:
+            raise InvalidVectors(f"{len(raw)} vectors; a request decodes 1 to {MAX_VECTORS}")
+        vectors = Vectors.from_raw(request.space, raw)
+
+        def work() -> Decoded:
+            demand(vectors, statistics(), space.name)  # whoever names the right space may still hold other vectors
+            return space.decode(vectors, seed=settings.seed)
+
+        decoded = await on_models(work)
         return DecodeAnswer(space=space.fingerprint, texts=decoded.texts, cosine=decoded.cosine.tolist())
 
     @app.post("/next", dependencies=[Depends(bearer)])
@@ -326,8 +339,8 @@ def build(space: Space, settings: Settings) -> FastAPI:
             model=request.model,
             text=found.text,
             cosine=found.cosine,
-            vector=found.vector.tolist(),
-            query=found.query.tolist(),
+            vector=found.vector.unit[0].tolist(),
+            query=found.query.unit[0].tolist(),
         )
 
     return app

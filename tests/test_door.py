@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lvm import door
+from lvm import cli, door
 from lvm.door import CannotListen, NoSuchFile
 from lvm.errors import UsageError
 from lvm.settings import Settings
 from lvm.spaces import InvalidVectors, SpaceMismatch, open_space
+from lvm.spaces.vector_files import UnreadableVectors, read, write
 
 TEXTS = ["The harbour froze before the last ship came in.", "Her report names every street of the old town."]
 
@@ -27,16 +28,49 @@ def quiet() -> Settings:
 def test_texts_to_vectors_to_texts(quiet: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space = open_space("minilm", quiet)
     (tmp_path / "texts.txt").write_text("\n".join([*TEXTS, "word " * 60]) + "\n")
-    for name in ("v.npy", "v.jsonl"):
+    for name in ("v.safetensors", "v.jsonl"):
         door.encode(tmp_path / "texts.txt", tmp_path / name, None, quiet)
         assert "line 3" in capsys.readouterr().err, "what was cut is said"
-    unit = np.load(tmp_path / "v.npy")
-    np.testing.assert_allclose(unit[:2], space.encode(TEXTS).unit, atol=1e-6)
+    expected = space.encode(TEXTS)
+    for name in ("v.safetensors", "v.jsonl"):
+        with (tmp_path / name).open("rb") as file:
+            held = read(tmp_path / name, file)
+        vectors = held.vectors(space.fingerprint)
+        assert held.fingerprint == space.fingerprint and not held.foreign and len(vectors) == 3
+        np.testing.assert_allclose(vectors.unit[:2], expected.unit, atol=1e-6)
+        np.testing.assert_allclose(vectors.norms[:2], expected.norms, rtol=1e-6)
+        texts = list(door.decode(tmp_path / name, None, quiet))
+        assert np.einsum("nd,nd->n", space.encode(texts[:2]).unit, expected.unit).min() > 0.5
+        assert "3 vectors can be of 'minilm'" in door.check(tmp_path / name, None, quiet)
     rows = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
     assert [row["text"] for row in rows[:2]] == TEXTS and {row["space"] for row in rows} == {space.fingerprint}
-    np.save(tmp_path / "two.npy", unit[:2])
-    texts = list(door.decode(tmp_path / "two.npy", None, quiet))
-    assert np.einsum("nd,nd->n", space.encode(texts).unit, unit[:2]).min() > 0.5
+
+
+def test_arrays_from_elsewhere_need_their_fingerprint_typed_out(quiet: Settings, tmp_path: Path) -> None:
+    space = open_space("minilm", quiet)
+    unit = space.encode(TEXTS).unit
+    np.save(tmp_path / "v.npy", unit.astype(np.float64))
+    np.savez(tmp_path / "v.npz", anything=np.asfortranarray(unit), ids=np.arange(2))
+    for name in ("v.npy", "v.npz"):
+        with pytest.raises(SpaceMismatch, match=r"does not say which space.*--vectors-of"):
+            list(door.decode(tmp_path / name, None, quiet))
+        with pytest.raises(SpaceMismatch, match=space.fingerprint):
+            list(door.decode(tmp_path / name, None, quiet, vectors_of="0" * 16))
+        texts = list(door.decode(tmp_path / name, None, quiet, vectors_of=space.fingerprint))
+        assert np.einsum("nd,nd->n", space.encode(texts).unit, unit).min() > 0.5
+        assert "2 vectors can be of 'minilm'" in door.check(tmp_path / name, None, quiet)
+
+
+def test_an_export_of_ours_names_its_space(quiet: Settings, tmp_path: Path) -> None:
+    space = open_space("minilm", quiet)
+    unit = space.encode(TEXTS).unit
+    arrays = {"context_sequences": np.stack([unit, unit]), "target_vectors": unit, "target_chunk_ids": np.arange(2)}
+    np.savez(tmp_path / "ours.npz", space=np.array(space.fingerprint), **arrays)
+    assert len(list(door.decode(tmp_path / "ours.npz", None, quiet))) == 2
+    np.savez(tmp_path / "other.npz", space=np.array("0" * 16), **arrays)
+    for typed in (None, space.fingerprint):
+        with pytest.raises(SpaceMismatch, match="the file says"):
+            list(door.decode(tmp_path / "other.npz", None, quiet, vectors_of=typed))
 
 
 def test_pipes(quiet: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,32 +89,91 @@ def test_pipes(quiet: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_bad_texts(content: bytes, said: str, quiet: Settings, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes(content)
     with pytest.raises(UsageError, match=said):
+        door.encode(tmp_path / "t.txt", tmp_path / "v.safetensors", None, quiet)
+    assert not (tmp_path / "v.safetensors").exists()
+
+
+def test_an_array_without_a_fingerprint_is_not_written(quiet: Settings, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("\n".join(TEXTS))
+    with pytest.raises(NoSuchFile, match=r"\.safetensors or \.jsonl"):
         door.encode(tmp_path / "t.txt", tmp_path / "v.npy", None, quiet)
     assert not (tmp_path / "v.npy").exists()
 
 
 def test_bad_vectors(quiet: Settings, tmp_path: Path) -> None:
+    fingerprint = open_space("minilm", quiet).fingerprint
+
     def tried(name: str, array: object) -> None:
         np.save(tmp_path / name, array)  # type: ignore[arg-type]
-        list(door.decode(tmp_path / name, None, quiet))
+        list(door.decode(tmp_path / name, None, quiet, vectors_of=fingerprint))
 
-    for number, array in enumerate([np.zeros((2, 384)), np.ones((2, 3)), np.ones(384), np.ones((0, 384))]):
+    for number, array in enumerate([np.zeros((2, 384)), np.ones((2, 3)), np.ones((0, 384)), np.full((1, 384), np.nan)]):
         with pytest.raises(InvalidVectors):
             tried(f"{number}.npy", array)
-    with pytest.raises(InvalidVectors):
-        tried("nan.npy", np.full((1, 384), np.nan))
+    with pytest.raises(UnreadableVectors, match="shape"):
+        tried("flat.npy", np.ones(384))
     with pytest.raises(NoSuchFile, match="nowhere"):
         list(door.decode(tmp_path / "nowhere.npy", None, quiet))
-    (tmp_path / "text.npy").write_text("no array")
-    with pytest.raises(NoSuchFile, match=r"no \.npy"):
-        list(door.decode(tmp_path / "text.npy", None, quiet))
-    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(NoSuchFile):
-        list(door.decode(tmp_path / "objects.npy", None, quiet))
+    with pytest.raises(UnreadableVectors, match=r"\.safetensors, \.jsonl"):
+        (tmp_path / "v.csv").write_text("0.1,0.2")
+        list(door.decode(tmp_path / "v.csv", None, quiet))
     line = {"text": "x", "space": "0" * 16, "norm": 1.0, "vector": [1.0] * 384}
     (tmp_path / "other.jsonl").write_text(json.dumps(line))
-    with pytest.raises(SpaceMismatch, match="line 1"):
+    with pytest.raises(SpaceMismatch, match=fingerprint):
         list(door.decode(tmp_path / "other.jsonl", None, quiet))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["check", "right.npy"], 0, "2 vectors can be of 'minilm'"),
+        (["check", "wrong.npy"], 1, "ForeignVectors: these 2 vectors are not of 'minilm'"),
+        (["check", "wide.npy"], 1, "3 dimensions and 'minilm' has 384"),
+        (["check", "broken.npz"], 2, "UnreadableVectors"),
+        (["check", "nowhere.npy"], 2, "NoSuchFile"),
+        (["check", "cut.safetensors"], 1, "CorruptedFile"),
+        (["decode", "right.npy"], 1, "SpaceMismatch"),
+        (["decode", "wrong.npy", "--vectors-of", "FINGERPRINT"], 1, "ForeignVectors"),
+        (["decode", "right.npy", "--vectors-of", "FINGERPRINT"], 0, ""),
+        (["decode", "broken.npz"], 2, "UnreadableVectors"),
+        (["decode", "deep.jsonl"], 2, "line 1 is no vector"),
+        (["decode", "cut.safetensors"], 1, "CorruptedFile"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_commands(
+    arguments: list[str],
+    code: int,
+    said: str,
+    quiet: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """One line and an exit code; what was refused leaves nothing on standard output."""
+    space = open_space("minilm", quiet)
+    unit = space.encode(TEXTS).unit
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LVM_QUIET", "1")
+    np.save("right.npy", unit)
+    np.save("wrong.npy", unit[:, ::-1])
+    np.save("wide.npy", unit[:, :3])
+    Path("broken.npz").write_bytes(b"PK\x03\x04 and no more")
+    Path("deep.jsonl").write_text("[" * 100_000)
+    write(Path("cut.safetensors"), space.encode(TEXTS), "minilm", TEXTS)
+    Path("cut.safetensors").write_bytes(Path("cut.safetensors").read_bytes()[:-9])
+    typed = [space.fingerprint if each == "FINGERPRINT" else each for each in arguments]
+    monkeypatch.setattr(sys, "argv", ["lvm", *typed])
+    if code:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert stopped.value.code == code
+    else:
+        cli.main()
+    printed = capfd.readouterr()
+    assert "Traceback" not in printed.err and printed.err.count("\n") == (1 if code else 0)
+    assert said in (printed.err if code else printed.out)
+    assert bool(printed.out) == (code == 0)
 
 
 def test_the_world_is_not_served_without_a_token(quiet: Settings) -> None:

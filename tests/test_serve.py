@@ -57,6 +57,13 @@ def test_decode_gives_texts_that_come_back(client: TestClient, space: Space) -> 
     assert client.post("/decode", json={"vectors": packed, "space": space.fingerprint}).json() == answer
 
 
+def test_vectors_that_cannot_be_of_the_space_are_refused(client: TestClient, space: Space) -> None:
+    unit = space.encode(TEXTS).unit
+    for wrong in (unit[:, ::-1], unit * 5):
+        answer = client.post("/decode", json={"vectors": wrong.tolist(), "space": space.fingerprint})
+        assert answer.status_code == 409 and answer.json()["error"] == "ForeignVectors"
+
+
 def test_another_space_is_refused(client: TestClient, space: Space) -> None:
     for path, body in (
         ("/encode", {"texts": TEXTS}),

@@ -154,13 +154,14 @@ def decode_predictions(
             "no held-out window to decode: every held-out document is too short; ingest longer documents "
             "or extract with a shorter --context"
         )
-    given: list[tuple[str, Windows | Vectors]] = [("windows", windows), *predictions.items()]
-    for name, vectors in given:
-        if vectors.space != space.fingerprint:
+    named = {"windows": windows.space, **{name: vectors.fingerprint for name, vectors in predictions.items()}}
+    for name, fingerprint in named.items():
+        if fingerprint != space.fingerprint:
             raise SpaceMismatch(
-                f"{name}: vectors of space {vectors.space[:12]} cannot be decoded by {space.name!r} "
-                f"({space.fingerprint[:12]}): extract and train again in this space"
+                f"{name}: vectors of space {fingerprint[:16]} cannot be decoded by {space.name!r} "
+                f"({space.fingerprint[:16]}): extract and train again in this space"
             )
+    for name, vectors in predictions.items():
         if len(vectors) != len(windows):
             raise UnusablePredictions(
                 f"{name}: {len(vectors)} predictions for {len(windows)} windows; predict for these windows"
@@ -170,7 +171,7 @@ def decode_predictions(
     sets: list[tuple[str, Kind, Vectors]] = [
         *((name, "model", vectors) for name, vectors in predictions.items()),
         (COPY_LAST, "baseline", Vectors.from_raw(windows.space, windows.context[:, -1])),
-        (CONTEXT_MEAN, "baseline", Vectors(mean.space, mean.unit, np.ones_like(mean.norms))),
+        (CONTEXT_MEAN, "baseline", Vectors(mean.fingerprint, mean.unit, np.ones_like(mean.norms))),
         (TRUTH, "ceiling", Vectors.from_raw(windows.space, windows.target)),
     ]
 
@@ -201,7 +202,7 @@ def _decode(
     seed: int,
     progress: Callable[[int], None] | None,
 ) -> DecodedVectors:
-    texts = space.decode(vectors.unit, seed=seed, progress=progress).texts
+    texts = space.decode(vectors, seed=seed, progress=progress).texts
     encoded = space.encode(texts)
     said = encoded.unit
     to_truth = row_cosines(said, windows.target)

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lvm.spaces.vectors import FloatArray, Vectors
+from lvm.spaces.vectors import Vectors
 
 Progress = Callable[[int], None]
 """Called with the number of items finished since the last call."""
@@ -50,4 +50,4 @@ class InvertibleSpace(Protocol):
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors: ...
 
-    def decode(self, unit: FloatArray, *, seed: int = 0, progress: Progress | None = None) -> DecodedTexts: ...
+    def decode(self, vectors: Vectors, *, seed: int = 0, progress: Progress | None = None) -> DecodedTexts: ...

@@ -245,7 +245,7 @@ def measure(
     stored: Vectors | None = None,
     seen: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
-    decode: Callable[[FloatArray], Sequence[str]] | None = None,
+    decode: Callable[[Vectors], Sequence[str]] | None = None,
     progress: Progress | None = None,
 ) -> RoundtripMeasurement:
     """Send ``texts`` to vectors, to text and to vectors again, and measure what came back.
@@ -258,7 +258,7 @@ def measure(
             that another encoder filled, so they must be what the space makes of the texts today.
         seen: (n,) which of the texts the inverter was trained on after all: decoded, and left out of the figures.
         seed: of the inverter's candidates and of the bootstrap.
-        decode: gives the texts of (n, dim) unit vectors, by this very space, wherever; here unless given.
+        decode: gives the texts of n vectors, by this very space, wherever; here unless given.
         progress: called with the number of texts decoded here.
 
     Raises:
@@ -271,10 +271,7 @@ def measure(
     originals = space.encode(texts)
     if stored is not None:
         _check_stored(space, originals, stored)
-    if decode is None:
-        decoded = space.decode(originals.unit, seed=seed, progress=progress).texts
-    else:
-        decoded = list(decode(originals.unit))
+    decoded = list(decode(originals) if decode else space.decode(originals, seed=seed, progress=progress).texts)
     returned = space.encode(decoded)
 
     fresh = np.flatnonzero(~seen) if seen is not None else np.arange(len(texts))
@@ -285,7 +282,7 @@ def measure(
     ids = np.asarray(chunk_ids, dtype=np.int64)[fresh]
     pairs = [(texts[row], decoded[row]) for row in fresh.tolist()]
     return RoundtripMeasurement(
-        space=originals.space,
+        space=originals.fingerprint,
         inverter_encoder=space.inverter_encoder,
         seed=seed,
         chunk_ids=ids,
@@ -322,10 +319,10 @@ def identification_ranks(returned: FloatArray, originals: FloatArray) -> IntArra
 
 
 def _check_stored(space: InvertibleSpace, fresh: Vectors, stored: Vectors) -> None:
-    if stored.space != fresh.space:
+    if stored.fingerprint != fresh.fingerprint:
         raise SpaceMismatch(
-            f"the stored vectors belong to space {stored.space[:12]}, but the roundtrip is measured with "
-            f"{space.name!r} ({fresh.space[:12]}): open the space they were made with, or clear and "
+            f"the stored vectors belong to space {stored.fingerprint[:16]}, but the roundtrip is measured with "
+            f"{space.name!r} ({fresh.fingerprint[:16]}): open the space they were made with, or clear and "
             "ingest again"
         )
     agreement = row_cosines(stored.unit, fresh.unit)

@@ -114,15 +114,15 @@ class CorrectedInverter:
 
     def decode(
         self,
-        vectors: FloatArray,
+        raw: FloatArray,
         encode: Callable[[Sequence[str]], FloatArray],
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> list[str]:
         """Text for each vector: the nearest of all that were tried; see ``lvm.spaces.inverter.Inverter.decode``."""
         texts: list[str] = []
-        for start in range(0, len(vectors), _VECTORS_AT_ONCE):
-            part = vectors[start : start + _VECTORS_AT_ONCE]
+        for start in range(0, len(raw), _VECTORS_AT_ONCE):
+            part = raw[start : start + _VECTORS_AT_ONCE]
             texts += self._decode(part, encode, seed + start)
             if progress:
                 progress(len(part))

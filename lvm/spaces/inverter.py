@@ -2,8 +2,9 @@
 
 An inverter folder holds ``inverter.safetensors`` (weights, half precision, and the hashes of the chunks it was
 trained on), ``tokenizer.json`` and ``config.json`` (sizes, and the card: corpus, held-out documents, command,
-figures). Decoding draws several candidates for each vector with a key-value cache, re-encodes them, and keeps the
-text whose vector comes nearest.
+figures). Beside them ``statistics.safetensors`` says how its encoder's vectors lie (``lvm.spaces.statistics``).
+Decoding draws several candidates for each vector with a key-value cache, re-encodes them, and keeps the text whose
+vector comes nearest.
 """
 
 from __future__ import annotations
@@ -178,7 +179,7 @@ class Inverter(TrainedDecoder[VectorDecoder]):
 
     def decode(
         self,
-        vectors: npt.NDArray[np.float32],
+        raw: npt.NDArray[np.float32],
         encode: Callable[[Sequence[str]], npt.NDArray[np.float32]],
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
@@ -186,17 +187,17 @@ class Inverter(TrainedDecoder[VectorDecoder]):
         """Text for each vector: the best of ``candidates`` by the cosine of its own vector to the one asked for.
 
         Args:
-            vectors: (n, dim) float32.
+            raw: (n, dim) float32, bare: ``Space.decode`` has asked whose they are.
             encode: the space's encoder, texts -> (n, dim) vectors as it makes them.
             seed: of the sampling; the result does not depend on how many vectors are decoded at once.
             progress: called with the number of vectors done.
         """
         texts: list[str] = []
         size = max(1, _ROWS_AT_ONCE // self.candidates)
-        for start in range(0, len(vectors), size):
-            texts += self._decode_batch(vectors[start : start + size], encode, seed + start)
+        for start in range(0, len(raw), size):
+            texts += self._decode_batch(raw[start : start + size], encode, seed + start)
             if progress:
-                progress(min(size, len(vectors) - start))
+                progress(min(size, len(raw) - start))
         return texts
 
     @torch.inference_mode()

@@ -8,6 +8,7 @@ adds others or replaces them by name.
 from __future__ import annotations
 
 import tomllib
+from contextlib import suppress
 from copy import copy
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,8 @@ from lvm.spaces.encoder import Pooling, Recipe, TextEncoder
 from lvm.spaces.inverter import WEIGHTS as OURS
 from lvm.spaces.inverter import Inverter as OurInverter
 from lvm.spaces.space import Inverter, Space
-from lvm.spaces.weights import WeightsUnusable
+from lvm.spaces.statistics import FILE, Progress, Statistics, measure
+from lvm.spaces.weights import WeightsNotHere, WeightsUnusable
 
 
 class UnknownSpace(UsageError):
@@ -138,6 +140,32 @@ def open_space(name: str, settings: Settings, fetch: bool = True) -> Space:
     folder = weights.find(config.encoder, settings.home, config.encoder_revision, fetch=fetch)
     encoder = TextEncoder(folder, config.recipe, settings.device)
     return Space(name, encoder, lambda: _open_inverter(name, config, encoder, settings))
+
+
+def open_statistics(space: Space, settings: Settings, progress: Progress | None = None) -> Statistics:
+    """How the vectors of a space's encoder lie.
+
+    They are beside the weights of the space's inverter, or below ``settings.home`` by fingerprint. Where they are in
+    neither place they are measured once, and kept in the second.
+
+    Raises:
+        CorruptedFile: if they are damaged.
+        CannotWrite: if they were measured and cannot be kept.
+    """
+    config = configured(settings).get(space.name)
+    source = config and inverter_source(config, settings)
+    if config and source:
+        with suppress(WeightsNotHere):
+            # the pattern keeps weights from being converted: only a small file beside them is looked for
+            path = weights.find(source, settings.home, config.inverter_revision, allow=[FILE], fetch=False) / FILE
+            if path.is_file() and (found := Statistics.load(path)).fingerprint == space.fingerprint:
+                return found
+    path = settings.home / "statistics" / f"{space.fingerprint}.safetensors"
+    if path.is_file() and (found := Statistics.load(path)).fingerprint == space.fingerprint:
+        return found
+    found = measure(space.encoder, progress)
+    found.save(path)
+    return found
 
 
 def inverter_source(config: SpaceConfig, settings: Settings) -> str | None:

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from lvm.corpus.chunker import Chunker
 from lvm.spaces.encoder import Progress, TextEncoder
-from lvm.spaces.vectors import FloatArray, InvalidVectors, SpaceMismatch, Vectors
+from lvm.spaces.vectors import FloatArray, SpaceMismatch, Vectors, require
 
 PROBE_SENTENCES = (
     "The committee will publish its report before the end of the year.",
@@ -56,11 +56,13 @@ class Inverter(Protocol):
 
     def decode(
         self,
-        vectors: FloatArray,
+        raw: FloatArray,
         encode: Callable[[Sequence[str]], FloatArray],
         seed: int = 0,
         progress: Progress | None = None,
-    ) -> list[str]: ...
+    ) -> list[str]:
+        """Texts of raw vectors (n, dim), bare: ``Space.decode`` is the door, and asks whose they are."""
+        ...
 
 
 def typical_norm(encoder: TextEncoder) -> float:
@@ -172,26 +174,25 @@ class Space:
         """Vectors of ``PROBE_SENTENCES``."""
         return self.encode(PROBE_SENTENCES)
 
-    def decode(self, unit: FloatArray, *, seed: int = 0, progress: Progress | None = None) -> Decoded:
+    def decode(self, vectors: Vectors, *, seed: int = 0, progress: Progress | None = None) -> Decoded:
         """Decode directions to text.
 
         Args:
-            unit: (n, dim) directions; the inverter gets them at the space's typical norm.
+            vectors: n vectors of this space; their directions count, and the inverter gets them at the space's
+                typical norm.
             seed: of the sampling.
             progress: called with the number of vectors done.
 
         Raises:
-            InvalidVectors: for a wrong dimension, NaN or zero vectors; an empty batch gives an empty answer.
+            SpaceMismatch: if the vectors are of another space.
+            InvalidVectors: for a bare array, a wrong dimension, NaN or zero vectors; an empty batch gives an empty
+                answer.
         """
-        unit = np.asarray(unit, dtype=np.float32)
-        if unit.ndim != 2 or unit.shape[1] != self.dim:
-            raise InvalidVectors(
-                f"space {self.name} decodes arrays (n, {self.dim}), got {unit.shape}; check which space they are from"
-            )
-        if not len(unit):
-            return Decoded([], Vectors(self.fingerprint, unit, np.empty(0, np.float32)), np.empty(0, np.float32))
-        asked = Vectors.from_raw(self.fingerprint, unit)
+        require(vectors, self.name, self.fingerprint, self.dim)
+        if not len(vectors):
+            return Decoded([], vectors, np.empty(0, np.float32))
+        asked = Vectors.from_raw(self.fingerprint, vectors.unit)
         at_norm = asked.unit * np.float32(self.typical_norm)
         texts = self.inverter.decode(at_norm, lambda batch: self.encode(batch).raw, seed, progress)
-        vectors = self.encode(texts)
-        return Decoded(texts, vectors, np.einsum("nd,nd->n", asked.unit, vectors.unit))
+        again = self.encode(texts)
+        return Decoded(texts, again, np.einsum("nd,nd->n", asked.unit, again.unit))

@@ -159,7 +159,7 @@ class Vec2TextInverter:
     @torch.inference_mode()
     def decode(
         self,
-        vectors: FloatArray,
+        raw: FloatArray,
         encode: Callable[[Sequence[str]], FloatArray],
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
@@ -167,14 +167,14 @@ class Vec2TextInverter:
         """Text for each vector, as ``vec2text.invert_embeddings`` gives it.
 
         Args:
-            vectors: (n, dim) float32 at the encoder's own norms.
+            raw: (n, dim) float32 at the encoder's own norms.
             encode: the space's encoder, texts -> (n, dim) vectors as it makes them.
             seed: unused; nothing in it is random.
             progress: called with the number of vectors done.
         """
         texts: list[str] = []
-        for start in range(0, len(vectors), _ROWS_AT_ONCE):
-            asked = torch.from_numpy(np.ascontiguousarray(vectors[start : start + _ROWS_AT_ONCE])).to(self.device)
+        for start in range(0, len(raw), _ROWS_AT_ONCE):
+            asked = torch.from_numpy(np.ascontiguousarray(raw[start : start + _ROWS_AT_ONCE])).to(self.device)
             if self.corrector is None:
                 found = self._hypotheses(asked, _MAX_LENGTH)
             else:

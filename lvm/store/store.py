@@ -41,7 +41,7 @@ from sqlalchemy.orm import Session
 from lvm.errors import LvmError, UsageError, first_line
 from lvm.gates import PIPELINE_MIN_COSINE, PROBE_MIN_COSINE, ROUNDTRIP_MIN_COSINE
 from lvm.settings import Settings
-from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors
+from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors, require
 from lvm.store import copying, server
 from lvm.store.migrate import SCHEMA, migrate, upgrade
 from lvm.store.tables import (
@@ -132,14 +132,13 @@ class IngestedDocument:
     Attributes:
         document: where it comes from.
         chunk_texts, token_counts: its n chunks in order.
-        unit, norms: (n, dim) and (n,) float32.
+        vectors: theirs, of the space that they are written into.
     """
 
     document: DocumentLike
     chunk_texts: Sequence[str]
     token_counts: Sequence[int]
-    unit: npt.NDArray[np.float32]
-    norms: npt.NDArray[np.float32]
+    vectors: Vectors
 
 
 @dataclass(frozen=True)
@@ -459,9 +458,10 @@ class Store:
     def writer(self, space_id: int) -> Iterator[BulkWriter]:
         """A writer of whole documents; each call of it is one transaction."""
         with self.engine.connect() as connection:
-            dim = connection.scalar(select(SpaceRow.dim).where(SpaceRow.id == space_id))
+            statement = select(SpaceRow.name, SpaceRow.fingerprint, SpaceRow.dim).where(SpaceRow.id == space_id)
+            name, fingerprint, dim = connection.execute(statement).one()
             connection.rollback()
-            yield BulkWriter(connection, space_id, dim or 0)
+            yield BulkWriter(connection, space_id, name, fingerprint, dim)
 
     # -- reading --------------------------------------------------------------------------------------------
 
@@ -594,9 +594,19 @@ class Store:
             rows = connection.execute(statement, {"space": space_id, "inverter": inverter_id})
             return [Candidate(*row) for row in rows]
 
-    def search(self, space_id: int, unit: npt.NDArray[np.float32], k: int) -> list[Hit]:
-        """The k chunks nearest to a vector (dim,) by cosine, exactly."""
-        distance = EmbeddingRow.vector.cosine_distance(np.asarray(unit, np.float32))
+    def search(self, space_id: int, query: Vectors, k: int) -> list[Hit]:
+        """The k chunks nearest to one vector by cosine, exactly.
+
+        Raises:
+            SpaceMismatch: if the vector is of another space.
+            InvalidVectors: if it is a bare array, or not exactly one.
+        """
+        with Session(self.engine) as session:
+            space = session.get_one(SpaceRow, space_id)
+            require(query, space.name, space.fingerprint, space.dim)
+        if len(query) != 1:
+            raise InvalidVectors(f"{len(query)} vectors to search by; a search takes one")
+        distance = EmbeddingRow.vector.cosine_distance(query.unit[0])
         statement = (
             select(ChunkRow.id, ChunkRow.text, DocumentRow.title, ChunkRow.position, 1 - distance)
             .join(EmbeddingRow, EmbeddingRow.chunk_id == ChunkRow.id)
@@ -635,9 +645,9 @@ class Store:
         with Session(self.engine, expire_on_commit=False) as session:
             space = session.get_one(SpaceRow, record.space_id)
             for vectors in (record.returned, record.asked):
-                if vectors is not None and vectors.space != space.fingerprint:
+                if vectors is not None and vectors.fingerprint != space.fingerprint:
                     raise SpaceMismatch(
-                        f"evidence of space {vectors.space} was handed to a gate of {space.name!r} "
+                        f"evidence of space {vectors.fingerprint} was handed to a gate of {space.name!r} "
                         f"({space.fingerprint}); measure with the space itself"
                     )
             same = select(GateRow).where(
@@ -938,8 +948,9 @@ class Store:
 class BulkWriter:
     """Writes whole documents into one space, a transaction a call."""
 
-    def __init__(self, connection: Connection, space_id: int, dim: int) -> None:
+    def __init__(self, connection: Connection, space_id: int, name: str, fingerprint: str, dim: int) -> None:
         self._connection, self.space_id, self.dim = connection, space_id, dim
+        self.space_name, self.fingerprint = name, fingerprint
 
     def write_documents(self, documents: Sequence[IngestedDocument]) -> int:
         """Store documents with their chunks and vectors, all of them or none.
@@ -951,11 +962,13 @@ class BulkWriter:
 
         Raises:
             InvalidText: for NUL bytes or lone surrogates.
-            InvalidVectors: for NaN, infinite, zero or wrongly shaped vectors.
+            SpaceMismatch: for vectors of another space.
+            InvalidVectors: for bare arrays, and NaN, infinite, zero or wrongly shaped vectors.
             ChunkingDiffers: if the document is stored with other chunks, from another space's token limit.
         """
         for item in documents:
-            _check(item, self.dim)
+            require(item.vectors, self.space_name, self.fingerprint, self.dim)
+            _check(item)
         try:
             with self._connection.begin():
                 return self._write(documents)
@@ -996,7 +1009,8 @@ class BulkWriter:
                     f"document {item.document.external_id!r} is stored with other chunks than this space makes; "
                     "use a database for each chunking"
                 )
-            self._copy_embeddings(cursor, np.array([row[0] for row in rows], np.int64), item.norms, item.unit)
+            vectors = item.vectors
+            self._copy_embeddings(cursor, np.array([row[0] for row in rows], np.int64), vectors.norms, vectors.unit)
             written += len(rows)
         return written
 
@@ -1017,8 +1031,8 @@ class BulkWriter:
             "COPY chunk (id, document_id, position, token_count, text) FROM STDIN (FORMAT binary)"
         ) as copy:
             copy.write(copying.chunk_rows(chunk_ids, np.repeat(document_ids, sizes), positions, tokens, texts))
-        norms = np.concatenate([item.norms for item in documents])
-        unit = np.concatenate([item.unit for item in documents])
+        norms = np.concatenate([item.vectors.norms for item in documents])
+        unit = np.concatenate([item.vectors.unit for item in documents])
         self._copy_embeddings(cursor, chunk_ids, norms, unit)
         return len(chunk_ids)
 
@@ -1042,12 +1056,12 @@ def _next_ids(cursor: Any, table: str, count: int) -> npt.NDArray[np.int64]:
     return np.array(cursor.fetchone()[0], dtype=np.int64)
 
 
-def _check(item: IngestedDocument, dim: int) -> None:
-    about, count = item.document, len(item.chunk_texts)
-    if count == 0 or len(item.token_counts) != count or item.unit.shape != (count, dim) or len(item.norms) != count:
+def _check(item: IngestedDocument) -> None:
+    about, count, vectors = item.document, len(item.chunk_texts), item.vectors
+    if count == 0 or len(item.token_counts) != count or len(vectors) != count:
         raise InvalidVectors(
-            f"document {about.external_id!r}: {count} chunks, {len(item.token_counts)} token counts, vectors "
-            f"{item.unit.shape}, {len(item.norms)} norms; they must be as many, at least one, of dimension {dim}"
+            f"document {about.external_id!r}: {count} chunks, {len(item.token_counts)} token counts, "
+            f"{len(vectors)} vectors; they must be as many, and at least one"
         )
     for value in (about.source, about.external_id, about.title, *item.chunk_texts):
         if "\0" in value:
@@ -1058,7 +1072,7 @@ def _check(item: IngestedDocument, dim: int) -> None:
             raise InvalidText(
                 f"document {about.external_id!r} is not valid Unicode ({error.reason}); save it as UTF-8"
             ) from error
-    if not (np.isfinite(item.unit).all() and np.isfinite(item.norms).all() and (item.norms > 0).all()):
+    if not (np.isfinite(vectors.unit).all() and np.isfinite(vectors.norms).all() and (vectors.norms > 0).all()):
         raise InvalidVectors(
             f"document {about.external_id!r} has NaN, infinite or zero vectors; nothing of it was stored, "
             "check the encoder"

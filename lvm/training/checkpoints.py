@@ -10,7 +10,6 @@ always whole, whenever the process dies. A model's folder holds
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lvm.files import UNSEALED, CorruptedFile, in_order, replacing, seal, verify
+from lvm.files import UNSEALED, CorruptedFile, replacing, verify, write_sealed
 from lvm.models import LVM, build
 
 FloatArray = npt.NDArray[np.float32]
@@ -122,13 +121,7 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> s
         CannotWrite: if the disk is full; the checkpoint that was there is intact.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = in_order(safetensors.torch.save(plain, {**metadata, "format": FORMAT, "sha256": UNSEALED}))
-    digest = hashlib.sha256(data).hexdigest()
-    size = 8 + int.from_bytes(data[:8], "little")
-    with replacing(path) as file:
-        file.write(seal(data[:size], digest))
-        file.write(memoryview(data)[size:])
-    return digest
+    return write_sealed(path, safetensors.torch.save(plain, {**metadata, "format": FORMAT, "sha256": UNSEALED}))
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

@@ -84,10 +84,11 @@ CREATE FUNCTION corpus_revision_recomputed(of_space integer) RETURNS text LANGUA
             FROM (SELECT encode(item, 'hex') AS hex FROM ({VECTORS} WHERE e.space_id = of_space) i) h))
 $$;
 
--- Many rows become one now and then, so that reading stays fast. Rows that another transaction merges are left to it.
+-- Many rows become one, so that reading stays fast. Rows that another transaction merges are left to it.
 CREATE FUNCTION merge_changes() RETURNS void LANGUAGE plpgsql {FUNCTION} AS $$
 BEGIN
-    IF random() < 0.02 AND current_setting('transaction_isolation') = 'read committed' THEN
+    IF current_setting('transaction_isolation') = 'read committed'
+        AND (SELECT count(*) FROM (SELECT FROM ONLY corpus_change LIMIT 129) c) > 128 THEN
         WITH old AS (SELECT id FROM ONLY corpus_change ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED),
             gone AS (DELETE FROM ONLY corpus_change m USING old WHERE m.id = old.id RETURNING m.*)
         INSERT INTO corpus_change (part, items, a, b, c, d)

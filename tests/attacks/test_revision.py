@@ -98,7 +98,7 @@ def test_what_is_put_back_is_the_old_revision(database: Store, space: int) -> No
 
 
 def test_equal_content_is_an_equal_revision_in_whatever_order_and_under_whatever_ids(database: Store) -> None:
-    one, two = register(database, "one"), register(database, "two", fingerprint="e" * 16)
+    one, two = register(database, "one"), register(database, "two")  # one encoder under two names
     documents = [ingested(f"doc{i}", 4, seed=i) for i in range(6)]
     for space, order in ((one, documents), (two, documents[::-1])):
         with database.writer(space) as writer:
@@ -244,7 +244,7 @@ def carry_out(database: Store, space: int, steps: list[Step]) -> None:
 )
 @given(first=STEPS, second=STEPS)
 def test_what_triggers_keep_is_what_the_rows_say(database: Store, first: list[Step], second: list[Step]) -> None:
-    one, two = register(database, "one"), register(database, "two", fingerprint="e" * 16)
+    one, two = register(database, "one"), register(database, "two")  # one encoder under two names
     failures: list[BaseException] = []
 
     def guarded(work: Callable[[], None]) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from lvm.spaces.vectors import Vectors
+from lvm.spaces.vectors import Vectors, require
 
 DIM = 64
 
@@ -41,16 +41,17 @@ class FakeSpace:
 
     def decode(
         self,
-        unit: np.ndarray,
+        vectors: Vectors,
         *,
         candidates: int = 8,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> Texts:
         self.seeds.append(seed)
-        nearest = (unit @ self.encode(self.library).unit.T).argmax(axis=1)
+        require(vectors, self.name, self.fingerprint, DIM)
+        nearest = (vectors.unit @ self.encode(self.library).unit.T).argmax(axis=1)
         if progress:
-            progress(len(unit))
+            progress(len(vectors))
         return Texts([self.slip(self.library[i]) for i in nearest])
 
     def inverter_saw(self, texts: Sequence[str]) -> np.ndarray:

@@ -104,7 +104,7 @@ def test_one_window_has_no_other_to_compare_with(fake_space, sentences, windows)
 
 def test_vectors_of_another_space_and_of_other_windows_are_refused(fake_space, sentences, windows) -> None:
     space = fake_space(sentences)
-    with pytest.raises(SpaceMismatch, match="gru: vectors of space aaaaaaaaaaaa cannot be decoded by 'fake'"):
+    with pytest.raises(SpaceMismatch, match="gru: vectors of space aaaaaaaaaaaaaaaa cannot be decoded by 'fake'"):
         decode_predictions(space, windows, {"gru": Vectors("a" * 64, windows.target, np.ones(40, np.float32))})
     with pytest.raises(UnusablePredictions, match="gru: 39 predictions for 40 windows"):
         decode_predictions(space, windows, {"gru": Vectors("f" * 64, windows.target[1:], np.ones(39, np.float32))})

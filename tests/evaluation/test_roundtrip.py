@@ -138,7 +138,7 @@ def test_stored_vectors_must_be_what_the_space_makes_of_their_texts(fake_space, 
     space = fake_space(sentences)
     stored = space.encode(sentences)
     assert measure(space, sentences, range(300), stored=stored).verdict.passed
-    swapped = Vectors(stored.space, stored.unit[::-1].copy(), stored.norms)
+    swapped = Vectors(stored.fingerprint, stored.unit[::-1].copy(), stored.norms)
     with pytest.raises(SpaceMismatch, match="300 of 300 stored vectors are not what space 'fake' makes"):
         measure(space, sentences, range(300), stored=swapped)
     with pytest.raises(SpaceMismatch, match=r"aaaaaaaaaaaa.*ffffffffffff"):

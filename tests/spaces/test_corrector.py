@@ -54,15 +54,15 @@ def test_a_correction_never_makes_a_text_worse(folders: Path, narrow: TextEncode
     both = corrected(folders)
     vectors = narrow.encode(text.held_out[:12])
     assert vectors.unit.shape == (12, DIM)
-    with_corrector = Space("narrow", narrow, lambda: both).decode(vectors.unit)
-    without = Space("narrow", narrow, lambda: both.hypothesizer).decode(vectors.unit)
+    with_corrector = Space("narrow", narrow, lambda: both).decode(vectors)
+    without = Space("narrow", narrow, lambda: both.hypothesizer).decode(vectors)
     assert (with_corrector.cosine >= without.cosine - 1e-5).all()
     assert (with_corrector.cosine > without.cosine + 1e-3).any(), "nothing was corrected"
 
 
 def test_decoding_again_gives_the_same_texts(folders: Path, narrow: TextEncoder, text: TrainingText) -> None:  # noqa: F811
-    unit = narrow.encode(text.held_out[:6]).unit
-    first, again = (Space("narrow", narrow, lambda: corrected(folders)).decode(unit, seed=3) for _ in range(2))
+    vectors = narrow.encode(text.held_out[:6])
+    first, again = (Space("narrow", narrow, lambda: corrected(folders)).decode(vectors, seed=3) for _ in range(2))
     assert first.texts == again.texts
 
 

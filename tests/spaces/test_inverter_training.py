@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from lvm import make_inverter
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
 from lvm.files import CannotWrite
+from lvm.settings import Settings
 from lvm.spaces import Space, training
 from lvm.spaces.inverter import Inverter
+from lvm.spaces.statistics import FILE, Statistics
 from lvm.spaces.training import InverterTraining, NothingToTrainOn, Silent, TrainingText, train
 from tests.spaces.conftest import SHIPPED, minilm_folder
 
@@ -99,6 +102,21 @@ def test_finetuning_goes_on_from_an_inverter_and_remembers_what_that_saw(
     assert minilm.trained_documents < set(tuned.card.trained_documents)
     assert np.isin(minilm.inverter.seen, tuned.seen).all() and tuned.saw(text.train).all()
     assert "then test" in tuned.card.corpus
+
+
+def test_an_inverter_is_kept_with_the_statistics_of_its_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make_inverter, "train", lambda *_, **__: Inverter.load(SHIPPED))
+    monkeypatch.setattr(make_inverter, "_measure", lambda *_: {})
+    (tmp_path / "texts").mkdir()
+    for number in range(10):
+        (tmp_path / "texts" / f"{number}.txt").write_text(f"Sentence {number} of a text that nobody was trained on.")
+    settings = Settings(home=tmp_path / "home", inverter=None, quiet=True)
+    made = make_inverter.make_inverter(
+        str(tmp_path / "texts"), 1, tmp_path / "made", settings, "minilm", kind="finetuned", command="test"
+    )
+    assert Statistics.load(made.folder / FILE).fingerprint == Inverter.load(made.folder).encoder
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

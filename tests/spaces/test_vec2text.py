@@ -162,14 +162,14 @@ def test_norms_are_kept_and_given_back(offline: Settings) -> None:
     seen: list[np.ndarray] = []
 
     class Listening(Vec2TextInverter):
-        def decode(self, vectors: np.ndarray, *_: Any, **__: Any) -> list[str]:
-            seen.append(vectors)
-            return ["."] * len(vectors)
+        def decode(self, raw: np.ndarray, *_: Any, **__: Any) -> list[str]:
+            seen.append(raw)
+            return ["."] * len(raw)
 
     inverter = plain.inverter
     assert isinstance(inverter, Vec2TextInverter)
     inverter.__class__ = Listening
-    plain.decode(vectors.unit)
+    plain.decode(vectors)
     np.testing.assert_allclose(np.linalg.norm(seen[0], axis=1), plain.typical_norm, rtol=1e-5)
 
 
@@ -217,7 +217,7 @@ def test_a_corrector_of_ours_on_vec2texts_hypothesizer(hub: Hub, offline: Settin
     )
     both = open_space("both", offline.model_copy(update={"spaces": tmp_path / "spaces.toml"}))
     assert isinstance(both.inverter, CorrectedInverter)
-    asked = plain.encode(text.held_out).unit
+    asked = plain.encode(text.held_out)
     without = Space("without", plain.encoder, lambda: below).decode(asked)
     assert (both.decode(asked).cosine >= without.cosine - 1e-5).all()
 
@@ -240,7 +240,7 @@ def test_checkpoints_of_another_dimension(tmp_path: Path, monkeypatch: pytest.Mo
     space = open_space("gtr-base", Settings(home=tmp_path / "home", spaces=tmp_path / "none"))
     assert isinstance(space.inverter, Vec2TextInverter) and space.dim == 64
     space.inverter.steps = 1
-    assert len(space.decode(space.encode(SENTENCES[:2]).unit).texts) == 2
+    assert len(space.decode(space.encode(SENTENCES[:2])).texts) == 2
 
 
 def test_pickled_weights_are_converted_once(offline: Settings, hub: Hub) -> None:
@@ -259,7 +259,7 @@ def test_a_local_copy_is_the_same_space(offline: Settings, hub: Hub, tmp_path: P
     )
     mine = open_space("mine", offline.model_copy(update={"spaces": tmp_path / "mine.toml"}))
     assert mine.fingerprint == open_space("gtr-base", offline).fingerprint
-    assert mine.decode(mine.encode(SENTENCES).unit).texts
+    assert mine.decode(mine.encode(SENTENCES)).texts
 
 
 # -- what is broken is named ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
+from lvm.spaces import Vectors
 from lvm.store import Store, store
 from tests.store.toy import DIM, gate, ingested, register, sequence_set, start, unit_rows
 
@@ -45,12 +46,13 @@ def test_every_query_of_the_page_runs(query: str, database: Store, space_id: int
 
 
 def test_search_is_exact_and_neighbours_leave_the_chunk_out(database: Store, space_id: int) -> None:
-    query = unit_rows(1, seed=99)[0]
+    asked = Vectors("f" * 16, unit_rows(1, seed=99), np.ones(1, np.float32))
+    query = asked.unit[0]
     with database.engine.connect() as connection:
         found = connection.execute(
             text("SELECT chunk_id, cosine FROM search(CAST(:query AS vector), 7)"), {"query": str(query.tolist())}
         ).all()
-        expected = [(hit.chunk_id, hit.cosine) for hit in database.search(space_id, query, 7)]
+        expected = [(hit.chunk_id, hit.cosine) for hit in database.search(space_id, asked, 7)]
         assert [row.chunk_id for row in found] == [chunk for chunk, _ in expected]
         np.testing.assert_allclose([row.cosine for row in found], [cosine for _, cosine in expected], atol=1e-6)
         first = found[0].chunk_id
@@ -103,7 +105,8 @@ def test_the_index_is_built_once_and_nearly_exact(database: Store, monkeypatch: 
         for query in queries:
             asked = {"query": str(query.tolist())}
             found = connection.execute(text("SELECT chunk_id FROM search(CAST(:query AS vector), 10)"), asked)
-            hits += len(set(found.scalars()) & {hit.chunk_id for hit in database.search(number, query, 10)})
+            exact = database.search(number, Vectors("f" * 16, query[None], np.ones(1, np.float32)), 10)
+            hits += len(set(found.scalars()) & {hit.chunk_id for hit in exact})
         plan = "\n".join(
             connection.execute(
                 text(
@@ -118,7 +121,7 @@ def test_the_index_is_built_once_and_nearly_exact(database: Store, monkeypatch: 
     with database.writer(number) as writer:  # rows that come later are found, and other spaces are not in the way
         writer.write_documents([ingested("late", 1, 77, dim=dim)])
     with database.writer(small) as writer:
-        writer.write_documents([ingested("other", 1, 78)])
+        writer.write_documents([ingested("other", 1, 78, fingerprint="e" * 16)])
     late = unit_rows(1, dim, seed=77)[0]
     with database.engine.connect() as connection:
         found = connection.execute(

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lvm import gates
 from lvm.settings import Settings
-from lvm.spaces.vectors import InvalidVectors, SpaceMismatch
+from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors
 from lvm.store import (
     Busy,
     ChunkingDiffers,
@@ -64,12 +64,14 @@ def test_vectors_come_back_bit_for_bit_and_in_order(database: Store, space: int)
     ids = np.concatenate([b.chunk_ids for b in batches])
     by_name = sorted(documents, key=lambda d: d.document.external_id.encode())
     assert database.chunk_texts(ids) == [t for d in by_name for t in d.chunk_texts]
-    np.testing.assert_array_equal(np.concatenate([b.unit for b in batches]), np.concatenate([d.unit for d in by_name]))
     np.testing.assert_array_equal(
-        np.concatenate([b.norms for b in batches]), np.concatenate([d.norms for d in by_name])
+        np.concatenate([b.unit for b in batches]), np.concatenate([d.vectors.unit for d in by_name])
     )
     np.testing.assert_array_equal(
-        np.concatenate([b.positions for b in batches]), np.concatenate([np.arange(len(d.unit)) for d in by_name])
+        np.concatenate([b.norms for b in batches]), np.concatenate([d.vectors.norms for d in by_name])
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([b.positions for b in batches]), np.concatenate([np.arange(len(d.vectors)) for d in by_name])
     )
     assert {b.space for b in batches} == {"f" * 16}
 
@@ -93,9 +95,8 @@ postgres_text = st.text(st.characters(exclude_categories=["Cs"], exclude_charact
 def test_any_text_survives(database: Store, space: int, texts: list[str], title: str, seed: int) -> None:
     title = title.encode("utf-8", "ignore").decode().replace("\0", "")
     doc = Doc(f"id {next(_numbers)}", "".join(texts), title=title, metadata={"texts": texts})
-    item = IngestedDocument(
-        doc, texts, [1] * len(texts), unit_rows(len(texts), seed=seed), np.ones(len(texts), np.float32)
-    )
+    vectors = Vectors("f" * 16, unit_rows(len(texts), seed=seed), np.ones(len(texts), np.float32))
+    item = IngestedDocument(doc, texts, [1] * len(texts), vectors)
     with database.writer(space) as writer:
         writer.write_documents([item])
     row = next(r for r in database.documents(space) if r.external_id == doc.external_id)
@@ -128,15 +129,18 @@ def test_the_revision_is_content_not_history(database: Store, space: int) -> Non
 @pytest.mark.parametrize(
     ("damage", "error"),
     [
-        (lambda d: IngestedDocument(d.document, ["x\0y", "z"], [1, 1], d.unit, d.norms), InvalidText),
-        (lambda d: IngestedDocument(d.document, ["x\udcff", "z"], [1, 1], d.unit, d.norms), InvalidText),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit * np.nan, d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit, d.norms * 0), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit * 0, d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit * 3, d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], unit_rows(2, DIM + 1), d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, d.chunk_texts, [1, 1], d.unit[:1], d.norms), InvalidVectors),
-        (lambda d: IngestedDocument(d.document, [], [], d.unit[:0], d.norms[:0]), InvalidVectors),
+        (lambda d, v: replace(d, chunk_texts=["x\0y", "z"]), InvalidText),
+        (lambda d, v: replace(d, chunk_texts=["x\udcff", "z"]), InvalidText),
+        (lambda d, v: replace(d, vectors=replace(v, unit=v.unit * np.nan)), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, norms=v.norms * 0)), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, unit=v.unit * 0)), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, unit=v.unit * 3)), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, unit=unit_rows(2, DIM + 1))), InvalidVectors),
+        (lambda d, v: replace(d, vectors=v[:1]), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, norms=v.norms[:1])), InvalidVectors),
+        (lambda d, v: replace(d, vectors=v.unit), InvalidVectors),
+        (lambda d, v: replace(d, vectors=replace(v, fingerprint="e" * 16)), SpaceMismatch),
+        (lambda d, v: IngestedDocument(d.document, [], [], v[:0]), InvalidVectors),
     ],
 )
 def test_bad_documents_are_refused_and_their_neighbours_with_them(
@@ -144,7 +148,8 @@ def test_bad_documents_are_refused_and_their_neighbours_with_them(
 ) -> None:
     with database.writer(space) as writer:
         with pytest.raises(error) as caught:
-            writer.write_documents([ingested("good", 2), damage(ingested("bad", 2))])
+            bad = ingested("bad", 2)
+            writer.write_documents([ingested("good", 2), damage(bad, bad.vectors)])
         assert "\n" not in str(caught.value)
         assert database.counts(space)["documents"] == 0
         assert writer.write_documents([ingested("good", 2)]) == 2  # the writer goes on working
@@ -213,12 +218,12 @@ def test_a_second_space_shares_the_chunks_or_says_why_not(database: Store, space
         writer.write_documents([ingested("a", 3)])
     other = database.register_space("wide", 4, "d" * 16, {}, unit_rows(3, 4))
     with database.writer(other) as writer:
-        assert writer.write_documents([ingested("a", 3, dim=4)]) == 3
-        fewer = ingested("a", 2, dim=4)
+        assert writer.write_documents([ingested("a", 3, dim=4, fingerprint="d" * 16)]) == 3
+        fewer = ingested("a", 2, dim=4, fingerprint="d" * 16)
         assert writer.write_documents([fewer]) == 0  # complete already
     third = database.register_space("third", 4, "c" * 16, {}, unit_rows(3, 4, seed=3))
     with database.writer(third) as writer, pytest.raises(ChunkingDiffers):
-        writer.write_documents([fewer])
+        writer.write_documents([ingested("a", 2, dim=4, fingerprint="c" * 16)])
     assert database.counts(other) == {"documents": 1, "chunks": 3, "embeddings": 3}
 
 
@@ -312,7 +317,7 @@ def test_a_gate_of_another_space_is_no_gate(database: Store, space: int) -> None
     passed = gate(database, space)
     other = database.register_space("other", DIM, "e" * 16, {}, unit_rows(3, seed=5))
     with database.writer(other) as writer:
-        writer.write_documents([ingested(f"doc{i}", 6, seed=i) for i in range(5)])
+        writer.write_documents([ingested(f"doc{i}", 6, seed=i, fingerprint="e" * 16) for i in range(5)])
     insert = text(
         "INSERT INTO sequence_set (space_id, corpus_revision, gate_result_id, inverter_id, context_length, counts, "
         "file, sha256) "
@@ -403,7 +408,7 @@ def test_clear_needs_the_name_and_takes_everything(database: Store, space: int) 
 def test_search_finds_the_nearest(database: Store, space: int) -> None:
     fill(database, space)
     batch = next(database.read_vectors(space))
-    hits = database.search(space, batch.unit[7], k=3)
+    hits = database.search(space, Vectors(batch.space, batch.unit[7:8], batch.norms[7:8]), k=3)
     assert hits[0].chunk_id == batch.chunk_ids[7]
     assert hits[0].cosine == pytest.approx(1, abs=1e-6)
     best = np.sort(batch.unit @ batch.unit[7])[::-1][:3]

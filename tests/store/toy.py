@@ -34,10 +34,13 @@ def unit_rows(count: int, dim: int = DIM, seed: int = 0) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def ingested(name: str, chunks: int, seed: int = 0, body: str | None = None, dim: int = DIM) -> IngestedDocument:
+def ingested(
+    name: str, chunks: int, seed: int = 0, body: str | None = None, dim: int = DIM, fingerprint: str = FINGERPRINT
+) -> IngestedDocument:
     texts = [f"{name} chunk {i}" for i in range(chunks)]
     norms = np.linspace(1, 2, chunks).astype(np.float32)
-    return IngestedDocument(Doc(name, body or name), texts, [3] * chunks, unit_rows(chunks, dim, seed), norms)
+    vectors = Vectors(fingerprint, unit_rows(chunks, dim, seed), norms)
+    return IngestedDocument(Doc(name, body or name), texts, [3] * chunks, vectors)
 
 
 def register(store: Store, name: str = "toy", dim: int = DIM, fingerprint: str = FINGERPRINT) -> int:
@@ -92,7 +95,7 @@ def measured(
         "space_id": space,
         "corpus_revision": store.corpus_revision(space),
         "inverter_id": inverter_id,
-        "returned": Vectors(stored.space, returned, np.ones(len(returned), np.float32)),
+        "returned": Vectors(stored.fingerprint, returned, np.ones(len(returned), np.float32)),
         "sampled": ids,
     }
     return GateRecord(**{**values, **changes})
