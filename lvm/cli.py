@@ -262,7 +262,7 @@ def next_(
 
     settings = Settings()
     with open_workspace(settings) as work:
-        found = predict_next(work.space, open_model(model, work.space, settings), texts, settings.seed)
+        found = predict_next(work.space, open_model(model, work.space, settings, work), texts, settings.seed)
         out.print(Text(model, "bold"), f"({found.cosine:.3f}): ", end="")
         out.print(found.text)
         _hits(work.store.search(work.space_id, found.query, k))

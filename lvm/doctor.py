@@ -122,7 +122,7 @@ def _open_to_others(variable: str, folder: Path) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    if settings.database_url is None and not server.folder(settings).is_dir():
+    if not server.exists(settings):
         yield Finding("database", "ok", "the embedded one is not made yet", "the first run makes it")
         return
     found = examine(settings, settings.space)
@@ -190,7 +190,7 @@ def _space(settings: Settings) -> Iterator[Finding]:
         f"{space.name} {space.fingerprint}, {space.dim} dimensions, its inverter is {'' if own else 'not '}its own",
         "" if own else "lvm diagnose, or train one: lvm inverter train",
     )
-    if settings.database_url is None and not server.folder(settings).is_dir():
+    if not server.exists(settings):
         return
     try:
         found = examine(settings, settings.space)
@@ -219,7 +219,7 @@ def _space(settings: Settings) -> Iterator[Finding]:
 
 
 def _content(settings: Settings) -> Iterator[Finding]:
-    if settings.database_url is None and not server.folder(settings).is_dir():
+    if not server.exists(settings):
         return
     found = examine(settings, settings.space)
     if found.migration != found.newest:

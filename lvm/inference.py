@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from lvm.errors import UsageError
 from lvm.settings import Settings
 from lvm.spaces import Space, SpaceMismatch, Vectors
+from lvm.store import server
 from lvm.training import TrainedModel, load_model
+from lvm.workspace import Workspace, open_workspace
 
 
 class NoModel(UsageError):
@@ -32,18 +34,28 @@ class Prediction:
     cosine: float
 
 
-def open_model(name: str, space: Space, settings: Settings) -> TrainedModel:
-    """A trained model of this space.
+def open_model(name: str, space: Space, settings: Settings, work: Workspace | None = None) -> TrainedModel:
+    """A trained model of this space. Where there is a database, it is the one that a finished run recorded there.
+
+    Args:
+        work: the database and the space, if they are open already.
 
     Raises:
         NoModel: if it is not trained.
         SpaceMismatch: if it was trained in another space.
+        CorruptedFile: if it is damaged, or another than the one that was recorded.
+        GateMissing: if the space's inverter never passed a gate in this database.
     """
     folder = settings.artifacts / name
     if "/" in name or name.startswith(".") or not folder.is_dir():
         raise NoModel(f"no model {name!r} in {settings.artifacts}; train it with `lvm train --model {name}`")
     trained = load_model(folder, settings.device)
     _same_space(trained, space)
+    if work is not None:
+        work.require_recorded(trained, folder)
+    elif server.exists(settings):
+        with open_workspace(settings, space=space) as opened:
+            opened.require_recorded(trained, folder)
     return trained
 
 

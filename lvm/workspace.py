@@ -97,6 +97,24 @@ class Workspace:
             row += len(batch.unit)
         return wrong + max(0, len(sequences.unit) - row)
 
+    def require_recorded(self, model: TrainedModel, folder: Path) -> None:
+        """Compare a model that will predict, and the inverter that will decode it, with the database.
+
+        Raises:
+            CorruptedFile: if no finished training run left this checkpoint.
+            GateMissing: if the last gate about this space and inverter, on whatever corpus, did not pass.
+        """
+        run = self.store.finished_run(model.sha256)
+        if run is None or run.architecture != model.name:
+            raise not_recorded(folder, model.name)
+        inverter = self.inverter_id
+        gate = None if inverter is None else self.store.verdict(self.space_id, None, inverter)
+        if gate is None or not gate.passed:
+            raise GateMissing(
+                f"inverter {self.space.inverter.sha256[:12]} has not passed a roundtrip gate of space "
+                f"{self.space.name!r} in this database; run `lvm validate` first"
+            )
+
     def models(self, sequences: SequenceSet, row: SequenceSetRow) -> dict[str, TrainedModel]:
         """The finished models of a sequence set by name; those still in training are left out.
 

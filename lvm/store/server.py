@@ -57,6 +57,11 @@ def database_url(settings: Settings) -> URL:
     return _parsed(settings.database_url, "LVM_DATABASE_URL")
 
 
+def exists(settings: Settings) -> bool:
+    """Whether there is a database: one that the settings name, or an embedded one that was made."""
+    return settings.database_url is not None or folder(settings).is_dir()
+
+
 def without_secrets(url: URL) -> URL:
     """The same URL for people, logs and other programs: without a password, wherever it stood."""
     return URL.create(
