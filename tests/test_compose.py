@@ -19,7 +19,11 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-SECRETS = {"LVM_POSTGRES_PASSWORD": "sesame1", "PREFECT_POSTGRES_PASSWORD": "sesame2", "PREFECT_AUTH": "me:sesame3"}
+SECRETS = {
+    **{f"{name}_PASSWORD": name.lower() for name in ("LVM_POSTGRES", "LVM_WORKER", "LVM_GATEKEEPER", "LVM_READER")},
+    "PREFECT_POSTGRES_PASSWORD": "sesame",
+    "PREFECT_AUTH": "me:sesame",
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def services() -> dict[str, Any]:
 
 
 def test_nothing_is_published_beyond_loopback_or_runs_as_root(services: dict[str, Any]) -> None:
-    assert set(services) == {"postgres", "prefect-postgres", "prefect", "deploy", "worker"}
+    assert set(services) == {"postgres", "prefect-postgres", "prefect", "migrate", "deploy", "worker"}
     published = [port for each in services.values() for port in each.get("ports", [])]
     assert len(published) == 2 and all(port.startswith("127.0.0.1:") for port in published)
     user = re.findall(r"^USER (\w+)", (ROOT / "Dockerfile").read_text(), re.M)
@@ -37,9 +41,17 @@ def test_nothing_is_published_beyond_loopback_or_runs_as_root(services: dict[str
     for name, each in services.items():
         assert each["cap_drop"] == ["ALL"] and each["security_opt"] == ["no-new-privileges:true"], name
         assert "build" in each or each["user"] == "999:999", f"{name} would run as root"
-        assert "healthcheck" in each or name == "deploy", f"{name} has no health check"
+        assert "healthcheck" in each or name in ("migrate", "deploy"), f"{name} has no health check"
         image = each["image"]
         assert ":" in image and not image.endswith("latest"), f"{image} is not pinned"
+
+
+def test_only_the_migration_knows_the_owner(services: dict[str, Any]) -> None:
+    knows = [name for name, each in services.items() if "LVM_POSTGRES_PASSWORD" in str(each)]
+    assert knows == ["postgres", "migrate"]
+    urls = {name: str(each.get("environment")) for name, each in services.items()}
+    assert "postgresql://worker:" in urls["worker"] and "postgresql://gatekeeper:" in urls["worker"]
+    assert "migrations/users.sql" in services["migrate"]["command"] and (ROOT / "migrations" / "users.sql").is_file()
 
 
 def test_no_password_has_a_default(services: dict[str, Any]) -> None:

@@ -102,6 +102,10 @@ class Busy(LvmError):
     """Another process is doing the same thing."""
 
 
+class NotAllowed(UsageError):
+    """Only the owner of the tables may do this."""
+
+
 class NotConfirmed(UsageError):
     """Destroying data needs the database's name typed out."""
 
@@ -926,6 +930,7 @@ class Store:
         Raises:
             NotConfirmed: if the name is another.
             TrainingActive: while a training run is active.
+            NotAllowed: if this user does not own the tables.
         """
         if confirm != self.database_name:
             raise NotConfirmed(
@@ -937,7 +942,7 @@ class Store:
             names = ", ".join(f"{run.id} ({run.architecture})" for run in active)
             raise TrainingActive(f"training run {names} is active; nothing was touched, wait for it or stop it first")
         gone = self.contents()
-        with self.engine.begin() as connection:
+        with _owner(self), self.engine.begin() as connection:
             # Single rows of a gate cannot be deleted, not even from here: the whole schema goes and is made anew.
             connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
             connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
@@ -1112,6 +1117,20 @@ def _only(statement: Query) -> Query:
 def _vector_texts(vectors: Vectors) -> list[str]:
     """Unit vectors as pgvector writes them, each number in full."""
     return [Vector(row).to_text() for row in vectors.unit]
+
+
+@contextmanager
+def _owner(store: Store) -> Iterator[None]:
+    """The refusal of a user who does not own the tables, as a named error."""
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != "42501":
+            raise
+        raise NotAllowed(
+            f"user {store.engine.url.username!r} does not own the tables of database {store.database_name!r} "
+            f"({first_line(error.orig)}); nothing was touched, name their owner in LVM_DATABASE_URL"
+        ) from error
 
 
 @contextmanager

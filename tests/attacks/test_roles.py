@@ -14,7 +14,7 @@ from flows.ingest import ingest_flow
 from flows.train import train_flow
 from flows.validate import validate_flow
 from lvm.settings import Settings
-from lvm.store import NoVerdicts, SchemaUnusable, Store, open_store
+from lvm.store import NotAllowed, NoVerdicts, SchemaUnusable, Store, open_store
 from tests.flows.conftest import prefect_server, small  # noqa: F401  fixtures
 from tests.flows.corpora import write_unseen
 from tests.store.toy import fill, gate, ingested, measured, register, sequence_set, start
@@ -61,6 +61,8 @@ def test_a_worker_ingests_and_trains_and_writes_no_verdict(database: Store, url_
         fill(worker, space, documents=6)
         with worker.writer(space) as writer:
             assert writer.write_documents([ingested("doc0", 3, body="another")]) == 3
+        with pytest.raises(NotAllowed, match="own the tables"):
+            worker.clear(worker.database_name)
         refused = [
             "INSERT INTO corpus_change (part, items, a, b, c, d) VALUES (0, 1, 1, 1, 1, 1)",
             "DELETE FROM corpus_change",

@@ -20,6 +20,7 @@ from tests.flows.corpora import write_unseen
 from tests.flows.test_ui import FINAL
 
 ROOT = Path(__file__).parents[2]
+USERS = ("worker", "gatekeeper", "reader")
 
 
 @pytest.fixture
@@ -40,7 +41,18 @@ def test_the_pipeline_runs_through_server_pool_and_worker(
     admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.exec_driver_sql("CREATE DATABASE native_lvm")
-    at = make_url(postgres)
+    at = make_url(postgres).set(database="native_lvm")
+    passwords = {f"LVM_{name.upper()}_PASSWORD": f"{name}-{os.urandom(4).hex()}" for name in USERS}
+    owner = {**os.environ, **passwords, "LVM_DATABASE_URL": at.render_as_string(hide_password=False)}
+    for command in ("db migrate", "db psql -f migrations/users.sql"):  # what the service migrate runs
+        lvm = [sys.executable, "-c", "from lvm.cli import main; main()", *command.split()]
+        done = subprocess.run(lvm, cwd=ROOT, env=owner, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def as_user(name: str) -> str:
+        user = at.set(username=name, password=passwords[f"LVM_{name.upper()}_PASSWORD"])
+        return user.render_as_string(hide_password=False)
+
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         api = f"http://127.0.0.1:{free.getsockname()[1]}/api"
@@ -54,7 +66,8 @@ def test_the_pipeline_runs_through_server_pool_and_worker(
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "LVM_DATABASE_URL": at.set(database="native_lvm").render_as_string(hide_password=False),
+        "LVM_DATABASE_URL": as_user("worker"),
+        "LVM_GATEKEEPER_URL": as_user("gatekeeper"),
         "LVM_HOME": str(tmp_path),
         "LVM_ARTIFACTS": str(tmp_path / "artifacts"),
         "LVM_QUIET": "1",
@@ -103,7 +116,7 @@ def test_the_pipeline_runs_through_server_pool_and_worker(
                     worker.kill()
                     worker.wait()
     for database, query in (
-        (at.set(database="native_lvm"), "SELECT count(*) FROM lvm.training_run WHERE status = 'finished'"),
+        (make_url(as_user("reader")), "SELECT count(*) FROM lvm.training_run WHERE status = 'finished'"),
         (prefect_postgres, f"SELECT count(*) FROM flow_run WHERE id = '{run}' AND state_type = 'COMPLETED'"),
     ):
         engine = create_engine(database.set(drivername="postgresql+psycopg"))
@@ -113,4 +126,5 @@ def test_the_pipeline_runs_through_server_pool_and_worker(
     assert (tmp_path / "artifacts" / "report.html").is_file()
     with admin.connect() as connection:
         connection.exec_driver_sql("DROP DATABASE native_lvm WITH (FORCE)")
+        connection.exec_driver_sql(f"DROP USER {', '.join(USERS)}")
     admin.dispose()
