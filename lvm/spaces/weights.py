@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +34,9 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 CONFIG_AND_TOKENIZER = ["*.json", "spiece.model", "*.txt"]
 _EVERYTHING = [*CONFIG_AND_TOKENIZER, "*.safetensors"]
+
+
+_LONGEST_NAME = 255  # of a file, on every usual file system
 
 
 class WeightsUnusable(LvmError):
@@ -105,7 +108,8 @@ def inside(folder: Path, name: object) -> Path:
     Raises:
         WeightsUnusable: if it is no relative path, or leads out of the folder by ``..``.
     """
-    if not isinstance(name, str) or "\0" in name or PurePosixPath(name).is_absolute() or ".." in Path(name).parts:
+    usable = isinstance(name, str) and "\0" not in name and len(name) < _LONGEST_NAME
+    if not isinstance(name, str) or not usable or Path(name).is_absolute() or ".." in Path(name).parts:
         raise WeightsUnusable(f"{str(name)[:80]!r} is no path inside {folder}; correct the file that names it")
     return folder / name
 
