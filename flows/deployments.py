@@ -37,6 +37,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.common import PrefectUnavailable
 from lvm import code_version
+from lvm.files import make_folder
 from lvm.settings import Settings
 from lvm.store import open_store
 
@@ -111,7 +112,7 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         PrefectUnavailable: if somebody does.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / "lvm-ui.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it

@@ -57,7 +57,6 @@ def extract_stage(context: int, space: str | None, stands_on: Standing) -> Extra
         try:
             sequences, _ = work.sequences(context)
         except GateMissing:
-            path.parent.mkdir(parents=True, exist_ok=True)
             sequences = extract(
                 path,
                 store.read_vectors(work.space_id),

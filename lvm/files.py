@@ -144,6 +144,9 @@ def write_sealed(path: Path, data: bytes) -> str:
 def verify(path: Path) -> tuple[dict[str, Any], int]:
     """Check a sealed file byte by byte.
 
+    A seal can be made anew by whoever changes a file, so the caller checks what the header says. It may rely on this:
+    the header is a dictionary, its metadata are strings, and every tensor lies inside the file.
+
     Returns:
         the safetensors header, and the offset in bytes at which tensor data begins.
 
@@ -160,15 +163,32 @@ def verify(path: Path) -> tuple[dict[str, Any], int]:
             stated = header["__metadata__"]["sha256"]
             digest = hashlib.sha256(size.to_bytes(8, "little"))
             digest.update(raw.replace(_field(stated), _field(UNSEALED)))
+            length = 0
             while block := file.read(_BLOCK):
                 digest.update(block)
+                length += len(block)
+            _check_header(header, length)
     except OSError as error:
         raise CorruptedFile(_corrupted(path, error.strerror or str(error))) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptedFile(_corrupted(path, "its header cannot be read")) from error
     if digest.hexdigest() != stated:
         raise CorruptedFile(_corrupted(path, "its checksum does not match"))
     return header, 8 + size
+
+
+def _check_header(header: dict[str, Any], length: int) -> None:
+    """Raise ValueError unless metadata are plain text and tensors lie within ``length`` bytes of data."""
+    for name, entry in header.items():
+        if name == "__metadata__":
+            for key, value in entry.items():
+                if not isinstance(value, str):
+                    raise ValueError(f"metadata {key} is no text")
+                (key + value).encode()  # raises for lone surrogates, which could not be printed
+            continue
+        begin, end = entry["data_offsets"]
+        if not all(type(n) is int and n >= 0 for n in (begin, end, *entry["shape"])) or not begin <= end <= length:
+            raise ValueError(f"tensor {name} is not inside the file")
 
 
 def _field(digest: str) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lvm.errors import LvmError, UsageError
+from lvm.errors import LvmError, UsageError, first_line
 from lvm.files import UNSEALED, CorruptedFile, replacing, seal, verify
 from lvm.sequences.split import SPLITS, Split, SplitDocument, split_documents
 
@@ -196,38 +197,68 @@ def extract(
 
 
 def load(path: Path) -> SequenceSet:
-    """Open a sequence set, checking every byte of it against its checksum.
+    """Open a sequence set, checking every byte of it against its checksum, and that its parts fit each other.
 
     Raises:
-        CorruptedFile: if it is missing, cut short, changed, or of another format.
+        CorruptedFile: if it is missing, cut short, changed, of another format, or has windows that are not exactly
+            those of its documents.
     """
     header, offset = verify(path)
     metadata = header.pop("__metadata__")
     if metadata.get("format") != FORMAT:
         raise CorruptedFile(f"{path} is no sequence set of this version; run `lvm extract` again")
 
-    def tensor(name: str) -> npt.NDArray[Any]:
-        entry = header[name]
+    def tensor(name: str, dtype_name: str, dimensions: int) -> npt.NDArray[Any]:
+        entry = header.pop(name)
         begin, end = entry["data_offsets"]
-        dtype, shape = _DTYPES[entry["dtype"]], tuple(int(n) for n in entry["shape"])
+        dtype, shape = _DTYPES[dtype_name], tuple(entry["shape"])
+        if (entry["dtype"], len(shape), math.prod(shape) * dtype.itemsize) != (dtype_name, dimensions, end - begin):
+            raise ValueError(f"{name} is no {dtype_name} array of {dimensions} dimensions")
         if begin == end:  # an empty file range cannot be mapped
             return np.empty(shape, dtype=dtype)
         # copy-on-write: torch wants writable memory, and the file must never change
         return np.memmap(path, dtype=dtype, mode="c", offset=offset + begin, shape=shape)
 
-    return SequenceSet(
-        path=path,
-        sha256=metadata["sha256"],
-        space_name=metadata["space_name"],
-        space=metadata["space"],
-        inverter=metadata["inverter"],
-        corpus_revision=metadata["corpus_revision"],
-        context=int(metadata["context"]),
-        unit=tensor("unit"),
-        document_starts=np.array(tensor("document_starts")),
-        document_splits=np.array(tensor("document_splits")),
-        starts={split: np.array(tensor(f"starts_{split}")) for split in SPLITS},
-    )
+    try:
+        sequences = SequenceSet(
+            path=path,
+            sha256=metadata["sha256"],
+            space_name=metadata["space_name"],
+            space=metadata["space"],
+            inverter=metadata["inverter"],
+            corpus_revision=metadata["corpus_revision"],
+            context=int(metadata["context"]),
+            unit=tensor("unit", "F32", 2),
+            document_starts=np.array(tensor("document_starts", "I64", 1)),
+            document_splits=np.array(tensor("document_splits", "U8", 1)),
+            starts={split: np.array(tensor(f"starts_{split}", "I64", 1)) for split in SPLITS},
+        )
+        _check_windows(sequences)
+        if header:
+            raise ValueError(f"it has an unknown part {min(header)[:40]!r}")
+    except KeyError as error:
+        raise CorruptedFile(f"{path} lacks {error}; delete it and run `lvm extract` again") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CorruptedFile(
+            f"{path} is no sequence set ({first_line(error)}); delete it and run `lvm extract` again"
+        ) from error
+    return sequences
+
+
+def _check_windows(sequences: SequenceSet) -> None:
+    """Raise ValueError unless documents cover all rows in order, and windows are exactly those of each split."""
+    starts, splits, context = sequences.document_starts, sequences.document_splits, sequences.context
+    if context < 1 or sequences.unit.shape[1] < 1:
+        raise ValueError(f"windows of {context} vectors of dimension {sequences.unit.shape[1]}")
+    if len(starts) != len(splits) + 1 or (splits >= len(SPLITS)).any():
+        raise ValueError("its documents and their splits do not fit each other")
+    counts = np.diff(starts)
+    if starts[0] != 0 or starts[-1] != len(sequences.unit) or (counts < 0).any() or (starts < 0).any():
+        raise ValueError("its documents do not cover its vectors")
+    for number, split in enumerate(SPLITS):
+        expected = _window_starts(starts, counts, context, (splits == number).tolist())
+        if not np.array_equal(expected, sequences.starts[split]):
+            raise ValueError(f"its windows for {split} are not those of its documents")
 
 
 def _window_starts(document_starts: IntArray, counts: IntArray, context: int, chosen: Sequence[bool]) -> IntArray:

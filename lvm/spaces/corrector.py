@@ -100,8 +100,9 @@ class CorrectedInverter:
 
     @property
     def sha256(self) -> str:
-        """Hashes of both weights."""
-        return f"{self.hypothesizer.sha256}+{self.corrector.sha256}"
+        """Digests of both, and how many texts they try."""
+        first = getattr(self.hypothesizer, "candidates", 1)
+        return f"{self.hypothesizer.sha256}+{self.corrector.sha256}+{first}+{self.steps}x{self.candidates}"
 
     @property
     def trained_documents(self) -> frozenset[str]:

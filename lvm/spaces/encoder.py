@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,22 +20,23 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+import transformers
+from safetensors import safe_open
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import AutoModelForTextEncoding
 from transformers.utils import logging as transformers_logging
 
 from lvm.errors import first_line
 from lvm.settings import bf16_available
 from lvm.spaces.vectors import Vectors
-from lvm.spaces.weights import WeightsUnusable
+from lvm.spaces.weights import WeightsUnusable, inside, open_tokenizer, read_json, refuse, refuse_unusable
 
 Pooling = Literal["mean", "cls", "max", "pooler"]
 Progress = Callable[[int], None]
 """Called with the number of items finished since the last call."""
 
+_WIDEST = 65_536  # dimension of an encoder
 _TOKENS_PER_BATCH = 2048  # enough to keep a core busy; more brings nothing
 _TEXTS_PER_SORT = 8192  # texts of equal length meet within this many, so batches need no padding
 
@@ -47,8 +49,8 @@ class Recipe:
         weights: where the weights come from, for people (a package, a hub name, a folder).
         pooling: how token states become one vector; ``mean`` is over the attention mask.
         layer: hidden layer that is pooled; -1 is the last.
-        projection: file inside the encoder's folder with a linear layer applied after pooling
-            (``linear.weight``, ``linear.bias``: sentence-transformers' Dense), or empty.
+        projection: file with a linear layer applied after pooling (``linear.weight``, ``linear.bias``:
+            sentence-transformers' Dense), or empty. It is inside the encoder's folder, unless the path is absolute.
         normalize: whether the encoder itself returns unit vectors.
         max_tokens: token limit of a chunk, special tokens not counted.
     """
@@ -73,20 +75,22 @@ def sentence_transformers_recipe(folder: Path, weights: str, max_tokens: int) ->
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
-        modes = json.loads((folder / kinds["Pooling"] / "config.json").read_text(encoding="utf-8"))
+        modes = read_json(inside(folder, kinds["Pooling"]) / "config.json")
         pooling: Pooling = "mean"
         if modes.get("pooling_mode_cls_token"):
             pooling = "cls"
         elif modes.get("pooling_mode_max_tokens"):
             pooling = "max"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsUnusable(
             f"{folder} does not say how sentence-transformers uses it ({first_line(error)}); fetch modules.json and "
             "the folders it names"
         ) from error
     if unknown := set(kinds) - {"Transformer", "Pooling", "Dense", "Normalize"}:
         raise WeightsUnusable(f"{folder / 'modules.json'} has a module {sorted(unknown)[0]!r}, which no recipe can say")
-    projection = f"{kinds['Dense']}/model.safetensors" if "Dense" in kinds else ""
+    projection = ""
+    if "Dense" in kinds:
+        projection = str((inside(folder, kinds["Dense"]) / "model.safetensors").relative_to(folder))
     return Recipe(weights, pooling, -1, projection, "Normalize" in kinds, max_tokens)
 
 
@@ -98,6 +102,8 @@ def file_sha256(path: Path) -> str:
 
 class TextEncoder:
     """A Hugging Face encoder folder (``config.json``, ``model.safetensors``, ``tokenizer.json``) and a recipe.
+
+    Nothing in the folder is run, whatever its configuration asks for, and nobody is asked whether it may be.
 
     Args:
         folder: the model's folder.
@@ -113,11 +119,11 @@ class TextEncoder:
         for name in ("config.json", "model.safetensors", "tokenizer.json"):
             if not (folder / name).is_file():
                 raise WeightsUnusable(f"no {name} in {folder}; the encoder cannot be opened, restore that folder")
-        try:
-            self.tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            self.truncating: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise WeightsUnusable(f"{folder / 'tokenizer.json'} cannot be read ({error}); restore that file") from error
+        self._config = _configuration(folder)
+        self._projection = recipe.projection and _projection(folder, recipe.projection)
+        tokenizer = folder / "tokenizer.json"
+        self.tokenizer: Tokenizer = open_tokenizer(tokenizer, getattr(self._config, "vocab_size", None))
+        self.truncating: Tokenizer = open_tokenizer(tokenizer)
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.truncating.no_padding()
@@ -125,52 +131,68 @@ class TextEncoder:
 
     @cached_property
     def model(self) -> torch.nn.Module:
-        """The network, loaded on first use."""
-        verbosity = transformers_logging.get_verbosity()
-        bars = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
-            model: torch.nn.Module = AutoModelForTextEncoding.from_pretrained(
-                self.folder, local_files_only=True, use_safetensors=True
-            )
-        except Exception as error:
-            raise WeightsUnusable(
-                f"weights in {self.folder} cannot be loaded ({first_line(error)}); restore that folder"
-            ) from error
-        finally:
-            transformers_logging.set_verbosity(verbosity)
-            if bars:
-                transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        """The network, loaded on first use and tried on a text of full length.
+
+        Raises:
+            WeightsUnusable: if weights are missing, left over, of another shape or not finite, or if the network
+                cannot follow the recipe.
+        """
+        with _quietly():
+            try:
+                network = _network(self._config, self.folder, pooler=self.recipe.pooling == "pooler")
+            except WeightsUnusable:
+                raise
+            except Exception as error:  # transformers raises whatever it meets
+                raise WeightsUnusable(
+                    f"weights in {self.folder} cannot be loaded ({first_line(error)}); restore that folder"
+                ) from error
         half = bf16_available() if self.device.type == "cpu" else self.device.type == "cuda"
-        return model.eval().to(self.device, torch.bfloat16 if half else torch.float32)
+        network.eval().to(self.device, torch.bfloat16 if half else torch.float32)
+        longest = torch.tensor([self.truncating.encode("a " * self.recipe.max_tokens).ids], device=self.device)
+        try:
+            with torch.inference_mode():
+                found = self.finish(self._pooled(network, self._states(network, longest, self.recipe.layer)))
+        except Exception as error:  # no such layer, no pooler, too few positions, a projection of another width
+            raise WeightsUnusable(
+                f"the encoder in {self.folder} cannot follow the recipe {self.recipe} ({first_line(error)}); correct "
+                "the space's entry in spaces.toml"
+            ) from error
+        if found.shape != (1, self.dim):
+            raise WeightsUnusable(
+                f"the encoder in {self.folder} makes vectors of shape {tuple(found.shape[1:])}, its config.json says "
+                f"{self.dim}; restore that folder"
+            )
+        return network
 
     @cached_property
     def _dense(self) -> dict[str, Tensor]:
         """Weights of the projection after pooling; empty if the recipe has none."""
-        if not self.recipe.projection:
+        if not self._projection:
             return {}
-        path = self.folder / self.recipe.projection
         try:
-            tensors = load_file(path, device=str(self.device))
-            return {"weight": tensors["linear.weight"].float()} | (
-                {"bias": tensors["linear.bias"].float()} if "linear.bias" in tensors else {}
-            )
-        except (OSError, KeyError, SafetensorError) as error:
-            raise WeightsUnusable(f"projection {path} cannot be read ({error}); restore that file") from error
+            tensors = load_file(self._projection, device=str(self.device))
+        except Exception as error:  # safetensors has its own error, torch and the file system theirs
+            raise WeightsUnusable(
+                f"projection {self._projection} cannot be read ({first_line(error)}); restore that file"
+            ) from error
+        refuse("lacks", {"linear.weight"} - set(tensors), self._projection)
+        refuse("has unknown", set(tensors) - {"linear.weight", "linear.bias"}, self._projection)
+        dense = {name.removeprefix("linear."): tensor.float() for name, tensor in tensors.items()}
+        weight = dense["weight"]
+        if weight.ndim != 2 or ("bias" in dense and dense["bias"].shape != weight.shape[:1]):
+            raise WeightsUnusable(f"projection {self._projection} is no linear layer; restore that file")
+        refuse_unusable(tensors, self._projection)
+        return dense
 
     @property
     def projection_sha256(self) -> str | None:
         """Hash of the projection's weights, None if there is no projection."""
-        return file_sha256(self.folder / self.recipe.projection) if self.recipe.projection else None
+        return file_sha256(self._projection) if self._projection else None
 
     @property
     def dim(self) -> int:
         """Dimension of the vectors."""
-        if self._dense:
-            return len(self._dense["weight"])
-        config = json.loads((self.folder / "config.json").read_text())
-        return int(config.get("hidden_size") or config["d_model"])
+        return len(self._dense["weight"]) if self._dense else int(self._config.hidden_size)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -248,24 +270,29 @@ class TextEncoder:
             ids: token ids, special tokens included; no padding, so no mask.
             layer: which layer; the recipe's unless given.
         """
-        layer = self.recipe.layer if layer is None else layer
+        return self._states(self.model, ids, self.recipe.layer if layer is None else layer)
+
+    @staticmethod
+    def _states(network: torch.nn.Module, ids: Tensor, layer: int) -> Tensor:
         if layer == -1:
-            states: Tensor = self.model(input_ids=ids).last_hidden_state
+            states: Tensor = network(input_ids=ids).last_hidden_state
         else:
-            states = self.model(input_ids=ids, output_hidden_states=True).hidden_states[layer]
+            states = network(input_ids=ids, output_hidden_states=True).hidden_states[layer]
         return states
 
     @torch.inference_mode()
     def pool(self, states: Tensor) -> Tensor:
         """One vector (batch, width) for each text from its states (batch, tokens, width)."""
+        return self._pooled(self.model, states)
+
+    def _pooled(self, network: torch.nn.Module, states: Tensor) -> Tensor:
         if self.recipe.pooling == "mean":
             return states.float().mean(dim=1)
         if self.recipe.pooling == "max":
             return states.float().amax(dim=1)
         if self.recipe.pooling == "cls":
             return states[:, 0].float()
-        pooler = self.model.pooler
-        pooled: Tensor = pooler(states)  # type: ignore[operator]
+        pooled: Tensor = network.pooler(states)  # type: ignore[operator]
         return pooled.float()
 
     @torch.inference_mode()
@@ -274,3 +301,96 @@ class TextEncoder:
         if self._dense:
             pooled = torch.nn.functional.linear(pooled, **self._dense)
         return torch.nn.functional.normalize(pooled, dim=-1) if self.recipe.normalize else pooled
+
+
+# -- opening a folder that others wrote ------------------------------------------------------------------------
+
+
+def _configuration(folder: Path) -> Any:
+    """What ``config.json`` says of the network, as transformers reads it, with nothing in it that loads anything else.
+
+    Raises:
+        WeightsUnusable: if it cannot be read, needs code of its own, or asks for an adapter or quantised weights.
+    """
+    path = folder / "config.json"
+    facts = read_json(path)
+    if (folder / "adapter_config.json").exists() or facts.get("quantization_config") is not None:
+        raise WeightsUnusable(f"{folder} holds an adapter or quantised weights; save the merged weights as floats")
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config._attn_implementation = None  # it could name a kernel, which is code, to fetch from the hub
+        width, layers = config.hidden_size, config.num_hidden_layers
+        with safe_open(folder / "model.safetensors", "pt") as file:
+            tensors = len(file.keys())
+    except Exception as error:  # transformers raises whatever it meets
+        raise WeightsUnusable(f"{path} cannot be used ({first_line(error)}); restore that folder") from error
+    for number, most in ((width, _WIDEST), (layers, tensors)):  # before a network of that size is built
+        if not isinstance(number, int) or not 0 < number <= most:
+            raise WeightsUnusable(
+                f"{path} says that the encoder has {str(layers)[:20]} layers of width {str(width)[:20]}, beside "
+                f"{tensors} tensors; restore that folder"
+            )
+    return config
+
+
+def _projection(folder: Path, name: str) -> Path:
+    """The file of a recipe's projection; only a user can name one elsewhere, and then by an absolute path."""
+    return Path(name) if Path(name).is_absolute() else inside(folder, name)
+
+
+def _network(config: Any, folder: Path, pooler: bool) -> torch.nn.Module:
+    """The encoder with the weights of ``model.safetensors``, and no others: transformers fills up with random ones.
+
+    What is left over may only be what the architecture has beyond its encoder (a decoder, the heads it was trained
+    with). A pooler may be missing where the recipe does not use it.
+    """
+    tensors = load_file(folder / "model.safetensors")
+    with torch.device("meta"):
+        shell = _from_config(transformers.AutoModelForTextEncoding, config)
+    network: torch.nn.Module
+    network, found = type(shell).from_pretrained(
+        None,
+        config=config,
+        state_dict=tensors,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
+    )
+    optional = () if pooler else ("pooler.",)
+    refuse("lacks", (name for name in found["missing_keys"] if not name.startswith(optional)), folder)
+    refuse("has wrongly shaped", (str(mismatch[0]) for mismatch in found["mismatched_keys"]), folder)
+    if found["unexpected_keys"]:
+        refuse("has unknown", set(found["unexpected_keys"]) - _names_beyond(config), folder)
+    refuse_unusable({name: each for name, each in tensors.items() if not name.endswith("position_ids")}, folder)
+    return network
+
+
+def _from_config(kind: Any, config: Any) -> Any:
+    return kind.from_config(config, trust_remote_code=False)
+
+
+def _names_beyond(config: Any) -> set[str]:
+    """Names of all weights of the architectures that the configuration names, and of the one for pretraining."""
+    classes = [getattr(transformers, str(name), None) for name in config.architectures or []]
+    names: set[str] = set()
+    with torch.device("meta"):
+        for kind in classes:
+            if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
+                names |= set(kind(config).state_dict())
+        with suppress(ValueError):  # not every architecture has one
+            names |= set(_from_config(transformers.AutoModelForPreTraining, config).state_dict())
+    return names
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Transformers reports and draws bars while it loads; what matters of it is raised."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ from lvm.errors import first_line
 from lvm.files import replacing
 from lvm.spaces.decoder import DecoderConfig, VectorDecoder
 from lvm.spaces.encoder import file_sha256
-from lvm.spaces.weights import WeightsUnusable
+from lvm.spaces.weights import WeightsUnusable, fill, open_tokenizer, read_json
 
 TEMPERATURE = 0.5
 """Of every candidate but the first, which is greedy."""
@@ -66,6 +66,29 @@ class Card:
     figures: dict[str, Any]
 
 
+def _sizes(config: dict[str, Any], tensors: int) -> DecoderConfig:
+    """The sizes in a ``config.json``, where ``tensors`` weights lie beside it; ValueError for what cannot be meant."""
+    sizes = DecoderConfig(**config["decoder"])
+    if not all(type(size) is int and size > 0 for size in asdict(sizes).values()):
+        raise ValueError("a size of the decoder is no positive whole number")
+    if sizes.width % sizes.heads or sizes.layers > tensors:
+        raise ValueError("the sizes of the decoder do not fit each other and its weights")
+    return sizes
+
+
+def _card(config: dict[str, Any]) -> Card:
+    """The card in a ``config.json``; ValueError for one that does not say what it must."""
+    card = Card(**{field.name: config["card"][field.name] for field in fields(Card)})
+    lists = (card.trained_documents, card.held_out_documents)
+    if not all(isinstance(each, list) and all(isinstance(one, str) for one in each) for each in lists):
+        raise ValueError("the documents on the card are no lists of names")
+    if not all(isinstance(each, str) for each in (card.encoder, card.corpus, card.command)):
+        raise ValueError("the card does not name its encoder, corpus and command")
+    if not isinstance(card.training, dict) or not isinstance(card.figures, dict):
+        raise ValueError("the card has no training or no figures")
+    return card
+
+
 class TrainedDecoder(Generic[Network]):
     """A network with its tokenizer and its card, in a folder.
 
@@ -77,7 +100,7 @@ class TrainedDecoder(Generic[Network]):
         device: torch device.
 
     Attributes:
-        sha256: hash of the weights: a verdict of the roundtrip gate is about these.
+        sha256: digest of all that decides its texts and the gate's sample (see ``_digest``): a verdict is about this.
     """
 
     kind: type[VectorDecoder]
@@ -118,26 +141,36 @@ class TrainedDecoder(Generic[Network]):
         Raises:
             WeightsUnusable: if a file is missing, truncated, or does not fit the others.
         """
+        config = read_json(folder / CONFIG)
         try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-            sizes = DecoderConfig(**config["decoder"])
-            card = Card(**{field.name: config["card"][field.name] for field in fields(Card)})
-            tokenizer: Tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
             tensors = load_file(folder / cls.weights)
             seen = tensors.pop(_SEEN).numpy()
-            network: Any = cls.kind(sizes)
-            network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+            sizes, card = _sizes(config, len(tensors)), _card(config)
+            if seen.dtype != np.int64 or seen.ndim != 1:
+                raise ValueError(f"{_SEEN} is no list of hashes")
+            with torch.device("meta"):  # sizes that are not those of the weights shall cost no memory
+                network: Any = cls.kind(sizes)
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             reason = first_line(error)
             raise WeightsUnusable(
                 f"the {cls.__name__.lower()} in {folder} cannot be opened ({reason}); restore the folder or train it "
                 "again with `lvm inverter train`"
             ) from error
-        except Exception as error:  # tokenizers raises bare Exception
-            raise WeightsUnusable(f"{folder / TOKENIZER} cannot be read ({error}); restore that file") from error
+        floats = {name: each.float() if each.is_floating_point() else each for name, each in tensors.items()}
+        fill(network, floats, folder)
+        tokenizer = open_tokenizer(folder / TOKENIZER, sizes.vocabulary)
         opened = cls(network, tokenizer, card, seen, device)
-        opened.sha256 = file_sha256(folder / cls.weights)
+        opened.sha256 = opened._digest(folder)
         return opened
+
+    def _digest(self, folder: Path) -> str:
+        """Digest of weights, tokenizer, sizes, encoder and training documents.
+
+        What else the card says (command, figures) does not count: the same inverter trained twice is one.
+        """
+        files = [file_sha256(folder / name) for name in (self.weights, TOKENIZER)]
+        parts = [*files, asdict(self.network.config), self.card.encoder, sorted(self.card.trained_documents)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write the folder; the config goes last, so a folder with one is whole.
@@ -156,7 +189,7 @@ class TrainedDecoder(Generic[Network]):
         ):
             with replacing(folder / name) as file:
                 file.write(data)
-        self.sha256 = file_sha256(folder / self.weights)
+        self.sha256 = self._digest(folder)
 
     def saw(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Which of these chunk texts (n,) the inverter was trained on."""

@@ -13,7 +13,7 @@ from copy import copy
 from importlib.resources import files
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from lvm.errors import UsageError, first_line
 from lvm.settings import Settings
@@ -71,6 +71,13 @@ class SpaceConfig(BaseModel):
     hypotheses: PositiveInt = 8
     corrections: PositiveInt = 8
 
+    @field_validator("projection")
+    @classmethod
+    def _inside(cls, projection: str) -> str:
+        if Path(projection).is_absolute() or ".." in Path(projection).parts:
+            raise ValueError("the projection is a file inside the encoder's folder")
+        return projection
+
     @property
     def recipe(self) -> Recipe:
         """How the encoder's states become vectors."""
@@ -93,7 +100,7 @@ def configured(settings: Settings) -> dict[str, SpaceConfig]:
 def _read(path: Path) -> dict[str, SpaceConfig]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a TOMLDecodeError is a ValueError
         raise InvalidSpaces(f"{path} cannot be read ({first_line(error)}); correct it") from error
     spaces = {}
     for name, table in tables.items():

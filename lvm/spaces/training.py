@@ -29,8 +29,8 @@ from torch import Tensor
 
 from lvm.corpus.chunker import Chunker
 from lvm.corpus.documents import Document
-from lvm.errors import LvmError
-from lvm.files import replacing
+from lvm.errors import LvmError, first_line
+from lvm.files import make_folder, replacing
 from lvm.settings import bf16_available
 from lvm.spaces.corrector import Corrector
 from lvm.spaces.decoder import END, PAD, DecoderConfig, VectorCorrector, VectorDecoder
@@ -38,6 +38,7 @@ from lvm.spaces.encoder import TextEncoder
 from lvm.spaces.inverter import Card, Inverter, chunk_hashes
 from lvm.spaces.space import Inverter as AnyInverter
 from lvm.spaces.space import typical_norm
+from lvm.spaces.weights import WeightsUnusable, fill
 
 HOLD_OUT_EVERY = 10
 """Every tenth document is kept whole from training."""
@@ -225,7 +226,7 @@ def train(
         The trained inverter; its card has held-out loss, and the caller adds the roundtrip figures.
     """
     progress = progress or Silent()
-    scratch.mkdir(parents=True, exist_ok=True)
+    make_folder(scratch)
     torch.manual_seed(training.seed)
     if start is None:
         tokenizer, network = fresh(encoder.dim, text.train, minilm, training.vocabulary)
@@ -292,7 +293,7 @@ def train_corrector(
     many chunks are decoded as it will see. The other arguments are those of ``train``.
     """
     progress = progress or Silent()
-    scratch.mkdir(parents=True, exist_ok=True)
+    make_folder(scratch)
     torch.manual_seed(training.seed)
     if isinstance(hypothesizer, Inverter):
         tokenizer, begin = hypothesizer.tokenizer, hypothesizer.network
@@ -614,16 +615,21 @@ class Checkpoint:
             if metadata["identity"] != self.identity:
                 return 0
             tensors = load_file(self.path)
-        except (FileNotFoundError, SafetensorError, KeyError):
+        except (FileNotFoundError, SafetensorError, KeyError, TypeError):
             return 0
-        self.network.load_state_dict(_under("model.", tensors))
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in _under("optimizer.", tensors).items():
-            index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        self.seconds = float(metadata["seconds"])
-        return int(metadata["step"])
+        try:
+            fill(self.network, _under("model.", tensors), self.path)
+            state: dict[int, dict[str, Any]] = {}
+            for name, value in _under("optimizer.", tensors).items():
+                index, key = name.split(".", 1)
+                state.setdefault(int(index), {})[key] = value
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+            self.seconds = float(metadata["seconds"])
+            return int(metadata["step"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise WeightsUnusable(
+                f"{self.path} does not hold the state of a training ({first_line(error)}); delete it and train again"
+            ) from error
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

