@@ -117,7 +117,7 @@ def make(data: Path) -> None:
 
 
 def check(data: Path) -> None:
-    """Refuse a data folder that is not ours, or that the server cannot use where it is.
+    """Refuse a data folder that is not ours, or whose path the server's programs cannot take.
 
     Raises:
         ServerFailed
@@ -128,8 +128,6 @@ def check(data: Path) -> None:
     owner = data.stat().st_uid
     if owner != user.pw_uid:
         raise ServerFailed(f"it belongs to user {_name(owner)}, not to {user.pw_name}")
-    if not reaches(user, data):
-        raise ServerFailed(f"user {user.pw_name} cannot reach it any more; chmod o+x the folders above it")
 
 
 def tighten(data: Path) -> None:
@@ -151,6 +149,8 @@ def start(data: Path) -> None:
         ServerFailed, OSError
     """
     user = account()
+    if not reaches(user, data):
+        raise ServerFailed(f"user {user.pw_name} cannot reach it any more; chmod o+x the folders above it")
     _forget_stale(data)
     sockets = _socket_folder(data, user)
     options = f"-p {PORT} -c listen_addresses='' -c unix_socket_permissions=0700 -k {sockets}"
