@@ -211,10 +211,11 @@ def outcome(made: World) -> dict[str, Any]:
             "SELECT d.source, d.external_id, d.sha256, d.title, c.position, c.text, c.token_count FROM lvm.document d "
             'JOIN lvm.chunk c ON c.document_id = d.id ORDER BY d.external_id COLLATE "C", c.position'
         )
+        kept = store.corpus_revision(space), store.corpus_revision(space) == store.recomputed_revision(space)
         whole = made.sql("SELECT count(*) FROM lvm.embedding UNION ALL SELECT count(*) FROM lvm.chunk")
         gates = made.sql(
-            "SELECT gate, value, threshold, passed, corpus_revision, evidence - 'seconds' - 'chunk_ids' - 'examples' "
-            "FROM lvm.gate_result ORDER BY gate, value"
+            "SELECT gate, value, threshold, passed, corpus_revision, "
+            "evidence - 'seconds' - 'chunk_ids' - 'seen' - 'examples' FROM lvm.gate_result ORDER BY gate, value"
         )
         sets = made.sql("SELECT context_length, counts, sha256, corpus_revision FROM lvm.sequence_set")
         runs = made.sql("SELECT architecture, status, sha256, hyperparameters FROM lvm.training_run ORDER BY id")
@@ -230,6 +231,7 @@ def outcome(made: World) -> dict[str, Any]:
         "chunks": [tuple(row) for row in chunks],
         "vectors": vectors.hexdigest(),
         "whole": whole[0] == whole[1],
+        "revision": kept,
         "gates": [tuple(row) for row in gates],
         "sequence sets": [tuple(row) for row in sets],
         "training runs": [tuple(row) for row in runs],
