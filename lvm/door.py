@@ -94,6 +94,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     """
     import uvicorn
 
+    from lvm.connections import BoundedConnection
     from lvm.serve import build
 
     if not _loopback(host) and settings.token is None:
@@ -108,7 +109,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     sys.setswitchinterval(0.0005)  # the encoder's threads wait no longer than this for the one that talks to clients
     space.probe()  # the weights are loaded before the first client waits for them
     sys.stderr.write(f"space {space.name} ({space.fingerprint}) on http://{host}:{port}, described at /docs\n")
-    uvicorn.run(build(space, settings), host=host, port=port, log_level="warning")
+    uvicorn.run(build(space, settings), host=host, port=port, log_level="warning", http=BoundedConnection, ws="none")
 
 
 def _loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,15 @@ from lvm.settings import Settings
 from lvm.spaces import Space, SpaceMismatch
 from lvm.spaces.vectors import FloatArray
 from lvm.training import TrainedModel, load_model
+from lvm.training.checkpoints import MODEL
 
 
 class NoModel(UsageError):
     """No model of that name is trained."""
+
+
+class NothingToContinue(UsageError):
+    """Texts without a letter or a digit."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,8 @@ def open_model(name: str, space: Space, settings: Settings) -> TrainedModel:
         SpaceMismatch: if it was trained in another space.
     """
     folder = settings.artifacts / name
-    if "/" in name or name.startswith(".") or not folder.is_dir():
-        raise NoModel(f"no model {name!r} in {settings.artifacts}; train it with `lvm train --model {name}`")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or not (folder / MODEL).is_file():
+        raise NoModel(f"no model {name[:64]!r} is trained here; train one with `lvm train --model NAME`")
     trained = load_model(folder, settings.device)
     if trained.space != space.fingerprint:
         raise SpaceMismatch(
@@ -55,12 +61,16 @@ def predict_next(space: Space, model: TrainedModel, texts: Sequence[str], seed: 
     """What follows ``texts``, cut into chunks as ingestion would; the oldest stands in for a context too short.
 
     Raises:
-        UsageError: if none of the texts has anything in it.
+        NothingToContinue: if none of the texts has anything in it.
     """
-    chunks = [chunk.text for text in texts for chunk in space.chunker().split(text)[0]]
+    chunker, chunks = space.chunker(), list[str]()
+    for text in reversed(texts):  # only the last chunks matter
+        chunks = [chunk.text for chunk in chunker.split(text)[0]] + chunks
+        if len(chunks) >= model.context:
+            break
     if not chunks:
-        raise UsageError("none of the texts has a letter or a digit; give one sentence or more")
-    context = space.encode(chunks).unit[-model.context :]
+        raise NothingToContinue("none of the texts has a letter or a digit; give one sentence or more")
+    context = space.encode(chunks[-model.context :]).unit
     if len(context) < model.context:
         context = context[[0] * (model.context - len(context)) + list(range(len(context)))]
     vector, query = model.predict(context[None])
