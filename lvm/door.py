@@ -126,6 +126,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     """
     import uvicorn
 
+    from lvm.connections import BoundedConnection
     from lvm.serve import build
 
     if not _loopback(host) and settings.token is None:
@@ -142,7 +143,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     statistics(space, settings)
     name = one_line(space.name)
     sys.stderr.write(f"space {name} ({space.fingerprint}) on http://{host}:{port}, described at /docs\n")
-    uvicorn.run(build(space, settings), host=host, port=port, log_level="warning")
+    uvicorn.run(build(space, settings), host=host, port=port, log_level="warning", http=BoundedConnection, ws="none")
 
 
 def _loopback(host: str) -> bool:

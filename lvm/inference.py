@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,16 @@ from lvm.settings import Settings
 from lvm.spaces import Space, SpaceMismatch, Vectors
 from lvm.store import server
 from lvm.training import TrainedModel, load_model
+from lvm.training.checkpoints import MODEL
 from lvm.workspace import Workspace, open_workspace
 
 
 class NoModel(UsageError):
     """No model of that name is trained."""
+
+
+class NothingToContinue(UsageError):
+    """Texts without a letter or a digit."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,8 @@ def open_model(name: str, space: Space, settings: Settings, work: Workspace | No
         GateMissing: if the space's inverter never passed a gate in this database.
     """
     folder = settings.artifacts / name
-    if "/" in name or name.startswith(".") or not folder.is_dir():
-        raise NoModel(f"no model {name!r} in {settings.artifacts}; train it with `lvm train --model {name}`")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or not (folder / MODEL).is_file():
+        raise NoModel(f"no model {name[:64]!r} is trained here; train one with `lvm train --model NAME`")
     trained = load_model(folder, settings.device)
     _same_space(trained, space)
     if work is not None:
@@ -63,14 +69,18 @@ def predict_next(space: Space, model: TrainedModel, texts: Sequence[str], seed: 
     """What follows ``texts``, cut into chunks as ingestion would; the oldest stands in for a context too short.
 
     Raises:
-        UsageError: if none of the texts has anything in it.
+        NothingToContinue: if none of the texts has anything in it.
         SpaceMismatch: if the model was trained in another space.
     """
     _same_space(model, space)
-    chunks = [chunk.text for text in texts for chunk in space.chunker().split(text)[0]]
+    chunker, chunks = space.chunker(), list[str]()
+    for text in reversed(texts):  # only the last chunks matter
+        chunks = [chunk.text for chunk in chunker.split(text)[0]] + chunks
+        if len(chunks) >= model.context:
+            break
     if not chunks:
-        raise UsageError("none of the texts has a letter or a digit; give one sentence or more")
-    context = space.encode(chunks).unit[-model.context :]
+        raise NothingToContinue("none of the texts has a letter or a digit; give one sentence or more")
+    context = space.encode(chunks[-model.context :]).unit
     if len(context) < model.context:
         context = context[[0] * (model.context - len(context)) + list(range(len(context)))]
     vector, query = (Vectors.from_raw(model.space, raw) for raw in model.predict(context[None]))

@@ -2,13 +2,15 @@
 
 Contract: every answer carries the space's fingerprint, and a request that names another is refused. One thread works
 on the models; what many clients ask for meanwhile is put together into one batch. A queue too long is answered with
-503 at once, never with a crash.
+503 at once, never with a crash. What is wrong with a request is said in a few words: no answer repeats the request or
+names a place on this machine. If a token is set, nothing but ``{"status": "ok"}`` is said without it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +21,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lvm.errors import LvmError, UsageError
-from lvm.inference import open_model, predict_next
+from lvm.errors import LvmError
+from lvm.inference import NoModel, NothingToContinue, open_model, predict_next
 from lvm.settings import Settings
 from lvm.spaces import Decoded, InvalidVectors, Space, SpaceMismatch, Vectors, available_spaces
 from lvm.spaces.registry import open_statistics
@@ -34,7 +37,8 @@ from lvm.spaces.vectors import FloatArray
 from lvm.training import TrainedModel
 
 MAX_TEXTS, MAX_VECTORS = 512, 64  # in one request
-MAX_CHARACTERS = 20_000  # of one text
+MAX_CHARACTERS, MAX_ALL_CHARACTERS = 20_000, 400_000  # of one text, and of all in one request
+MAX_DIM = 65_536  # numbers in one vector
 MAX_BODY = 8 * 2**20  # bytes of one request
 MAX_WAITING = 8192  # texts that wait for the encoder, from all clients
 MAX_DECODES = 16  # requests that wait for the inverter
@@ -42,12 +46,29 @@ BATCH = 512  # texts that make a good batch; of more, half wait, so that there i
 LINGER, LINGERS = 0.005, 5  # seconds to wait for a good batch, again as long as more comes, and how often
 
 Encoded = tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]
-Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
+
+
+def _together(texts: list[str]) -> list[str]:
+    if sum(map(len, texts)) > MAX_ALL_CHARACTERS:
+        raise ValueError(f"the texts of a request may have {MAX_ALL_CHARACTERS} characters together")
+    return texts
+
+
+Texts = Annotated[
+    list[Annotated[str, Field(max_length=MAX_CHARACTERS)]],
+    Field(min_length=1, max_length=MAX_TEXTS, fail_fast=True),  # of a million errors one is told
+    AfterValidator(_together),
+]
+Row = Annotated[list[Annotated[float, Field(strict=True)]], Field(max_length=MAX_DIM, fail_fast=True)]
+Rows = Annotated[list[Row], Field(max_length=MAX_VECTORS, fail_fast=True)]
 Format = Literal["float", "base64"]
 Fingerprint = Annotated[
     str | None,
     Field(description="fingerprint the caller expects; another one is refused", examples=["a3fd36e97df65f61"]),
 ]
+
+
+log = logging.getLogger(__name__)
 
 
 class Overloaded(LvmError):
@@ -61,7 +82,7 @@ class EncodeRequest(BaseModel):
         json_schema_extra={"examples": [{"texts": ["The harbour froze before the last ship came in."]}]}
     )
 
-    texts: list[Text] = Field(min_length=1, max_length=MAX_TEXTS)
+    texts: Texts
     space: Fingerprint = None
     format: Format = Field("float", description="float: lists; base64: little-endian float32, row after row")
 
@@ -81,7 +102,7 @@ class DecodeRequest(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"space": "a3fd36e97df65f61", "vectors": [[0.1, -0.2]]}]})
 
-    vectors: list[list[float]] | str = Field(description="lists, or base64 of little-endian float32, row after row")
+    vectors: Rows | str = Field(description="lists, or base64 of little-endian float32, row after row")
     space: str = Field(description="fingerprint of the space the vectors are of")
 
 
@@ -100,7 +121,7 @@ class NextRequest(BaseModel):
         json_schema_extra={"examples": [{"texts": ["The state of our union is strong."], "model": "gru"}]}
     )
 
-    texts: list[Text] = Field(min_length=1, max_length=MAX_TEXTS)
+    texts: Texts
     model: str = "gru"
     space: Fingerprint = None
 
@@ -190,6 +211,26 @@ class Batcher:
         return batch
 
 
+class Bearer:
+    """Answers 401 to whoever does not bear the token, before the body is read; ``scope["bearer"]`` says who does.
+
+    ``/health`` is for everybody.
+    """
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app, self.expected = app, f"Bearer {token}".encode() if token else b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            scope["bearer"] = not self.expected or secrets.compare_digest(given, self.expected)
+            if not scope["bearer"] and scope["path"] != "/health":
+                refusal = {"error": "Unauthorized", "detail": "a bearer token is needed"}
+                await JSONResponse(refusal, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
 class BodyLimit:
     """Refuses bodies over ``MAX_BODY`` while they arrive, whatever their length header says."""
 
@@ -241,11 +282,6 @@ def build(space: Space, settings: Settings) -> FastAPI:
         yield
         worker.shutdown(cancel_futures=True)
 
-    def bearer(authorization: Annotated[str, Header()] = "") -> None:
-        token = settings.token.get_secret_value() if settings.token else ""
-        if token and not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
-            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
-
     def same_space(named: str | None) -> None:
         if named is not None and named != space.fingerprint:
             raise SpaceMismatch(
@@ -269,20 +305,36 @@ def build(space: Space, settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.add_middleware(BodyLimit)
+    app.add_middleware(Bearer, token=settings.token.get_secret_value() if settings.token else "")
 
     @app.exception_handler(LvmError)
     def refused(_: Request, error: LvmError) -> JSONResponse:
-        statuses = ((Overloaded, 503), (SpaceMismatch, 409), (InvalidVectors, 422), (UsageError, 422))
+        statuses = (
+            (Overloaded, 503), (SpaceMismatch, 409), (InvalidVectors, 422), (NoModel, 422), (NothingToContinue, 422)
+        )  # fmt: skip
         status = next((status for kind, status in statuses if isinstance(error, kind)), 500)
+        detail = str(error)
+        if status == 500:  # what is wrong here is no business of clients, and may name files
+            log.error("%s: %s", type(error).__name__, error)
+            detail = "the service cannot do this; its log says why"
         headers = {"Retry-After": "1"} if status == 503 else None
-        return JSONResponse({"error": type(error).__name__, "detail": str(error)}, status, headers)
+        return JSONResponse({"error": type(error).__name__, "detail": detail}, status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        detail = f"{where or 'body'}: {first['msg']}"
+        return JSONResponse({"error": "InvalidRequest", "detail": detail[:500]}, 422)
 
     @app.get("/health")
-    async def health() -> dict[str, Any]:
-        """Whether the service answers, and in which space."""
+    async def health(request: Request) -> dict[str, Any]:
+        """Whether the service answers; to whoever bears the token, also in which space."""
+        if not request.scope["bearer"]:
+            return {"status": "ok"}
         return {"status": "ok", "space": space.fingerprint, "name": space.name, "waiting": batched.waiting}
 
-    @app.get("/spaces", dependencies=[Depends(bearer)])
+    @app.get("/spaces")
     async def spaces() -> dict[str, Any]:
         """The space that is served, and the names of all that are configured."""
         served = {
@@ -294,7 +346,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
         }
         return {"served": served, "configured": available_spaces(settings)}
 
-    @app.post("/encode", dependencies=[Depends(bearer)])
+    @app.post("/encode")
     async def encode_(request: EncodeRequest) -> EncodeAnswer:
         """Texts to vectors."""
         same_space(request.space)
@@ -307,7 +359,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
             truncated=np.flatnonzero(cut).tolist(),
         )
 
-    @app.post("/decode", dependencies=[Depends(bearer)])
+    @app.post("/decode")
     async def decode(request: DecodeRequest) -> DecodeAnswer:
         """Vectors to texts."""
         same_space(request.space)
@@ -323,7 +375,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
         decoded = await on_models(work)
         return DecodeAnswer(space=space.fingerprint, texts=decoded.texts, cosine=decoded.cosine.tolist())
 
-    @app.post("/next", dependencies=[Depends(bearer)])
+    @app.post("/next")
     async def next_(request: NextRequest) -> NextAnswer:
         """What a trained model says comes after these sentences."""
         same_space(request.space)

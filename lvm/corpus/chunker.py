@@ -3,11 +3,13 @@
 Sentences come from sentencex. A sentence longer than the limit is halved where a reader would pause
 (after ; : or a dash, after a comma, before a conjunction, between words), as evenly as those places
 allow, until every piece fits. White space inside a chunk is collapsed; no other character is changed.
+Whatever the text, the work grows with its length and no faster.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -20,6 +22,9 @@ MAX_CHARACTERS_PER_TOKEN = 16
 """A chunk longer than this many characters per allowed token is split too: WordPiece calls any word of
 more than 100 characters one unknown token, however long it is."""
 
+_PARAGRAPH = re.compile(r"\n\r*\n")  # where sentencex begins anew
+_WINDOW = 10_000  # characters handed to sentencex at once: its work grows with their square where quotes stay open
+_WHITE_SPACE = re.compile(r"[^\S\n\r]")
 _BLOCK = 20_000  # characters handed to the tokenizer at once: a sentence can be a 100 MB line
 _PAUSE = re.compile(r"[;:\u2014\u2013]['\")\u201d\u2019]?$|--$")
 _COMMA = re.compile(r"[,)\]]['\"\u201d\u2019]?$")
@@ -104,8 +109,36 @@ class Chunker:
         return chunks, skipped
 
     def _sentences(self, text: str) -> list[str]:
-        sentences = (" ".join(s.split()) for s in sentencex.segment(self._language, text))
+        sentences = (
+            " ".join(sentence.split())
+            for paragraph in _PARAGRAPH.split(text)
+            for sentence in self._sentences_of_paragraph(paragraph)
+        )
         return [s for s in sentences if s]
+
+    def _sentences_of_paragraph(self, paragraph: str) -> Iterator[str]:
+        """Sentences of one paragraph; of a long one window by window, the next from where the last whole one ends."""
+        start = 0
+        while len(paragraph) - start > _WINDOW:
+            window = paragraph[start : start + _WINDOW]
+            *whole, last = self._segment(window)
+            start += _WINDOW - len(last)
+            if len(last) > _WINDOW // 2:  # too long to begin with it again: it is cut, between words if it has any
+                cut = last.rfind(" ", len(last) // 2) + 1 or len(last)
+                whole.append(last[:cut])
+                start += cut
+            yield from whole
+        yield from self._segment(paragraph[start:])
+
+    def _segment(self, text: str) -> list[str]:
+        """Sentencex, which panics at a few texts (a letter, a wide space, a full stop); then with plain spaces."""
+        for attempt in (text, _WHITE_SPACE.sub(" ", text)):
+            try:
+                return list(sentencex.segment(self._language, attempt))
+            except BaseException as error:  # a panic of Rust is no Exception
+                if type(error).__name__ != "PanicException":
+                    raise
+        return [text]
 
     def _cut(self, piece: str, encoding: Encoding) -> int:
         """Character position at which to halve a piece that is too long."""
@@ -116,12 +149,15 @@ class Chunker:
         count = len(starts)
         ideal = count * left / parts
         low, high = count - (parts - left) * self.max_tokens, left * self.max_tokens
-        best, best_cost = 0, float("inf")
-        for index in range(1, count):
+        best, best_cost, best_index = 0, float("inf"), 0
+        # places by their distance from the ideal: the first that alone costs more than the best ends the search
+        for index in sorted(range(1, count), key=lambda index: abs(index - ideal)):
+            if abs(index - ideal) / self.max_tokens > best_cost:
+                break
             position = starts[index]
             if not 0 < position < len(piece):
                 continue
-            before = piece[:position].rstrip()[-3:]
+            before = piece[max(0, position - 4) : position].rstrip()[-3:]
             if piece[position - 1] != " ":
                 cost = 1.0 if _PAUSE.search(before) else 5.0
             elif _PAUSE.search(before):
@@ -135,8 +171,8 @@ class Chunker:
             if not low <= index <= high:
                 cost += 0.5  # possible, but one piece more than needed
             cost += abs(index - ideal) / self.max_tokens
-            if cost < best_cost:
-                best, best_cost = position, cost
+            if (cost, index) < (best_cost, best_index):
+                best, best_cost, best_index = position, cost, index
         return best or len(piece) // 2
 
 

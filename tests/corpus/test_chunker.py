@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+import pytest
+import sentencex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -75,3 +77,76 @@ def test_any_text_is_chunked_within_the_limit_and_what_is_left_out_is_listed(tex
 def test_one_hundred_thousand_sentences_in_one_line() -> None:
     chunks, _ = chunker().split("This goes on and on. " * 20_000)
     assert len(chunks) == 20_000
+
+
+def test_a_text_that_sentencex_panics_at_is_chunked_too() -> None:
+    text = "The car was a Model\u2003T\u2003. It ran for years."
+    with pytest.raises(BaseException, match="char boundary"):
+        sentencex.segment("en", text)
+    chunks, skipped = chunker().split(text)
+    assert letters("".join(each.text for each in chunks)) == letters(text) and not skipped
+
+
+TEXT = """\
+The ferry left at 6.40 a.m., as Mrs. O. Lind had warned, and nobody on the quay thought that it would come back
+before the ice did, which in that year came early, lay thick until April, and was crossed on foot by everyone
+from the schoolmaster to the priest (who had never learned to swim).
+
+“Bring the lamp!” she called. “Bring it now. There is somebody down there; I can hear him, or it, or whatever it
+is.” He did not move. 'Not yet,' he said. Prices: wool 3.50, salt 0.80, rope 12.00 per fathom -- the same as
+before the war; tar, pitch, nails, lamp oil, candles, flour, dried fish, tobacco, needles, thread, and a small
+but growing number of books could be had from Messrs. Berg & Co. only.
+
+1. Rules are short. 2. They are read aloud. See Sec. 4(b), e.g. the part on tolls. Who wrote them? No one
+knows...
+
+***
+
+The end came, so people said, because the harbour, the harbourmaster, the harbourmaster's dog and the
+harbourmaster's dog's collar had all been painted the same green; but that is another story — one for a longer
+evening than this.
+"""
+
+CHUNKS = [
+    (22, "The ferry left at 6.40 a.m., as Mrs. O. Lind had warned,"),
+    (
+        23,
+        "and nobody on the quay thought that it would come back before the ice did, which in that year came early,",
+    ),
+    (
+        28,
+        "lay thick until April, and was crossed on foot by everyone from the schoolmaster to the priest (who "
+        "had never learned to swim).",
+    ),
+    (9, "“Bring the lamp!” she called."),
+    (25, "“Bring it now. There is somebody down there; I can hear him, or it, or whatever it is.”"),
+    (5, "He did not move."),
+    (8, "'Not yet,' he said."),
+    (21, "Prices: wool 3.50, salt 0.80, rope 12.00 per fathom --"),
+    (25, "the same as before the war; tar, pitch, nails, lamp oil, candles, flour, dried fish, tobacco,"),
+    (25, "needles, thread, and a small but growing number of books could be had from Messrs. Berg & Co. only."),
+    (2, "1."),
+    (4, "Rules are short."),
+    (2, "2."),
+    (5, "They are read aloud."),
+    (18, "See Sec. 4(b), e.g. the part on tolls."),
+    (4, "Who wrote them?"),
+    (6, "No one knows..."),
+    (
+        28,
+        "The end came, so people said, because the harbour, the harbourmaster, the harbourmaster's dog and "
+        "the harbourmaster's",
+    ),
+    (
+        26,
+        "dog's collar had all been painted the same green; but that is another story — one for a longer "
+        "evening than this.",
+    ),
+]
+
+
+def test_a_text_is_chunked_as_ever() -> None:
+    """Stored corpora were chunked like this; another way makes another corpus of the same documents."""
+    chunks, skipped = chunker().split(TEXT)
+    assert [(each.token_count, each.text) for each in chunks] == CHUNKS
+    assert [each.reason for each in skipped] == ["no letter or digit: '***'"]
