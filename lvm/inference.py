@@ -75,7 +75,8 @@ def predict_next(space: Space, model: TrainedModel, texts: Sequence[str], seed: 
     _same_space(model, space)
     chunker, chunks = space.chunker(), list[str]()
     for text in reversed(texts):  # only the last chunks matter
-        chunks = [chunk.text for chunk in chunker.split(text)[0]] + chunks
+        if any(map(str.isalnum, text)):  # else it has none
+            chunks = [chunk.text for chunk in chunker.split(text)[0]] + chunks
         if len(chunks) >= model.context:
             break
     if not chunks:

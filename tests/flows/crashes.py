@@ -44,6 +44,7 @@ def pipeline(source: str, flow_run: str | None) -> None:
     import flows.evaluate
     import flows.pipeline
     import flows.validate
+    from lvm.workspace import Workspace
 
     flows.validate.SAMPLE_CHUNKS = 20
     flows.evaluate.SAMPLE_WINDOWS = 2
@@ -62,10 +63,10 @@ def pipeline(source: str, flow_run: str | None) -> None:
 
     # what each stage does first, once it is sure that it has something to do
     flows.ingest.ingest = told("ingest", flows.ingest.ingest)  # type: ignore[assignment]
-    flows.validate.choose_chunks = told("validate", flows.validate.choose_chunks)  # type: ignore[assignment]
-    flows.extract._same = told("extract", flows.extract._same)
+    flows.validate.prefix_to_measure = told("validate", flows.validate.prefix_to_measure)  # type: ignore[assignment]
+    flows.extract.extract = told("extract", flows.extract.extract)  # type: ignore[assignment]
     flows.train.describe = told("train", flows.train.describe)  # type: ignore[assignment]
-    flows.evaluate._models = told("evaluate", flows.evaluate._models)
+    Workspace.models = told("evaluate", Workspace.models)  # type: ignore[method-assign]
 
     flow: Flow[..., Any] = flows.pipeline.pipeline_flow
     asked = {"source": source, "context": CONTEXT, "model": MODEL, "epochs": EPOCHS}
