@@ -25,7 +25,7 @@ from flows.common import (
     standing,
     task_runner,
 )
-from lvm.evaluation.roundtrip import SAMPLE_CHUNKS, NothingToMeasure, measure, prefix_to_measure
+from lvm.evaluation.roundtrip import NothingToMeasure, known_texts, measure
 from lvm.gates import judge_roundtrip
 from lvm.spaces import Vectors
 from lvm.store import GateRecord, GateRow
@@ -69,9 +69,8 @@ def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
                     encoder.inverter.sha256, encoder.inverter_encoder, encoder.trained_documents
                 )
                 drawn = store.gate_sample(space_id, inverter_id)
-                seen = prefix_to_measure(encoder, [each.text for each in drawn], SAMPLE_CHUNKS)
-                texts = [each.text for each in drawn[: len(seen)]]
-                ids = [each.chunk_id for each in drawn[: len(seen)]]
+                ids, texts = [each.chunk_id for each in drawn], [each.text for each in drawn]
+                seen = known_texts(encoder, texts)
                 with progress("roundtrip gate", len(texts)) as advance:
 
                     def decode(vectors: Vectors) -> list[str]:

@@ -25,7 +25,7 @@ from lvm.evaluation.text import same_words_key, token_f1
 from lvm.spaces.vectors import FloatArray, SpaceMismatch, Vectors
 
 SAMPLE_CHUNKS = 500
-"""Chunks measured where the corpus has as many: a mean cosine good to about +-0.01."""
+"""Chunks measured outside a gate; the gate measures those that the database draws, as many where there are."""
 
 _RESAMPLES = 2000  # of the bootstrap: enough for a steady 95 % interval
 _EXAMPLES_EACH = 3
@@ -162,26 +162,19 @@ def spread(documents: Sequence[object], seed: int) -> IntArray:
     return order
 
 
-def prefix_to_measure(space: InvertibleSpace, texts: Sequence[str], n: int) -> npt.NDArray[np.bool_]:
-    """How much of a gate's draw to measure: up to the n-th text that the inverter was not trained on.
-
-    Args:
-        texts: of the chunks in the order of the draw (``Store.gate_sample``).
-        n: texts wanted; all of the draw where it has fewer.
-
-    Returns:
-        (m,) for each of the first m texts whether the inverter was trained on it.
+def known_texts(space: InvertibleSpace, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(n,) which texts of a gate's sample the inverter was trained on.
 
     Raises:
         NothingToMeasure: if it was trained on all of them.
     """
-    seen = space.inverter_saw(texts) if texts else np.empty(0, np.bool_)
-    if seen.all():
+    known = space.inverter_saw(texts) if texts else np.empty(0, np.bool_)
+    if known.all():
         raise NothingToMeasure(
             f"the inverter of space {space.name!r} was trained on every chunk of this corpus, so its roundtrip on them "
             "says nothing; ingest text that it has not seen"
         )
-    return seen[: int(np.flatnonzero(~seen)[:n][-1]) + 1]
+    return known
 
 
 def choose_chunks(

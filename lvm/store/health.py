@@ -13,10 +13,10 @@ from lvm.store.store import connect, named_errors
 
 RULES = frozenset(
     {
-        *(f"chunk_{name}" for name in ("immutable", "in", "no_truncate", "out")),
+        *(f"chunk_{name}" for name in ("hashed", "immutable", "in", "no_truncate", "out")),
         "corpus_change_by_hand",
         *(f"document_{name}" for name in ("in", "kept", "no_truncate", "out")),
-        *(f"embedding_{name}" for name in ("immutable", "in", "no_truncate", "out")),
+        *(f"embedding_{name}" for name in ("hashed", "immutable", "in", "no_truncate", "out")),
         *("gate_judged", "gate_result_current", "gate_result_immutable", "inverter_immutable"),
         *(f"sequence_set_{name}" for name in ("current", "gated", "immutable", "no_delete")),
         *("space_immutable", "space_no_delete"),

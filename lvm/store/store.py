@@ -171,7 +171,7 @@ class GateRecord:
         gate: ``roundtrip`` or ``pipeline``.
         space_id, corpus_revision, inverter_id: what the verdict is about.
         returned: (n, dim) vectors of the decoded texts.
-        sampled: of a roundtrip, the n chunks that were decoded: the first n of ``Store.gate_sample``.
+        sampled: of a roundtrip, the n chunks that were decoded: those of ``Store.gate_sample``.
         seen: those of them whose text the inverter was trained on.
         asked: of a pipeline, the (n, dim) predictions that were decoded.
         evidence: what else people should see; the database adds its figures.
@@ -421,20 +421,31 @@ class Store:
 
         Raises:
             NoVerdicts: if this user may not write verdicts, which the inverter belongs to.
+            SpaceMismatch: if it is registered with another encoder or other documents.
         """
-        known = self.inverter_id(sha256)
-        if known is not None:
+        facts = (encoder, sorted(trained_documents))
+        if (known := self._inverter(sha256, facts)) is not None:
             return known
         statement = text(
             "INSERT INTO inverter (sha256, encoder, trained_documents) VALUES (:sha256, :encoder, :documents) "
             "ON CONFLICT (sha256) DO NOTHING"
         )
-        values = {"sha256": sha256, "encoder": encoder, "documents": sorted(trained_documents)}
+        values = {"sha256": sha256, "encoder": facts[0], "documents": facts[1]}
         with _may_judge(), self._judge().begin() as connection:
             connection.execute(statement, values)
-        known = self.inverter_id(sha256)
+        known = self._inverter(sha256, facts)
         assert known is not None  # stored above, here or by another process
         return known
+
+    def _inverter(self, sha256: str, facts: tuple[str, list[str]]) -> int | None:
+        with Session(self.engine) as session:
+            row = session.scalar(select(InverterRow).where(InverterRow.sha256 == sha256))
+        if row is not None and (row.encoder, row.trained_documents) != facts:
+            raise SpaceMismatch(
+                f"inverter {sha256[:12]} is registered in database {self.database_name!r} with another encoder or "
+                "other training documents than it has; clear the database, and see who may write verdicts"
+            )
+        return None if row is None else row.id
 
     def inverter_id(self, sha256: str) -> int | None:
         """Id of a registered inverter."""
@@ -585,7 +596,7 @@ class Store:
             return Vectors(space.fingerprint, unit, np.array([found[i][0] for i in ids], np.float32))
 
     def gate_sample(self, space_id: int, inverter_id: int) -> list[Candidate]:
-        """The chunks that a gate measures, in the order in which the database draws them: at most 1,000.
+        """The chunks that a gate measures, in the order in which the database draws them: at most 500.
 
         The draw depends on the corpus revision and the inverter. It leaves out documents that the inverter was trained
         on, and texts that occurred before.

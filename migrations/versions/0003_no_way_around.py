@@ -2,7 +2,9 @@
 
 A revision was a hash of document ids and counts. It is now a digest of all that training reads, kept by triggers:
 
-- Items are hashed with SHA-256: each document, chunk and vector, with its key, its fields length-prefixed.
+- Each document, chunk and vector is hashed with SHA-256, with its key, its fields length-prefixed. A chunk and a vector
+  keep their hash (``item``) from the moment they are stored: what is subtracted is what was added, in whatever way and
+  order rows are deleted.
 - Hashes are added as four numbers of 64 bits. A sum does not depend on the order in which rows came.
 - Each statement appends what it added or removed to ``corpus_change``, so no writer waits for another.
 
@@ -30,16 +32,21 @@ BULK = f"{TRIGGER} SET enable_seqscan = off SET enable_hashjoin = off SET enable
 KEY = """int4send(octet_length(d.source)) || convert_to(d.source, 'UTF8')
         || int4send(octet_length(d.external_id)) || convert_to(d.external_id, 'UTF8')"""
 DOCUMENT = f"sha256('d' || {KEY} || convert_to(d.sha256, 'UTF8'))"
-CHUNK = f"sha256('c' || {KEY} || int4send(c.position) || int4send(c.token_count) || convert_to(c.text, 'UTF8'))"
-VECTOR = f"sha256('v' || {KEY} || int4send(c.position) || float4send(e.norm) || @.vector_send(e.vector))"
+
+
+def chunk(c: str) -> str:
+    """SQL of the hash of a chunk ``c`` of a document ``d``."""
+    fields = f"int4send({c}.position) || int4send({c}.token_count) || convert_to({c}.text, 'UTF8')"
+    return f"sha256('c' || {KEY} || {fields})"
+
+
+def vector(e: str) -> str:
+    """SQL of the hash of a vector ``e`` of a chunk ``c`` of a document ``d``."""
+    return f"sha256('v' || {KEY} || int4send(c.position) || float4send({e}.norm) || @.vector_send({e}.vector))"
 
 
 WORDS = [f"('x' || substr(hex, {1 + 16 * i}, 16))::bit(64)::bigint" for i in range(4)]
 SUMS = f"count(*), {', '.join(f'coalesce(sum({word}), 0)' for word in WORDS)}"
-BY_KEY = "JOIN ONLY chunk c ON c.id = e.chunk_id JOIN ONLY document d ON d.id = c.document_id"
-CORPUS = f"""SELECT 0 AS part, {DOCUMENT} AS item FROM ONLY document d
-    UNION ALL SELECT 0, {CHUNK} FROM ONLY chunk c JOIN ONLY document d ON d.id = c.document_id"""
-VECTORS = f"SELECT e.space_id AS part, {VECTOR} AS item FROM ONLY embedding e {BY_KEY}"
 
 
 def change(sign: str, items: str) -> str:
@@ -79,20 +86,31 @@ $$;
 -- The same from scratch: reads every row.
 CREATE FUNCTION corpus_revision_recomputed(of_space integer) RETURNS text LANGUAGE sql STABLE {FUNCTION} AS $$
     SELECT revision_of(
-        (SELECT ROW({SUMS})::content_total FROM (SELECT encode(item, 'hex') AS hex FROM ({CORPUS}) i) h),
-        (SELECT ROW({SUMS})::content_total
-            FROM (SELECT encode(item, 'hex') AS hex FROM ({VECTORS} WHERE e.space_id = of_space) i) h))
+        (SELECT ROW({SUMS})::content_total FROM (
+            SELECT encode({DOCUMENT}, 'hex') AS hex FROM ONLY document d UNION ALL
+            SELECT encode({chunk("c")}, 'hex') FROM ONLY chunk c JOIN ONLY document d ON d.id = c.document_id) h),
+        (SELECT ROW({SUMS})::content_total FROM (
+            SELECT encode({vector("e")}, 'hex') AS hex FROM ONLY embedding e JOIN ONLY chunk c ON c.id = e.chunk_id
+                JOIN ONLY document d ON d.id = c.document_id WHERE e.space_id = of_space) h))
 $$;
 
--- Many rows become one, so that reading stays fast. Rows that another transaction merges are left to it.
+-- Many rows become one now and then, so that reading stays fast. Rows that another transaction merges are left to it.
+-- Not at each statement: a transaction of many small ones would read all rows that it merged before.
 CREATE FUNCTION merge_changes() RETURNS void LANGUAGE plpgsql {FUNCTION} AS $$
 BEGIN
-    IF current_setting('transaction_isolation') = 'read committed'
-        AND (SELECT count(*) FROM (SELECT FROM ONLY corpus_change LIMIT 129) c) > 128 THEN
-        WITH old AS (SELECT id FROM ONLY corpus_change ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED),
+    IF random() < 1.0 / 256 AND current_setting('transaction_isolation') = 'read committed' THEN
+        WITH old AS (SELECT id FROM ONLY corpus_change ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED),
             gone AS (DELETE FROM ONLY corpus_change m USING old WHERE m.id = old.id RETURNING m.*)
         INSERT INTO corpus_change (part, items, a, b, c, d)
         SELECT part, sum(items), sum(a), sum(b), sum(c), sum(d) FROM gone GROUP BY part;
+    END IF;
+END $$;
+
+CREATE FUNCTION require_fresh_snapshot(what text) RETURNS void LANGUAGE plpgsql {FUNCTION} AS $$
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION '% refused: a % transaction reads an old snapshot of the corpus; use read committed', what,
+            current_setting('transaction_isolation') USING ERRCODE = 'invalid_transaction_state';
     END IF;
 END $$;
 
@@ -108,8 +126,7 @@ END $$;
 """
 
 CORPUS_RULES = f"""
--- Deleting a document or chunk takes what hangs on it, by triggers: a cascade would run after the row is gone,
--- when its key can no longer be read, and not at all under session_replication_role = replica.
+-- Deleting a document or chunk takes what hangs on it, by triggers: in bulk, and under session_replication_role = replica.
 ALTER TABLE chunk DROP CONSTRAINT chunk_document_id_fkey;
 ALTER TABLE chunk ADD CONSTRAINT chunk_document_id_fkey FOREIGN KEY (document_id) REFERENCES document
     DEFERRABLE INITIALLY DEFERRED;
@@ -143,32 +160,36 @@ END $$;
 CREATE TRIGGER document_in AFTER INSERT ON document REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION document_in();
 
--- Only rows that this transaction deleted itself are subtracted: another one may be deleting the same.
 CREATE FUNCTION document_out() {BULK} AS $$
 BEGIN
-    WITH chunks AS (DELETE FROM ONLY chunk c USING changed d WHERE c.document_id = d.id RETURNING c.*),
-        vectors AS (DELETE FROM ONLY embedding e USING chunks c WHERE e.chunk_id = c.id RETURNING e.*)
-    {
-    change(
-        "-",
-        f'''SELECT 0 AS part, {DOCUMENT} AS item FROM changed d
-            UNION ALL SELECT 0, {CHUNK} FROM chunks c JOIN changed d ON d.id = c.document_id
-            UNION ALL SELECT e.space_id, {VECTOR}
-                FROM vectors e JOIN chunks c ON c.id = e.chunk_id JOIN changed d ON d.id = c.document_id''',
-    )
-};
+    PERFORM require_fresh_snapshot('DELETE of document');
+    {change("-", f"SELECT 0 AS part, {DOCUMENT} AS item FROM changed d")};
     PERFORM merge_changes();
+    DELETE FROM ONLY chunk c USING changed d WHERE c.document_id = d.id;
     RETURN NULL;
 END $$;
 CREATE TRIGGER document_out AFTER DELETE ON document REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION document_out();
 
+-- The lock keeps the document, whose key is hashed, until this transaction ends.
+ALTER TABLE chunk ADD COLUMN item bytea;
+CREATE FUNCTION chunk_hashed() {TRIGGER} AS $$
+DECLARE
+    d record;
+BEGIN
+    SELECT source, external_id INTO d FROM ONLY document WHERE id = NEW.document_id FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'INSERT of chunk refused: document % is not stored', NEW.document_id
+            USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    NEW.item := {chunk("NEW")};
+    RETURN NEW;
+END $$;
+CREATE TRIGGER chunk_hashed BEFORE INSERT ON chunk FOR EACH ROW EXECUTE FUNCTION chunk_hashed();
+
 CREATE FUNCTION chunk_in() {BULK} AS $$
 BEGIN
-    IF EXISTS (SELECT FROM changed c WHERE NOT EXISTS (SELECT FROM ONLY document d WHERE d.id = c.document_id)) THEN
-        RAISE EXCEPTION 'INSERT of chunk refused: its document is not stored' USING ERRCODE = 'foreign_key_violation';
-    END IF;
-    {change("", f"SELECT 0 AS part, {CHUNK} AS item FROM changed c JOIN ONLY document d ON d.id = c.document_id")};
+    {change("", "SELECT 0 AS part, item FROM changed")};
     PERFORM merge_changes();
     UPDATE ONLY document SET chunk_count = 0 WHERE id IN (SELECT document_id FROM changed); -- counted by keep_document
     RETURN NULL;
@@ -176,46 +197,49 @@ END $$;
 CREATE TRIGGER chunk_in AFTER INSERT ON chunk REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION chunk_in();
 
--- Chunks without a document were subtracted by document_out.
 CREATE FUNCTION chunk_out() {BULK} AS $$
 BEGIN
-    WITH vectors AS (
-        DELETE FROM ONLY embedding e USING changed c JOIN ONLY document d ON d.id = c.document_id WHERE e.chunk_id = c.id
-        RETURNING e.*)
-    {
-    change(
-        "-",
-        f'''SELECT 0 AS part, {CHUNK} AS item FROM changed c JOIN ONLY document d ON d.id = c.document_id
-            UNION ALL SELECT e.space_id, {VECTOR}
-                FROM vectors e JOIN changed c ON c.id = e.chunk_id JOIN ONLY document d ON d.id = c.document_id''',
-    )
-};
+    PERFORM require_fresh_snapshot('DELETE of chunk');
+    {change("-", "SELECT 0 AS part, item FROM changed")};
     PERFORM merge_changes();
+    DELETE FROM ONLY embedding e USING changed c WHERE e.chunk_id = c.id;
     UPDATE ONLY document SET chunk_count = 0 WHERE id IN (SELECT document_id FROM changed);
     RETURN NULL;
 END $$;
 CREATE TRIGGER chunk_out AFTER DELETE ON chunk REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION chunk_out();
 
+ALTER TABLE embedding ADD COLUMN item bytea;
+CREATE FUNCTION embedding_hashed() {TRIGGER} AS $$
+DECLARE
+    c record;
+    d record;
+BEGIN
+    SELECT document_id, position INTO c FROM ONLY chunk WHERE id = NEW.chunk_id FOR KEY SHARE;
+    SELECT source, external_id INTO d FROM ONLY document WHERE id = c.document_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'INSERT of embedding refused: chunk % is not stored', NEW.chunk_id
+            USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    NEW.item := {vector("NEW")};
+    RETURN NEW;
+END $$;
+CREATE TRIGGER embedding_hashed BEFORE INSERT ON embedding FOR EACH ROW EXECUTE FUNCTION embedding_hashed();
+
 CREATE FUNCTION embedding_in() {BULK} AS $$
 DECLARE
     bad record;
 BEGIN
-    IF EXISTS (SELECT FROM changed e WHERE NOT EXISTS (SELECT FROM ONLY space s WHERE s.id = e.space_id)
-        OR NOT EXISTS (SELECT FROM ONLY chunk c JOIN ONLY document d ON d.id = c.document_id WHERE c.id = e.chunk_id)) THEN
-        RAISE EXCEPTION 'INSERT of embedding refused: its chunk or space is not stored'
-            USING ERRCODE = 'foreign_key_violation';
-    END IF;
     -- NaN and infinity are refused by the type itself; NOT BETWEEN catches zero vectors too.
     SELECT n.chunk_id, @.vector_dims(n.vector) AS dims, @.vector_norm(n.vector) AS length, s.name, s.dim INTO bad
-    FROM changed n JOIN ONLY space s ON s.id = n.space_id
-    WHERE @.vector_dims(n.vector) <> s.dim OR @.vector_norm(n.vector) NOT BETWEEN 0.999 AND 1.001
+    FROM changed n LEFT JOIN ONLY space s ON s.id = n.space_id
+    WHERE s.id IS NULL OR @.vector_dims(n.vector) <> s.dim OR @.vector_norm(n.vector) NOT BETWEEN 0.999 AND 1.001
     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'embedding of chunk % refused: dimension % and norm %; space % stores unit vectors of dimension %',
             bad.chunk_id, bad.dims, bad.length, bad.name, bad.dim USING ERRCODE = 'check_violation';
     END IF;
-    {change("", f"SELECT e.space_id AS part, {VECTOR} AS item FROM changed e {BY_KEY}")};
+    {change("", "SELECT space_id AS part, item FROM changed")};
     PERFORM merge_changes();
     RETURN NULL;
 END $$;
@@ -224,10 +248,9 @@ DROP FUNCTION check_embeddings();
 CREATE TRIGGER embedding_in AFTER INSERT ON embedding REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION embedding_in();
 
--- Vectors without a chunk were subtracted by chunk_out or document_out.
 CREATE FUNCTION embedding_out() {BULK} AS $$
 BEGIN
-    {change("-", f"SELECT e.space_id AS part, {VECTOR} AS item FROM changed e {BY_KEY}")};
+    {change("-", "SELECT space_id AS part, item FROM changed")};
     PERFORM merge_changes();
     RETURN NULL;
 END $$;
@@ -235,7 +258,20 @@ CREATE TRIGGER embedding_out AFTER DELETE ON embedding REFERENCING OLD TABLE AS 
     FOR EACH STATEMENT EXECUTE FUNCTION embedding_out();
 
 -- What is stored already.
-{change("", f"{CORPUS} UNION ALL {VECTORS}")};
+ALTER TABLE chunk DISABLE TRIGGER chunk_immutable;
+ALTER TABLE embedding DISABLE TRIGGER embedding_immutable;
+UPDATE chunk c SET item = {chunk("c")} FROM document d WHERE d.id = c.document_id;
+UPDATE embedding e SET item = {vector("e")} FROM chunk c, document d WHERE c.id = e.chunk_id AND d.id = c.document_id;
+SET CONSTRAINTS ALL IMMEDIATE;
+ALTER TABLE chunk ALTER COLUMN item SET NOT NULL, ENABLE TRIGGER chunk_immutable;
+ALTER TABLE embedding ALTER COLUMN item SET NOT NULL, ENABLE TRIGGER embedding_immutable;
+{
+    change(
+        "",
+        f'''SELECT 0 AS part, {DOCUMENT} AS item FROM document d UNION ALL SELECT 0, item FROM chunk
+            UNION ALL SELECT space_id, item FROM embedding''',
+    )
+};
 
 CREATE TRIGGER corpus_change_by_hand BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON corpus_change
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_by_hand();
@@ -262,13 +298,8 @@ CREATE INDEX gate_result_about ON gate_result (space_id, corpus_revision, invert
 """
 
 GATE_RULES = f"""
-CREATE FUNCTION require_fresh_snapshot(what text) RETURNS void LANGUAGE plpgsql {FUNCTION} AS $$
-BEGIN
-    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-        RAISE EXCEPTION '% refused: a % transaction reads an old snapshot of the corpus; use read committed', what,
-            current_setting('transaction_isolation') USING ERRCODE = 'invalid_transaction_state';
-    END IF;
-END $$;
+-- How many chunks a gate measures: a mean cosine good to about +-0.01. Nobody but the owner of the tables changes it.
+CREATE FUNCTION gate_size() RETURNS integer LANGUAGE sql STABLE {FUNCTION} AS 'SELECT 500';
 
 -- The chunks that a gate measures, in the order in which they are drawn: of documents that the inverter was not trained
 -- on, no text twice. The draw depends on the corpus and the inverter alone. Nobody chooses it.
@@ -282,13 +313,13 @@ LANGUAGE sql STABLE {FUNCTION} AS $$
         FROM asked, ONLY document d JOIN ONLY chunk c ON c.document_id = d.id
             JOIN ONLY embedding e ON e.chunk_id = c.id AND e.space_id = of_space
         WHERE NOT EXISTS (SELECT FROM known WHERE known.sha256 = d.sha256)
-        ORDER BY ticket LIMIT 4000
+        ORDER BY ticket LIMIT 4 * gate_size()
     ), different AS (
         SELECT DISTINCT ON (words) id, ticket
         FROM (SELECT id, ticket, lower(regexp_replace(btrim(text), '\\s+', ' ', 'g')) AS words FROM drawn) w
         ORDER BY words, ticket
     )
-    SELECT row_number() OVER (ORDER BY ticket), id FROM different ORDER BY ticket LIMIT 1000
+    SELECT row_number() OVER (ORDER BY ticket), id FROM different ORDER BY ticket LIMIT gate_size()
 $$;
 
 CREATE OR REPLACE FUNCTION judge_gate() {TRIGGER} AS $$
@@ -315,8 +346,11 @@ BEGIN
         RAISE EXCEPTION 'gate refused: it is about another revision of the corpus than the one that is stored; measure again'
             USING ERRCODE = 'check_violation';
     END IF;
+    IF coalesce(jsonb_typeof(NEW.evidence), 'null') <> 'object' THEN
+        RAISE EXCEPTION '% gate refused: its evidence is no JSON object', NEW.gate USING ERRCODE = 'check_violation';
+    END IF;
     NEW.created_at := now();
-    NEW.evidence := coalesce(NEW.evidence, '{{}}') || jsonb_build_object('inverter', maker.sha256, 'inverter_encoder', maker.encoder);
+    NEW.evidence := NEW.evidence || jsonb_build_object('inverter', maker.sha256, 'inverter_encoder', maker.encoder);
     SELECT count(*) INTO bad FROM unnest(NEW.returned) AS t(v)
     WHERE v IS NULL OR @.vector_dims(v) <> own.dim OR @.vector_norm(v) NOT BETWEEN 0.999 AND 1.001;
     IF size IS NULL OR size = 0 OR bad > 0 THEN
@@ -337,8 +371,13 @@ BEGIN
         RETURN NEW;
     END IF;
     IF cardinality(NEW.sampled) IS DISTINCT FROM size OR NEW.sampled IS DISTINCT FROM
-        ARRAY(SELECT chunk_id FROM gate_sample(NEW.space_id, NEW.inverter_id) WHERE place <= size ORDER BY place) THEN
+        ARRAY(SELECT chunk_id FROM gate_sample(NEW.space_id, NEW.inverter_id) ORDER BY place) THEN
         RAISE EXCEPTION 'roundtrip gate refused: the sample is not the one that the database draws (lvm.gate_sample)'
+            USING ERRCODE = 'check_violation';
+    END IF;
+    IF NOT EXISTS (SELECT FROM unnest(NEW.sampled, NEW.returned) AS t(chunk_id, back) JOIN ONLY embedding e
+        ON e.chunk_id = t.chunk_id AND e.space_id = NEW.space_id WHERE t.back OPERATOR(@.<>) e.vector) THEN
+        RAISE EXCEPTION 'roundtrip gate refused: its vectors are the stored ones, nothing was decoded'
             USING ERRCODE = 'check_violation';
     END IF;
     WITH pair AS MATERIALIZED (
@@ -394,7 +433,9 @@ BEGIN
             RAISE EXCEPTION 'UPDATE of training_run refused: a finished run names its checkpoint and the sha256 of that'
                 USING ERRCODE = 'check_violation';
         END IF;
-        RETURN NEW;
+        IF NEW.status <> 'running' OR OLD.status = 'running' THEN
+            RETURN NEW;
+        END IF; -- a run that goes on is asked what a new one is
     END IF;
     PERFORM require_fresh_snapshot(TG_TABLE_NAME);
     IF TG_TABLE_NAME = 'training_run' THEN
@@ -476,10 +517,15 @@ CREATE TRIGGER sequence_set_no_delete BEFORE DELETE OR TRUNCATE ON sequence_set
 CREATE TRIGGER training_run_no_delete BEFORE DELETE OR TRUNCATE ON training_run
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('`lvm clear` empties everything together');
 
+-- Who may execute a trigger function may attach it to a table of their own, and what it does there is the owner's right.
 DO $$
 DECLARE
     rule record;
 BEGIN
+    FOR rule IN SELECT p.oid::regprocedure AS name FROM pg_proc p
+        WHERE p.pronamespace = 'lvm'::regnamespace AND p.prorettype = 'trigger'::regtype LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', rule.name);
+    END LOOP;
     FOR rule IN SELECT t.tgname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
         WHERE c.relnamespace = 'lvm'::regnamespace AND NOT t.tgisinternal LOOP
         EXECUTE format('ALTER TABLE lvm.%I ENABLE ALWAYS TRIGGER %I', rule.relname, rule.tgname);
@@ -507,7 +553,10 @@ CREATE VIEW training_runs AS
         t.gate_result_id AS gate_id, g.value AS gate_value, i.sha256 AS inverter,
         t.sequence_set_id, q.context_length, q.counts AS windows, q.file AS sequence_file, q.sha256 AS sequence_sha256,
         s.name AS space, q.corpus_revision,
-        t.inverter_id IS NOT NULL AND q.corpus_revision = s.revision AS current,
+        t.inverter_id IS NOT NULL AND q.corpus_revision = s.revision AND (
+            SELECT v.passed FROM gate_result v WHERE v.gate = 'roundtrip' AND v.space_id = q.space_id
+                AND v.corpus_revision = q.corpus_revision AND v.inverter_id = t.inverter_id ORDER BY v.id DESC LIMIT 1
+        ) AS current,
         t.created_at, t.finished_at
     FROM training_run t
     JOIN sequence_set q ON q.id = t.sequence_set_id
@@ -599,11 +648,17 @@ BEGIN
             GRANT INSERT, DELETE ON document, chunk, embedding TO lvm_worker;
             GRANT UPDATE (title, metadata) ON document TO lvm_worker;
             GRANT USAGE ON SEQUENCE document_id_seq, chunk_id_seq TO lvm_worker;
-            GRANT INSERT ON space, sequence_set, training_run TO lvm_worker;
+            GRANT INSERT (name, dim, fingerprint, recipe, probes) ON space TO lvm_worker;
+            GRANT INSERT (space_id, corpus_revision, gate_result_id, inverter_id, context_length, counts, file, sha256)
+                ON sequence_set TO lvm_worker;
+            GRANT INSERT (architecture, sequence_set_id, gate_result_id, inverter_id, hyperparameters, status, metrics,
+                checkpoint, sha256, finished_at) ON training_run TO lvm_worker;
             GRANT UPDATE (status, metrics, checkpoint, sha256, finished_at) ON training_run TO lvm_worker;
             GRANT EXECUTE ON FUNCTION build_search_index(integer, integer) TO lvm_worker;
         ELSIF role = 'lvm_gatekeeper' THEN
-            GRANT INSERT ON gate_result, inverter TO lvm_gatekeeper;
+            GRANT INSERT (gate, space_id, corpus_revision, inverter_id, value, threshold, passed, sampled, asked, returned,
+                evidence, flow_run_id) ON gate_result TO lvm_gatekeeper; -- no id: the last verdict is the one that counts
+            GRANT INSERT (sha256, encoder, trained_documents) ON inverter TO lvm_gatekeeper;
         END IF;
     END LOOP;
 END $$;

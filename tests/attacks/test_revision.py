@@ -90,10 +90,67 @@ def test_every_change_is_another_revision_and_makes_the_verdict_stale(
         start(database, sequences, verdict)
 
 
+ONE_STATEMENT = {
+    "a chunk and its vectors": "WITH c AS (DELETE FROM chunk WHERE position = 0 RETURNING id) "
+    "DELETE FROM embedding WHERE chunk_id IN (SELECT id FROM c)",
+    "vectors and their chunks": "WITH e AS (DELETE FROM embedding WHERE chunk_id IN "
+    "(SELECT id FROM chunk WHERE position = 0) RETURNING chunk_id) "
+    "DELETE FROM chunk WHERE id IN (SELECT chunk_id FROM e)",
+    "a document and its chunks": "WITH d AS (DELETE FROM document WHERE external_id = 'doc0' RETURNING id) "
+    "DELETE FROM chunk WHERE document_id IN (SELECT id FROM d)",
+    "a chunk moved": "WITH d AS (DELETE FROM chunk WHERE position = 0 RETURNING *) INSERT INTO chunk "
+    "(id, document_id, position, token_count, text) "
+    "SELECT id, document_id, position + 100, token_count, text FROM d",
+    "a document renamed": "WITH d AS (DELETE FROM document WHERE external_id = 'doc0' RETURNING *) "
+    "INSERT INTO document (id, source, external_id, title, sha256) SELECT id, source, 'renamed', title, sha256 FROM d",
+    "a vector replaced": "WITH e AS (DELETE FROM embedding RETURNING *) "
+    "INSERT INTO embedding (space_id, chunk_id, norm, vector) SELECT space_id, chunk_id, norm + 1, vector FROM e",
+}
+
+
+@pytest.mark.parametrize("statement", ONE_STATEMENT.values(), ids=ONE_STATEMENT)
+def test_one_statement_that_changes_several_tables_is_counted_exactly(
+    database: Store, space: int, statement: str
+) -> None:
+    before = database.corpus_revision(space)
+    try:
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    except DBAPIError:
+        assert database.corpus_revision(space) == before
+    else:
+        assert database.corpus_revision(space) != before
+    assert database.corpus_revision(space) == database.recomputed_revision(space)
+
+
+def test_a_chunk_is_not_made_anew_beside_an_uncommitted_vector_of_it(database: Store, space: int) -> None:
+    first = database.chunk_ids(space)[0]
+    with database.engine.begin() as connection:
+        connection.execute(text("DELETE FROM embedding WHERE chunk_id = :id"), {"id": int(first)})
+    insert = text(
+        "INSERT INTO embedding (space_id, chunk_id, norm, vector) VALUES (:space, :id, 1, CAST(:v AS vector))"
+    )
+    with database.engine.connect() as writing, writing.begin():
+        writing.execute(insert, {"space": space, "id": int(first), "v": numbers(5)})
+        with pytest.raises(DBAPIError, match="lock timeout"), database.engine.begin() as other:
+            other.exec_driver_sql("SET LOCAL lock_timeout = '500ms'")
+            other.execute(text("DELETE FROM chunk WHERE id = :id"), {"id": int(first)})
+    assert database.corpus_revision(space) == database.recomputed_revision(space)
+
+
+@pytest.mark.parametrize("table", ["document", "chunk"])
+def test_an_old_snapshot_deletes_nothing(database: Store, space: int, table: str) -> None:
+    old = database.engine.execution_options(isolation_level="REPEATABLE READ")
+    with pytest.raises(DBAPIError, match="reads an old snapshot"), old.begin() as connection:
+        connection.exec_driver_sql(f"DELETE FROM {table}")
+
+
 def test_what_is_put_back_is_the_old_revision(database: Store, space: int) -> None:
     before = database.corpus_revision(space)
     with database.engine.begin() as connection:
-        connection.exec_driver_sql(REINSERT.format("SELECT * FROM kept ORDER BY random()"))
+        connection.exec_driver_sql(
+            REINSERT.format("SELECT space_id, chunk_id, norm, vector FROM kept ORDER BY random()")
+        )
     assert database.corpus_revision(space) == before == database.recomputed_revision(space)
 
 
@@ -142,7 +199,8 @@ def test_children_of_a_table_are_not_read(database: Store, space: int) -> None:
         for table in ("document", "chunk", "embedding"):
             connection.exec_driver_sql(f"CREATE TABLE child_{table} () INHERITS ({table})")
         connection.exec_driver_sql(
-            f"INSERT INTO child_embedding SELECT space_id, chunk_id, norm, '{numbers(3)}'::vector FROM ONLY embedding"
+            f"INSERT INTO child_embedding SELECT space_id, chunk_id, norm, '{numbers(3)}'::vector, item "
+            "FROM ONLY embedding"
         )
     assert (database.corpus_revision(space), database.recomputed_revision(space)) == before
     assert sum(len(batch.unit) for batch in database.read_vectors(space)) == 30
@@ -187,7 +245,7 @@ def test_no_writer_waits_for_another(database: Store, space: int) -> None:
         with database.engine.connect() as connection:
             connection.exec_driver_sql("SET statement_timeout = '5s'")
             connection.exec_driver_sql("DELETE FROM document WHERE id = (SELECT min(id) FROM document)")
-            for number in range(200):  # merging what was appended waits for nobody either
+            for number in range(2000):  # merging what was appended waits for nobody either
                 connection.exec_driver_sql(
                     "INSERT INTO document (source, external_id, title, sha256) "
                     f"VALUES ('s', '{number}', '', repeat('0', 64))"
@@ -195,7 +253,7 @@ def test_no_writer_waits_for_another(database: Store, space: int) -> None:
             connection.commit()
     assert database.corpus_revision(space) == database.recomputed_revision(space)
     with database.engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM corpus_change")) < 200
+        assert connection.scalar(text("SELECT count(*) FROM corpus_change")) < 2000
 
 
 Step = tuple[str, int, int]

@@ -117,6 +117,42 @@ def test_a_reader_reads(database: Store, url_of: UrlOf) -> None:
             connection.execute(text("SELECT build_search_index(1, 0)"))
 
 
+TEMPORARY = """
+    CREATE TEMP TABLE mine (id bigint, source text, external_id text, sha256 text);
+    CREATE TRIGGER mine AFTER {} ON mine REFERENCING {} TABLE AS changed
+        FOR EACH STATEMENT EXECUTE FUNCTION lvm.{}();
+"""
+
+
+@pytest.mark.parametrize("role", ["lvm_reader", "lvm_worker", "lvm_gatekeeper"])
+@pytest.mark.parametrize(
+    ("event", "table", "function"), [("INSERT", "NEW", "document_in"), ("DELETE", "OLD", "document_out")]
+)
+def test_nobody_attaches_our_trigger_functions(
+    database: Store, url_of: UrlOf, role: str, event: str, table: str, function: str
+) -> None:
+    """They run with the owner's rights: on a table of one's own they would write what is not true."""
+    fill(database, register(database))
+    refused = pytest.raises(DBAPIError, match="permission denied for function")
+    with as_user(url_of(role)) as user, refused, user.engine.begin() as connection:
+        connection.exec_driver_sql(TEMPORARY.format(event, table, function))
+
+
+def test_a_gatekeeper_does_not_choose_the_number_of_a_verdict(database: Store, url_of: UrlOf) -> None:
+    """The last verdict is the one that counts."""
+    space = register(database)
+    fill(database, space)
+    gate(database, space)
+    with as_user(url_of("lvm_gatekeeper")) as user:
+        copied = "gate, space_id, corpus_revision, inverter_id, value, threshold, passed, sampled, returned, evidence"
+        statement = (
+            f"INSERT INTO gate_result (id, {copied}) OVERRIDING SYSTEM VALUE "
+            f"SELECT 9000000000000000000, {copied} FROM gate_result"
+        )
+        with pytest.raises(DBAPIError, match="permission denied"), user.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
 def test_no_other_role_migrates(database: Store, url_of: UrlOf) -> None:
     url = url_of("lvm_worker")
     with database.engine.begin() as connection:

@@ -13,7 +13,19 @@ from sqlalchemy.exc import DBAPIError
 
 from lvm.spaces.vectors import SpaceMismatch, Vectors
 from lvm.store import GateRequired, Store
-from tests.store.toy import DIM, FINGERPRINT, INVERTER, at_cosine, fill, gate, measured, register, unit_rows
+from tests.store.toy import (
+    DIM,
+    FINGERPRINT,
+    INVERTER,
+    at_cosine,
+    fill,
+    gate,
+    measured,
+    register,
+    sequence_set,
+    start,
+    unit_rows,
+)
 
 COLUMNS = "gate, space_id, corpus_revision, inverter_id, value, threshold, passed, evidence"
 
@@ -87,6 +99,56 @@ def test_the_best_chunks_cannot_be_picked(database: Store, space: int) -> None:
     }
     with pytest.raises(GateRequired, match="not the one that the database draws"):
         database.record_gate(replace(record, **picked))
+
+
+def test_fewer_chunks_cannot_be_measured(database: Store, space: int) -> None:
+    """Who may stop where the running mean is high passes with an inverter that does not."""
+    record = measured(database, space, 0.9)
+    assert record.sampled is not None
+    fewer = {"sampled": record.sampled[:25], "returned": part(record.returned, slice(0, 25))}
+    with pytest.raises(GateRequired, match="not the one that the database draws"):
+        database.record_gate(replace(record, **fewer))
+
+
+def test_the_stored_vectors_are_no_roundtrip(database: Store, space: int) -> None:
+    """A script that forgot to decode."""
+    record = measured(database, space)
+    assert record.sampled is not None
+    with pytest.raises(GateRequired, match="nothing was decoded"):
+        database.record_gate(replace(record, returned=database.vectors(space, record.sampled)))
+
+
+@pytest.mark.parametrize("evidence", ["[]", "5", "null", '"x"'])
+def test_evidence_is_an_object(database: Store, space: int, evidence: str) -> None:
+    gate(database, space)
+    copied = "gate, space_id, corpus_revision, inverter_id, value, threshold, passed, sampled, returned"
+    insert = text(
+        f"INSERT INTO gate_result ({copied}, evidence) SELECT {copied}, CAST(:evidence AS jsonb) FROM gate_result"
+    )
+    with pytest.raises(DBAPIError, match="no JSON object"), database.engine.begin() as connection:
+        connection.execute(insert, {"evidence": evidence})
+
+
+def test_an_inverter_registered_with_other_facts_is_refused(database: Store, space: int) -> None:
+    database.register_inverter(INVERTER, "e" * 16, ())
+    with pytest.raises(SpaceMismatch, match="another encoder or other training documents"):
+        measured(database, space)
+
+
+def test_a_run_that_goes_on_needs_what_a_new_one_needs(database: Store, space: int) -> None:
+    verdict = gate(database, space)
+    sequences = sequence_set(database, verdict)
+    run = start(database, sequences, verdict)
+    database.fail_training_run(run, interrupted=True)
+    gate(database, space, 0.2)
+    with pytest.raises(GateRequired, match="later roundtrip gate did not pass"):
+        start(database, sequences, verdict)
+    gate(database, space)
+    assert start(database, sequences, verdict) == run
+    database.fail_training_run(run, interrupted=True)
+    fill(database, space, documents=7)
+    with pytest.raises(GateRequired, match="another revision"):
+        start(database, sequences, verdict)
 
 
 def test_vectors_of_another_space_are_no_evidence(database: Store, space: int) -> None:

@@ -18,9 +18,10 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 
 from lvm.settings import Settings
-from lvm.store import server
+from lvm.store import Store, server
 from tests.flows.corpora import write_unseen
 from tests.flows.crashes import undisturbed
+from tests.store.toy import set_gate_size
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,9 +31,9 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(database: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer chunks and windows decoded; everything else is the real thing."""
-    monkeypatch.setattr("flows.validate.SAMPLE_CHUNKS", 24)
+    set_gate_size(database, 24)
     monkeypatch.setattr("flows.evaluate.SAMPLE_WINDOWS", 4)
     monkeypatch.setenv("LVM_QUIET", "1")
 

@@ -29,6 +29,7 @@ from sqlalchemy.exc import OperationalError
 from lvm.settings import Settings
 from lvm.store import open_store, server
 from tests.flows.corpora import write_unseen
+from tests.store.toy import set_gate_size
 
 STAGES = ("ingest", "validate", "extract", "train", "evaluate")
 HARMS = ("kill", "connections", "restart", "disk")
@@ -46,7 +47,8 @@ def pipeline(source: str, flow_run: str | None) -> None:
     import flows.validate
     from lvm.workspace import Workspace
 
-    flows.validate.SAMPLE_CHUNKS = 20
+    with open_store(Settings()) as store:
+        set_gate_size(store, 20)
     flows.evaluate.SAMPLE_WINDOWS = 2
 
     from prefect import Flow
@@ -63,7 +65,7 @@ def pipeline(source: str, flow_run: str | None) -> None:
 
     # what each stage does first, once it is sure that it has something to do
     flows.ingest.ingest = told("ingest", flows.ingest.ingest)  # type: ignore[assignment]
-    flows.validate.prefix_to_measure = told("validate", flows.validate.prefix_to_measure)  # type: ignore[assignment]
+    flows.validate.known_texts = told("validate", flows.validate.known_texts)  # type: ignore[assignment]
     flows.extract.extract = told("extract", flows.extract.extract)  # type: ignore[assignment]
     flows.train.describe = told("train", flows.train.describe)  # type: ignore[assignment]
     Workspace.models = told("evaluate", Workspace.models)  # type: ignore[method-assign]

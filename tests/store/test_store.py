@@ -43,6 +43,7 @@ from tests.store.toy import (
     measured,
     register,
     sequence_set,
+    set_gate_size,
     start,
     unit_rows,
 )
@@ -241,8 +242,10 @@ def test_the_database_holds_the_thresholds_of_gates_py(database: Store, space: i
     allowed = round(200 * (1 - gates.IDENTIFICATION_MIN_R1))
     assert passes(0.9, missed=allowed)
     assert not passes(0.9, missed=allowed + 1)
-    assert passes(0.9, samples=gates.GATE_MIN_SAMPLES)
-    assert not passes(0.9, samples=gates.GATE_MIN_SAMPLES - 1)
+    for size in (gates.GATE_MIN_SAMPLES, gates.GATE_MIN_SAMPLES - 1):
+        set_gate_size(database, size)
+        assert passes(0.9) is (size == gates.GATE_MIN_SAMPLES)
+    set_gate_size(database, 500)
     assert not passes(0.9, inverter="2" * 64, encoder="e" * 16)  # an inverter of another encoder
     predictions = replace(measured(database, space, 1.0), gate="pipeline", sampled=None)
     for cosine, passed in ((gates.PIPELINE_MIN_COSINE + 1e-5, True), (gates.PIPELINE_MIN_COSINE - 1e-5, False)):
@@ -258,7 +261,8 @@ def test_the_database_holds_the_thresholds_of_gates_py(database: Store, space: i
 
 def test_what_the_database_computes_is_what_python_computes(database: Store, space: int) -> None:
     fill(database, space, documents=3, chunks=20)
-    record = measured(database, space, 0.4, samples=40)  # low enough for some to be nearest to another
+    set_gate_size(database, 40)
+    record = measured(database, space, 0.4)  # low enough for some to be nearest to another
     row = database.record_gate(record)
     assert record.sampled is not None
     stored = database.vectors(space, record.sampled).unit.astype(np.float64)

@@ -47,6 +47,14 @@ def register(store: Store, name: str = "toy", dim: int = DIM, fingerprint: str =
     return store.register_space(name, dim, fingerprint, {"weights": "none"}, unit_rows(3, dim, seed=99))
 
 
+def set_gate_size(store: Store, chunks: int) -> None:
+    """How many chunks a gate of this database measures; the owner of the tables may say so."""
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE OR REPLACE FUNCTION lvm.gate_size() RETURNS integer LANGUAGE sql STABLE AS 'SELECT {int(chunks)}'"
+        )
+
+
 def fill(store: Store, space: int, documents: int = 5, chunks: int = 6) -> list[int]:
     with store.writer(space) as writer:
         writer.write_documents([ingested(f"doc{i}", chunks, seed=i) for i in range(documents)])
@@ -66,7 +74,6 @@ def measured(
     space: int,
     cosine: float = 0.8,
     missed: int = 0,
-    samples: int = 1000,
     *,
     inverter: str = INVERTER,
     encoder: str = FINGERPRINT,
@@ -78,10 +85,9 @@ def measured(
     Args:
         cosine: of each re-encoded vector to the stored one.
         missed: how many of them are at 0.5 instead, and nearer to another chunk's.
-        samples: chunks measured, at most.
     """
     inverter_id = store.register_inverter(inverter, encoder, trained)
-    ids = [each.chunk_id for each in store.gate_sample(space, inverter_id)][:samples]
+    ids = [each.chunk_id for each in store.gate_sample(space, inverter_id)]
     stored = store.vectors(space, ids)
     returned = at_cosine(stored.unit, cosine)
     if missed:
