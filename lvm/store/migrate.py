@@ -106,8 +106,14 @@ def _owned(connection: Connection) -> None:
 
 
 def _extension(connection: Connection) -> None:
-    if connection.scalar(text("SELECT 1 FROM pg_extension WHERE extname = 'vector'")):
+    at = connection.scalar(text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"))
+    if at == "public":
         return
+    if at is not None:
+        raise SchemaUnusable(
+            f"pgvector is in schema {at}, where this project does not look for it; let its owner run "
+            "ALTER EXTENSION vector SET SCHEMA public"
+        )
     try:
         with connection.begin_nested():
             connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public"))

@@ -705,7 +705,7 @@ class Store:
         """The last verdict, passing or not, stale or not."""
         statement = select(GateRow).where(GateRow.space_id == space_id, GateRow.gate == gate)
         with Session(self.engine, expire_on_commit=False) as session:
-            return session.scalar(statement.order_by(GateRow.id.desc()).limit(1))
+            return session.scalar(_only(statement.order_by(GateRow.id.desc()).limit(1)))
 
     def verdict(
         self, space_id: int, corpus_revision: str | None, inverter_id: int | None, gate: str = "roundtrip"
@@ -717,7 +717,7 @@ class Store:
         if corpus_revision is not None:
             statement = statement.where(GateRow.corpus_revision == corpus_revision)
         with Session(self.engine, expire_on_commit=False) as session:
-            return session.scalar(statement.order_by(GateRow.id.desc()).limit(1))
+            return session.scalar(_only(statement.order_by(GateRow.id.desc()).limit(1)))
 
     def record_sequence_set(
         self,
@@ -867,7 +867,12 @@ class Store:
 
     def mark_interrupted(self) -> None:
         """Runs whose process is gone are interrupted, not running."""
-        active = select(text("objid::bigint FROM pg_locks")).where(text("locktype = 'advisory' AND classid = :key"))
+        active = text(  # of this database, by users who may train: whoever else holds such a lock keeps no run alive
+            "SELECT l.objid::bigint FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+            "WHERE l.locktype = 'advisory' AND l.classid = :key AND l.objsubid = 2 "
+            "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+            "AND has_any_column_privilege(a.usesysid, 'training_run', 'INSERT')"
+        )
         with self.engine.begin() as connection:
             alive = set(connection.scalars(active, {"key": _TRAINING_LOCK}))
             connection.execute(
@@ -1120,7 +1125,7 @@ def _or_gone() -> Iterator[None]:
 
 def _only(statement: Query) -> Query:
     """The same without rows of tables that inherit from ours, whose triggers do not watch them."""
-    for table in (DocumentRow, ChunkRow, EmbeddingRow):
+    for table in (DocumentRow, ChunkRow, EmbeddingRow, GateRow, SequenceSetRow, TrainingRunRow):
         statement = statement.with_hint(table, "ONLY", "postgresql")
     return statement
 

@@ -24,8 +24,8 @@ depends_on = None
 
 FUNCTION = "SET search_path = pg_catalog, lvm, pg_temp"
 TRIGGER = f"RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {FUNCTION}"
-# A plan made while a table was small is kept; a scan of the table would make each statement slower than the last.
-BULK = f"{TRIGGER} SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off"
+# A plan that was made while a table was small is kept. These read by an index whatever the size was then.
+INDEXED = f"{TRIGGER} SET enable_seqscan = off"
 
 # -- what a revision covers ----------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ DROP TRIGGER chunk_counted_out ON chunk;
 DROP FUNCTION count_chunks_in();
 DROP FUNCTION count_chunks_out();
 
-CREATE FUNCTION keep_document() {TRIGGER} AS $$
+CREATE FUNCTION keep_document() {INDEXED} AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND (NEW.id, NEW.source, NEW.external_id, NEW.sha256)
         IS DISTINCT FROM (OLD.id, OLD.source, OLD.external_id, OLD.sha256) THEN
@@ -151,7 +151,7 @@ BEGIN
 END $$;
 CREATE TRIGGER document_kept BEFORE INSERT OR UPDATE ON document FOR EACH ROW EXECUTE FUNCTION keep_document();
 
-CREATE FUNCTION document_in() {BULK} AS $$
+CREATE FUNCTION document_in() {INDEXED} AS $$
 BEGIN
     {change("", f"SELECT 0 AS part, {DOCUMENT} AS item FROM changed d")};
     PERFORM merge_changes();
@@ -160,12 +160,12 @@ END $$;
 CREATE TRIGGER document_in AFTER INSERT ON document REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION document_in();
 
-CREATE FUNCTION document_out() {BULK} AS $$
+CREATE FUNCTION document_out() {INDEXED} AS $$
 BEGIN
     PERFORM require_fresh_snapshot('DELETE of document');
     {change("-", f"SELECT 0 AS part, {DOCUMENT} AS item FROM changed d")};
     PERFORM merge_changes();
-    DELETE FROM ONLY chunk c USING changed d WHERE c.document_id = d.id;
+    DELETE FROM ONLY chunk WHERE document_id = ANY (ARRAY(SELECT id FROM changed));
     RETURN NULL;
 END $$;
 CREATE TRIGGER document_out AFTER DELETE ON document REFERENCING OLD TABLE AS changed
@@ -173,7 +173,7 @@ CREATE TRIGGER document_out AFTER DELETE ON document REFERENCING OLD TABLE AS ch
 
 -- The lock keeps the document, whose key is hashed, until this transaction ends.
 ALTER TABLE chunk ADD COLUMN item bytea;
-CREATE FUNCTION chunk_hashed() {TRIGGER} AS $$
+CREATE FUNCTION chunk_hashed() {INDEXED} AS $$
 DECLARE
     d record;
 BEGIN
@@ -187,30 +187,31 @@ BEGIN
 END $$;
 CREATE TRIGGER chunk_hashed BEFORE INSERT ON chunk FOR EACH ROW EXECUTE FUNCTION chunk_hashed();
 
-CREATE FUNCTION chunk_in() {BULK} AS $$
+CREATE FUNCTION chunk_in() {INDEXED} AS $$
 BEGIN
     {change("", "SELECT 0 AS part, item FROM changed")};
     PERFORM merge_changes();
-    UPDATE ONLY document SET chunk_count = 0 WHERE id IN (SELECT document_id FROM changed); -- counted by keep_document
+    UPDATE ONLY document SET chunk_count = 0 -- counted by keep_document
+        WHERE id = ANY (ARRAY(SELECT DISTINCT document_id FROM changed));
     RETURN NULL;
 END $$;
 CREATE TRIGGER chunk_in AFTER INSERT ON chunk REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION chunk_in();
 
-CREATE FUNCTION chunk_out() {BULK} AS $$
+CREATE FUNCTION chunk_out() {INDEXED} AS $$
 BEGIN
     PERFORM require_fresh_snapshot('DELETE of chunk');
     {change("-", "SELECT 0 AS part, item FROM changed")};
     PERFORM merge_changes();
-    DELETE FROM ONLY embedding e USING changed c WHERE e.chunk_id = c.id;
-    UPDATE ONLY document SET chunk_count = 0 WHERE id IN (SELECT document_id FROM changed);
+    DELETE FROM ONLY embedding WHERE chunk_id = ANY (ARRAY(SELECT id FROM changed));
+    UPDATE ONLY document SET chunk_count = 0 WHERE id = ANY (ARRAY(SELECT DISTINCT document_id FROM changed));
     RETURN NULL;
 END $$;
 CREATE TRIGGER chunk_out AFTER DELETE ON chunk REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION chunk_out();
 
 ALTER TABLE embedding ADD COLUMN item bytea;
-CREATE FUNCTION embedding_hashed() {TRIGGER} AS $$
+CREATE FUNCTION embedding_hashed() {INDEXED} AS $$
 DECLARE
     c record;
     d record;
@@ -226,7 +227,7 @@ BEGIN
 END $$;
 CREATE TRIGGER embedding_hashed BEFORE INSERT ON embedding FOR EACH ROW EXECUTE FUNCTION embedding_hashed();
 
-CREATE FUNCTION embedding_in() {BULK} AS $$
+CREATE FUNCTION embedding_in() {INDEXED} AS $$
 DECLARE
     bad record;
 BEGIN
@@ -248,7 +249,7 @@ DROP FUNCTION check_embeddings();
 CREATE TRIGGER embedding_in AFTER INSERT ON embedding REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION embedding_in();
 
-CREATE FUNCTION embedding_out() {BULK} AS $$
+CREATE FUNCTION embedding_out() {INDEXED} AS $$
 BEGIN
     {change("-", "SELECT space_id AS part, item FROM changed")};
     PERFORM merge_changes();
@@ -262,6 +263,7 @@ ALTER TABLE chunk DISABLE TRIGGER chunk_immutable;
 ALTER TABLE embedding DISABLE TRIGGER embedding_immutable;
 UPDATE chunk c SET item = {chunk("c")} FROM document d WHERE d.id = c.document_id;
 UPDATE embedding e SET item = {vector("e")} FROM chunk c, document d WHERE c.id = e.chunk_id AND d.id = c.document_id;
+UPDATE document SET chunk_count = 0; -- counted by keep_document
 SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE chunk ALTER COLUMN item SET NOT NULL, ENABLE TRIGGER chunk_immutable;
 ALTER TABLE embedding ALTER COLUMN item SET NOT NULL, ENABLE TRIGGER embedding_immutable;
@@ -303,8 +305,8 @@ CREATE FUNCTION gate_size() RETURNS integer LANGUAGE sql STABLE {FUNCTION} AS 'S
 
 -- The chunks that a gate measures, in the order in which they are drawn: of documents that the inverter was not trained
 -- on, no text twice. The draw depends on the corpus and the inverter alone. Nobody chooses it.
-CREATE FUNCTION gate_sample(of_space integer, of_inverter integer) RETURNS TABLE (place bigint, chunk_id bigint)
-LANGUAGE sql STABLE {FUNCTION} AS $$
+CREATE FUNCTION gate_draw(of_space integer, of_inverter integer, candidates bigint)
+RETURNS TABLE (place bigint, chunk_id bigint) LANGUAGE sql STABLE {FUNCTION} AS $$
     WITH asked AS MATERIALIZED (
         SELECT corpus_revision(of_space) || i.sha256 AS seed, i.trained_documents FROM ONLY inverter i WHERE i.id = of_inverter
     ), known AS MATERIALIZED (SELECT DISTINCT unnest(trained_documents) AS sha256 FROM asked),
@@ -313,13 +315,21 @@ LANGUAGE sql STABLE {FUNCTION} AS $$
         FROM asked, ONLY document d JOIN ONLY chunk c ON c.document_id = d.id
             JOIN ONLY embedding e ON e.chunk_id = c.id AND e.space_id = of_space
         WHERE NOT EXISTS (SELECT FROM known WHERE known.sha256 = d.sha256)
-        ORDER BY ticket LIMIT 4 * gate_size()
+        ORDER BY ticket LIMIT candidates
     ), different AS (
         SELECT DISTINCT ON (words) id, ticket
         FROM (SELECT id, ticket, lower(regexp_replace(btrim(text), '\\s+', ' ', 'g')) AS words FROM drawn) w
         ORDER BY words, ticket
     )
     SELECT row_number() OVER (ORDER BY ticket), id FROM different ORDER BY ticket LIMIT gate_size()
+$$;
+
+-- A few candidates are enough, unless most texts occurred before.
+CREATE FUNCTION gate_sample(of_space integer, of_inverter integer) RETURNS TABLE (place bigint, chunk_id bigint)
+LANGUAGE sql STABLE {FUNCTION} AS $$
+    WITH few AS MATERIALIZED (SELECT * FROM gate_draw(of_space, of_inverter, 4 * gate_size()))
+    SELECT * FROM few WHERE (SELECT count(*) FROM few) = gate_size()
+    UNION ALL SELECT * FROM gate_draw(of_space, of_inverter, NULL) WHERE (SELECT count(*) FROM few) < gate_size()
 $$;
 
 CREATE OR REPLACE FUNCTION judge_gate() {TRIGGER} AS $$
@@ -536,6 +546,14 @@ END $$;
 # -- SQL for people ------------------------------------------------------------------------------------------------
 
 VIEWS = """
+CREATE OR REPLACE VIEW chunks AS
+    SELECT c.id AS chunk_id, s.name AS space, d.source, d.external_id, d.title, d.metadata, d.id AS document_id,
+        c.position, c.text, c.token_count, e.norm, e.vector
+    FROM ONLY embedding e
+    JOIN ONLY space s ON s.id = e.space_id
+    JOIN ONLY chunk c ON c.id = e.chunk_id
+    JOIN ONLY document d ON d.id = c.document_id;
+
 DROP VIEW gates, training_runs;
 CREATE VIEW gates AS
     WITH stored AS MATERIALIZED (SELECT id, name, corpus_revision(id) AS revision FROM space)
@@ -545,7 +563,7 @@ CREATE VIEW gates AS
         (g.evidence ->> 'identify_r1')::double precision AS identification,
         (g.evidence ->> 'chance')::double precision AS chance,
         g.corpus_revision, i.sha256 AS inverter, g.flow_run_id, g.created_at, g.evidence
-    FROM gate_result g JOIN stored s ON s.id = g.space_id LEFT JOIN inverter i ON i.id = g.inverter_id;
+    FROM ONLY gate_result g JOIN stored s ON s.id = g.space_id LEFT JOIN inverter i ON i.id = g.inverter_id;
 
 CREATE VIEW training_runs AS
     WITH stored AS MATERIALIZED (SELECT id, name, corpus_revision(id) AS revision FROM space)
@@ -554,13 +572,13 @@ CREATE VIEW training_runs AS
         t.sequence_set_id, q.context_length, q.counts AS windows, q.file AS sequence_file, q.sha256 AS sequence_sha256,
         s.name AS space, q.corpus_revision,
         t.inverter_id IS NOT NULL AND q.corpus_revision = s.revision AND (
-            SELECT v.passed FROM gate_result v WHERE v.gate = 'roundtrip' AND v.space_id = q.space_id
+            SELECT v.passed FROM ONLY gate_result v WHERE v.gate = 'roundtrip' AND v.space_id = q.space_id
                 AND v.corpus_revision = q.corpus_revision AND v.inverter_id = t.inverter_id ORDER BY v.id DESC LIMIT 1
         ) AS current,
         t.created_at, t.finished_at
-    FROM training_run t
-    JOIN sequence_set q ON q.id = t.sequence_set_id
-    JOIN gate_result g ON g.id = t.gate_result_id
+    FROM ONLY training_run t
+    JOIN ONLY sequence_set q ON q.id = t.sequence_set_id
+    JOIN ONLY gate_result g ON g.id = t.gate_result_id
     JOIN stored s ON s.id = q.space_id
     LEFT JOIN inverter i ON i.id = t.inverter_id;
 """

@@ -164,6 +164,21 @@ def test_equal_content_is_an_equal_revision_in_whatever_order_and_under_whatever
     assert database.corpus_revision(one) == database.corpus_revision(two)
 
 
+def test_a_plan_made_for_empty_tables_does_not_read_the_whole_corpus(database: Store) -> None:
+    """Statistics of empty tables made each deletion compare every vector with every deleted chunk: 36 s, now 0.1 s."""
+    number = register(database)
+    vacuum = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+    for documents in (10, 400):
+        with database.writer(number) as writer:
+            writer.write_documents([ingested(f"doc{i}", 50, seed=i) for i in range(documents)])
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL statement_timeout = '10s'")
+            connection.exec_driver_sql("DELETE FROM document")
+        with vacuum.connect() as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE document, chunk, embedding")
+    assert database.corpus_revision(number) == database.recomputed_revision(number)
+
+
 @pytest.mark.parametrize("separator", ["\x1f", "\x1e", ":", "|", ""])
 def test_no_separator_makes_two_corpora_one(database: Store, separator: str) -> None:
     number = register(database)

@@ -33,7 +33,7 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture
 def small(database: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer chunks and windows decoded; everything else is the real thing."""
-    set_gate_size(database, 24)
+    set_gate_size(database, 30)
     monkeypatch.setattr("flows.evaluate.SAMPLE_WINDOWS", 4)
     monkeypatch.setenv("LVM_QUIET", "1")
 

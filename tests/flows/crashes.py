@@ -48,7 +48,7 @@ def pipeline(source: str, flow_run: str | None) -> None:
     from lvm.workspace import Workspace
 
     with open_store(Settings()) as store:
-        set_gate_size(store, 20)
+        set_gate_size(store, 30)
     flows.evaluate.SAMPLE_WINDOWS = 2
 
     from prefect import Flow

@@ -46,7 +46,7 @@ def test_text_to_models_to_text_and_again_for_nothing(
     summary = pipeline_flow(source=source, epochs=2)
 
     assert summary.corpus["documents"] == 8
-    assert summary.roundtrip["mean"] >= 0.75 and summary.roundtrip["n"] == 24
+    assert summary.roundtrip["mean"] >= 0.75 and 20 <= summary.roundtrip["n"] <= 30
     assert set(summary.models) == {"lstm", "gru", "mamba2", "transformer"}
     assert {"copy_last", "context_mean", "recency_mean", "ridge"} <= set(summary.baselines)
     for name, figures in summary.models.items():

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from lvm import gates
@@ -419,6 +419,33 @@ def test_search_finds_the_nearest(database: Store, space: int) -> None:
     np.testing.assert_allclose([h.cosine for h in hits], best, atol=1e-6)
 
 
+def test_a_sample_is_found_among_many_equal_texts(database: Store, space: int) -> None:
+    same = replace(ingested("same", 400, seed=1), chunk_texts=["Thank you for calling."] * 400)
+    with database.writer(space) as writer:
+        writer.write_documents([same, ingested("other", 30, seed=2)])
+    set_gate_size(database, 31)
+    drawn = database.gate_sample(space, database.register_inverter("1" * 64, FINGERPRINT, []))
+    assert len({each.text for each in drawn}) == len(drawn) == 31
+
+
+def test_a_run_of_the_same_number_in_another_database_keeps_nothing_alive(
+    database: Store, space: int, postgres: str
+) -> None:
+    fill(database, space)
+    passed = gate(database, space)
+    run = start(database, sequence_set(database, passed), passed)
+    lock = database._locks.pop(run)
+    lock.invalidate()  # its process is gone
+    other = create_engine(postgres)
+    with other.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key, :run)"), {"key": 0x6C766D, "run": run})
+        deadline = time.monotonic() + 30
+        while database.active_training_runs() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert database.active_training_runs() == []
+    other.dispose()
+
+
 def test_the_sample_depends_on_corpus_and_inverter_only(database: Store, space: int) -> None:
     fill(database, space)
     with database.writer(space) as writer:  # texts that differ in case and spacing only are drawn once
@@ -460,6 +487,14 @@ def test_a_newer_database_is_left_alone(database: Store, settings: Settings) -> 
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE lvm.alembic_version SET version_num = '9999'")
     with pytest.raises(SchemaUnusable, match=r"9999.*newer"):
+        open_store(settings)
+
+
+def test_pgvector_in_another_schema(database: Store, settings: Settings) -> None:
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA lvm CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA elsewhere; ALTER EXTENSION vector SET SCHEMA elsewhere")
+    with pytest.raises(SchemaUnusable, match="ALTER EXTENSION vector SET SCHEMA public"):
         open_store(settings)
 
 
