@@ -138,10 +138,16 @@ def train(
             best=not state.history or metrics.mrr > state.best.mrr,
         )
         state = replace(state, history=[*state.history, report])
-        me.first(partial(_save, folder, fingerprint, asked, model, optimizer, state))
+        state = replace(
+            state, best_sha256=me.first(partial(_save, folder, fingerprint, asked, model, optimizer, state))
+        )
         if progress:
             progress(report)
     best, metadata = checkpoints.read(folder / checkpoints.MODEL)
+    if metadata["sha256"] != state.best_sha256:
+        raise CorruptedFile(
+            f"{folder / checkpoints.MODEL} is not what the best epoch of this run left; delete {folder} and train again"
+        )
     return TrainResult(
         folder=folder,
         checkpoint=folder / checkpoints.MODEL,
@@ -188,9 +194,10 @@ def _measured(loss: float, model: LVM, sequences: SequenceSet, config: TrainConf
 
 @dataclass(frozen=True)
 class _State:
-    """Where a run stands: what its epochs brought."""
+    """Where a run stands: what its epochs brought, and which checkpoint is theirs."""
 
     history: list[EpochReport]
+    best_sha256: str = ""  # of the checkpoint that the best epoch left
 
     @property
     def best(self) -> EpochReport:
@@ -327,17 +334,22 @@ def _save(
     model: LVM,
     optimizer: torch.optim.Optimizer,
     state: _State,
-) -> None:
-    """The best weights first: if the process dies in between, that epoch is done again, to the same end."""
+) -> str:
+    """Write the best weights, then the state; returns the digest of the best weights.
+
+    If the process dies in between, that epoch is done again, to the same end.
+    """
     metadata = {"fingerprint": fingerprint, "config": json.dumps(asked, sort_keys=True)}
     weights = model.state_dict()
+    best = state.best_sha256
     if state.history[-1].best:
-        checkpoints.write(folder / checkpoints.MODEL, weights, metadata)
+        best = checkpoints.write(folder / checkpoints.MODEL, weights, metadata)
     tensors = {f"model.{key}": value for key, value in weights.items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
     history = json.dumps([asdict(report) for report in state.history])
-    checkpoints.write(folder / checkpoints.LAST, tensors, {**metadata, "history": history})
+    checkpoints.write(folder / checkpoints.LAST, tensors, {**metadata, "history": history, "best_sha256": best})
+    return best
 
 
 def _resume(folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.Optimizer) -> tuple[_State, str]:
@@ -345,13 +357,13 @@ def _resume(folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.O
     if not (folder / checkpoints.LAST).exists():
         return _State([]), "anew"
     tensors, metadata = checkpoints.read(folder / checkpoints.LAST)
-    if metadata.get("fingerprint") != fingerprint:
+    if metadata.get("fingerprint") != fingerprint or "best_sha256" not in metadata:
         note = "anew: the run found there had another configuration or other sequences"
         log.warning("%s: training starts %s", folder, note)
         return _State([]), note
     checkpoints.read(folder / checkpoints.MODEL)  # damaged best weights are found now, not after hours
     try:
-        state = _State(_history(metadata["history"]))
+        state = _State(_history(metadata["history"]), metadata["best_sha256"])
         weights, slots = _parts(tensors, optimizer)
         model.load_state_dict(weights)
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})

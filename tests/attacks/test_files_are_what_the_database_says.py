@@ -23,7 +23,7 @@ from lvm.inference import open_model
 from lvm.settings import Settings
 from lvm.spaces.inverter import Inverter
 from lvm.store import Store
-from lvm.training import checkpoints
+from lvm.training import checkpoints, train
 from lvm.workspace import GateMissing, open_workspace
 from tests.flows.conftest import prefect_server, small  # noqa: F401  fixtures
 from tests.flows.corpora import write_unseen
@@ -158,6 +158,25 @@ def test_a_checkpoint_with_other_weights_is_not_used(
     train_flow(model="gru", epochs=1)  # what the message says
     assert [run.status for run in database.training_runs()] == ["finished"] * 2
     assert evaluate_flow().models
+
+
+def test_a_checkpoint_changed_while_its_run_is_interrupted_is_not_recorded(
+    validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_flow()
+
+    def killed(*arguments: object) -> None:
+        train(*arguments)  # type: ignore[arg-type]
+        raise RuntimeError("killed after the last epoch")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.train.train", killed)
+        with pytest.raises(RuntimeError):
+            train_flow(model="gru", epochs=2)
+    resealed(settings.artifacts / "gru" / "model.safetensors", "weights")
+    with pytest.raises(CorruptedFile, match="not what the best epoch of this run left"):
+        train_flow(model="gru", epochs=2)
+    assert [run.status for run in database.training_runs()] == ["failed"]
 
 
 def test_doctor_compares_files_and_rows(validated: Path, settings: Settings, database: Store) -> None:
