@@ -25,10 +25,12 @@ from flows.common import (
     standing,
     task_runner,
 )
+from lvm.files import CorruptedFile, verify
 from lvm.models import MODELS
 from lvm.report.plots import png, training_curves
 from lvm.store import DatabaseUnavailable, named_errors
 from lvm.training import Loss, TrainConfig, TrainResult, checkpoint_of, describe, train, train_on_ray
+from lvm.training.checkpoints import LAST
 from lvm.workspace import not_recorded
 
 
@@ -58,6 +60,9 @@ def train_part(name: str, config: TrainConfig, context: int, space: str | None) 
                     train_on_ray(name, sequences.path, config, folder, settings.home / "ray", settings.threads or 1)
                 with progress(f"train {name}", config.epochs) as advance:
                     result = train(name, sequences, config, folder, lambda _: advance(1))
+                if verify(sequences.path)[0]["__metadata__"]["sha256"] != sequences.sha256:  # it was read until now
+                    (folder / LAST).unlink(missing_ok=True)  # nothing goes on from what was trained on it
+                    raise CorruptedFile(f"{sequences.path} changed while {name} was trained; run `lvm extract` again")
             except BaseException as error:
                 if run_id is not None:
                     with suppress(DatabaseUnavailable), named_errors(store.engine):  # a dead session marks itself

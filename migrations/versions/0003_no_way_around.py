@@ -29,8 +29,8 @@ INDEXED = f"{TRIGGER} SET enable_seqscan = off"
 
 # -- what a revision covers ----------------------------------------------------------------------------------------
 
-KEY = """int4send(octet_length(d.source)) || convert_to(d.source, 'UTF8')
-        || int4send(octet_length(d.external_id)) || convert_to(d.external_id, 'UTF8')"""
+KEY = """int4send(octet_length(convert_to(d.source, 'UTF8'))) || convert_to(d.source, 'UTF8')
+        || int4send(octet_length(convert_to(d.external_id, 'UTF8'))) || convert_to(d.external_id, 'UTF8')"""
 DOCUMENT = f"sha256('d' || {KEY} || convert_to(d.sha256, 'UTF8'))"
 
 
@@ -628,7 +628,14 @@ LANGUAGE sql STABLE {FUNCTION} AS $$
     LIMIT neighbours.k
 $$;
 
-ALTER FUNCTION next(bigint, integer) {FUNCTION};
+CREATE OR REPLACE FUNCTION next(chunk bigint, count integer DEFAULT 1)
+RETURNS TABLE (chunk_id bigint, "position" integer, text text) LANGUAGE sql STABLE {FUNCTION} AS $$
+    SELECT c.id, c.position, c.text
+    FROM ONLY chunk this JOIN ONLY chunk c ON c.document_id = this.document_id
+        AND c.position > this.position AND c.position <= this.position + next.count
+    WHERE this.id = next.chunk
+    ORDER BY c.position
+$$;
 
 -- Making an index takes the table's owner. Workers load in bulk and may ask for it.
 CREATE FUNCTION build_search_index(of_space integer, at_least integer) RETURNS boolean

@@ -160,6 +160,24 @@ def test_a_checkpoint_with_other_weights_is_not_used(
     assert evaluate_flow().models
 
 
+def test_a_sequence_set_changed_while_it_is_read_leaves_no_run(
+    validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = extract_flow().path
+
+    def beside(*arguments: object) -> object:
+        reseal_sequences(path)
+        return train(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.train.train", beside)
+        with pytest.raises(CorruptedFile, match="changed while gru was trained"):
+            train_flow(model="gru", epochs=1)
+    extract_flow()
+    assert train_flow(model="gru", epochs=1)["gru"].note == "anew"
+    assert [run.status for run in database.training_runs()] == ["finished"]
+
+
 def test_a_checkpoint_changed_while_its_run_is_interrupted_is_not_recorded(
     validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
