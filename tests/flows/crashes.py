@@ -47,8 +47,6 @@ def pipeline(source: str, flow_run: str | None) -> None:
     import flows.validate
     from lvm.workspace import Workspace
 
-    with open_store(Settings()) as store:
-        set_gate_size(store, 30)
     flows.evaluate.SAMPLE_WINDOWS = 2
 
     from prefect import Flow
@@ -193,6 +191,8 @@ def world(home: Path, name: str, corpus: Path) -> Iterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="lvm-crash-"))
     made = World(home, name, corpus, folder)
     made.sql(f"CREATE DATABASE {name}", "postgres")
+    with open_store(Settings(database_url=made.url)) as store:  # type: ignore[arg-type]
+        set_gate_size(store, 30)
     made.artifacts.mkdir()
     try:
         yield made
