@@ -252,7 +252,9 @@ def _sequences(work: Workspace, path: Path) -> Iterator[Finding]:
     yield Finding(
         path.name,
         "problem" if wrong else "ok",
-        f"{wrong} of {len(sequences.unit)} vectors are not those that are stored",
+        f"{wrong} of {len(sequences.unit)} vectors are not the stored ones"
+        if wrong
+        else "its vectors are the stored ones",
         f"delete {path}, and lvm extract" if wrong else "",
     )
     models = work.models(sequences, row)

@@ -1,6 +1,7 @@
 """The roundtrip measurement: does the inverter understand these vectors?
 
-Contract: ``choose_chunks`` picks chunks of the ingested corpus that the inverter was not trained on;
+Contract: ``known_texts`` tells which chunks of a gate's sample the inverter was trained on, and ``choose_chunks``
+picks, where no database draws, chunks that it was not trained on;
 ``measure`` sends them text -> vector -> text -> vector through the space that would be used, whichever that
 is, and says how close they come back, what closeness is worth there (the chance cosine), and whether each
 text can still be told apart from others (identification). Judging is ``lvm.gates``' business, storing is the store's.

@@ -68,7 +68,7 @@ def examine(settings: Settings, space: str) -> Health:
     try:
         with named_errors(engine), engine.connect() as connection:
             connection.execute(text("SET TRANSACTION READ ONLY"))
-            migration = current_revision(connection)
+            migration, ours = current_revision(connection), script()
             incomplete, off, children = 0, RULES, ()
             if migration is not None:
                 rules = text(
@@ -95,8 +95,8 @@ def examine(settings: Settings, space: str) -> Health:
                     connection.scalar(text("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"))
                 ),
                 migration=migration,
-                newest=script().get_current_head(),
-                known=migration in {None, *(each.revision for each in script().walk_revisions())},
+                newest=ours.get_current_head(),
+                known=migration in {None, *(each.revision for each in ours.walk_revisions())},
                 connections=connection.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL")),
                 most=int(str(connection.scalar(text("SHOW max_connections")))),
                 busy=connection.scalar(

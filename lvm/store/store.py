@@ -7,9 +7,10 @@ Vectors move by binary COPY in blocks of thousands. A document is stored whole o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -431,7 +432,7 @@ class Store:
             "ON CONFLICT (sha256) DO NOTHING"
         )
         values = {"sha256": sha256, "encoder": facts[0], "documents": facts[1]}
-        with _may_judge(), self._judge().begin() as connection:
+        with _unless_denied(_no_verdicts), self._judge().begin() as connection:
             connection.execute(statement, values)
         known = self._inverter(sha256, facts)
         assert known is not None  # stored above, here or by another process
@@ -696,7 +697,7 @@ class Store:
             "evidence": Jsonb({**record.evidence, "seen": [int(i) for i in record.seen]}),
             "run": record.flow_run_id,
         }
-        with _gated(), _may_judge(), self._judge().begin() as connection:
+        with _gated(), _unless_denied(_no_verdicts), self._judge().begin() as connection:
             number = connection.scalar(insert, values)
         with Session(self.engine, expire_on_commit=False) as session:
             return session.get_one(GateRow, number)
@@ -707,12 +708,10 @@ class Store:
         with Session(self.engine, expire_on_commit=False) as session:
             return session.scalar(_only(statement.order_by(GateRow.id.desc()).limit(1)))
 
-    def verdict(
-        self, space_id: int, corpus_revision: str | None, inverter_id: int | None, gate: str = "roundtrip"
-    ) -> GateRow | None:
-        """The last verdict about this space, revision (any unless given) and inverter, passing or not."""
+    def verdict(self, space_id: int, corpus_revision: str | None, inverter_id: int | None) -> GateRow | None:
+        """The last roundtrip verdict about this space, revision (any unless given) and inverter, passing or not."""
         statement = select(GateRow).where(
-            GateRow.space_id == space_id, GateRow.gate == gate, GateRow.inverter_id == inverter_id
+            GateRow.space_id == space_id, GateRow.gate == "roundtrip", GateRow.inverter_id == inverter_id
         )
         if corpus_revision is not None:
             statement = statement.where(GateRow.corpus_revision == corpus_revision)
@@ -958,7 +957,7 @@ class Store:
             names = ", ".join(f"{run.id} ({run.architecture})" for run in active)
             raise TrainingActive(f"training run {names} is active; nothing was touched, wait for it or stop it first")
         gone = self.contents()
-        with _owner(self), self.engine.begin() as connection:
+        with _unless_denied(partial(_not_owner, self)), self.engine.begin() as connection:
             # Single rows of a gate cannot be deleted, not even from here: the whole schema goes and is made anew.
             connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
             connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
@@ -1136,31 +1135,28 @@ def _vector_texts(vectors: Vectors) -> list[str]:
 
 
 @contextmanager
-def _owner(store: Store) -> Iterator[None]:
-    """The refusal of a user who does not own the tables, as a named error."""
-    try:
-        yield
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != "42501":
-            raise
-        raise NotAllowed(
-            f"user {store.engine.url.username!r} does not own the tables of database {store.database_name!r} "
-            f"({first_line(error.orig)}); nothing was touched, name their owner in LVM_DATABASE_URL"
-        ) from error
-
-
-@contextmanager
-def _may_judge() -> Iterator[None]:
-    """The refusal of a user who may not write verdicts, as a named error."""
+def _unless_denied(denied: Callable[[str], LvmError]) -> Iterator[None]:
+    """A lack of privilege, as the named error that ``denied`` makes of the server's message."""
     try:
         yield
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != "42501":  # insufficient privilege
             raise
-        raise NoVerdicts(
-            f"this database user may not write verdicts ({first_line(error.orig)}); nothing was stored, name a user in "
-            "role lvm_gatekeeper in LVM_GATEKEEPER_URL"
-        ) from error
+        raise denied(first_line(error.orig)) from error
+
+
+def _no_verdicts(reason: str) -> NoVerdicts:
+    return NoVerdicts(
+        f"this database user may not write verdicts ({reason}); nothing was stored, name a user in role "
+        "lvm_gatekeeper in LVM_GATEKEEPER_URL"
+    )
+
+
+def _not_owner(store: Store, reason: str) -> NotAllowed:
+    return NotAllowed(
+        f"user {store.engine.url.username!r} does not own the tables of database {store.database_name!r} ({reason}); "
+        "nothing was touched, name their owner in LVM_DATABASE_URL"
+    )
 
 
 @contextmanager
