@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +10,6 @@ import psutil
 import pytest
 
 pytest.importorskip("prefect_ray")
-if not os.environ.get(
-    "LVM_RAY_TESTS"
-):  # a killed worker's task was waited for without end in 3 of 4 runs: to be mended
-    pytest.skip("set LVM_RAY_TESTS=1 to run it", allow_module_level=True)
 
 import ray
 import torch
