@@ -10,13 +10,15 @@ RUN useradd --create-home --uid 10001 lvm
 RUN mkdir -p -m 700 /data/home /data/artifacts /data/prefect
 RUN chown -R lvm:lvm /data
 
-# torch first: a change of code does not fetch it again
+# What changes least comes first: a change of code fetches none of it again. torch is not in the locks (see the Makefile).
 RUN pip install --no-cache-dir torch==2.13.0 ${TORCH_INDEX:+--index-url $TORCH_INDEX}
+COPY locks locks
+RUN pip install --no-cache-dir --no-deps --require-hashes -r locks/ray.txt
 COPY pyproject.toml README.md LICENSE prefect.yaml automations.yaml ./
 COPY lvm lvm
 COPY flows flows
 COPY migrations migrations
-RUN pip install --no-cache-dir ".[hub,ray]"
+RUN pip install --no-cache-dir --no-deps .
 
 USER lvm
 ENV LVM_HOME=/data/home \
