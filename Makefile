@@ -21,8 +21,8 @@ test: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile # two at a time: the tests wait as much as they compute
 
-docs: $(VENV)/.dev # the documentation site, into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+docs: $(VENV)/.dev # the documentation site, into site/; --quiet would hide warnings from --strict too
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 crashes: $(VENV)/.dev # every kind of harm at every stage, then at random: about half an hour
 	$(BIN)/python -m tests.flows.crashes --points 40
