@@ -40,28 +40,3 @@ def test_the_build_fetches_nothing() -> None:
     assert SITE["theme"]["font"] is False
     plugins = {name if isinstance(name, str) else next(iter(name)) for name in SITE["plugins"]}
     assert plugins == {"search", "mkdocstrings"}
-
-
-@pytest.mark.parametrize("name", ["run", "ray", "dev"])
-def test_locks_are_exact_and_of_no_machine(name: str) -> None:
-    text = (ROOT / "locks" / f"{name}.txt").read_text()
-    lines = re.findall(r"^(?!#)(\S.*)$", text, re.M)
-    assert lines and all(re.match(r"[a-z0-9-]+==\S+ ", line) for line in lines)
-    assert text.count("--hash=sha256:") >= len(lines)
-    assert "://" not in text and "file:" not in text
-    assert not re.search(r"^(torch|triton|nvidia|cuda)\S*==", text, re.M), "CUDA packages"
-
-
-def test_a_version_is_the_same_in_every_lock() -> None:
-    found = [
-        dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "locks" / f"{name}.txt").read_text(), re.M))
-        for name in ("run", "ray", "dev")
-    ]
-    run, ray, dev = found
-    assert run.items() <= ray.items() <= dev.items()
-
-
-def test_the_lock_knows_the_torch_of_the_makefile() -> None:
-    (version,) = re.findall(r"^TORCH := torch==(\S+)$", (ROOT / "Makefile").read_text(), re.M)
-    assert f'version = "{version}"' in (ROOT / "locks" / "uv.toml").read_text()
-    assert f"torch=={version} " in (ROOT / "Dockerfile").read_text()
