@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
+from lvm.encoding.encoder import TextEncoder
 from lvm.models import MODELS
 from lvm.sequences import load
 from lvm.settings import Settings
 from lvm.spaces import Space, Vectors, open_space
-from lvm.spaces.encoder import TextEncoder
+from lvm.spaces.check import check
 from lvm.spaces.registry import open_statistics
-from lvm.spaces.statistics import check
 from lvm.training import load_model
 
 SIZES = (1, 5, 20, 200)

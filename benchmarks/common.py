@@ -88,7 +88,7 @@ def documents(chunks: int) -> list[IngestedDocument]:
         ]
         document = Document("bench", f"{number:06d}", f"document {number}", " ".join(texts))
         vectors = Vectors(FINGERPRINT, unit, np.ones(CHUNKS_EACH, np.float32))
-        made.append(IngestedDocument(document, texts, [17] * CHUNKS_EACH, vectors))
+        made.append(IngestedDocument(document.info, texts, [17] * CHUNKS_EACH, vectors))
     return made
 
 

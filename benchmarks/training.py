@@ -42,7 +42,7 @@ def corpus(folder: Path, documents: int) -> SequenceSet:
     )
     about = [SimpleNamespace(id=i, sha256=f"{i:064x}", chunk_count=LENGTH) for i in range(documents)]
     return extract(
-        folder / "s.safetensors", [batch], about, inverter_saw=(), context=CONTEXT, dim=DIM,
+        folder / "s.safetensors", [batch], about, trained_documents=(), context=CONTEXT, dim=DIM,
         space_name="random", space="0" * 64, inverter="", corpus_revision="",
     )  # fmt: skip
 

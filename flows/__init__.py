@@ -1,1 +1,4 @@
-"""The stages as Prefect flows: what happens in which order; how is in ``lvm``."""
+"""The stages as Prefect flows. Each calls one function of ``lvm.pipeline`` and adds what Prefect is for.
+
+Imports inside this package are relative: a checkout has it as ``flows``, an installed wheel as ``lvm.flows``.
+"""

@@ -1,13 +1,15 @@
-"""What every stage needs: its parameters, the opened database and space, what a retry may reuse, progress, fan-out."""
+"""What every flow needs: parameters, retries, kept results, fan-out, progress, and the *Blocked* state."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast
 from uuid import UUID
 
@@ -22,36 +24,27 @@ from prefect.states import Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field, WithJsonSchema
 
-from lvm import code_version
+import lvm
 from lvm.errors import LvmError, UsageError, first_line, one_line
+from lvm.pipeline.errors import GateBlocked
+from lvm.pipeline.workspace import Workspace, open_workspace
+from lvm.progress import Progress, bars
 from lvm.settings import Settings
 from lvm.spaces import Space, available_spaces, open_space, registry
 from lvm.store import DatabaseUnavailable, open_store
+from lvm.store.errors import RETRY_SECONDS
 from lvm.store.server import without_secrets
-from lvm.terminal import bars, without_login
-from lvm.workspace import Workspace, open_workspace
+from lvm.terminal import without_login
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class GateBlocked(LvmError):
-    """A gate did not pass; what comes after does not start.
-
-    Attributes:
-        evidence: id of the artifact that shows what was measured.
-    """
-
-    def __init__(self, message: str, evidence: UUID | None = None) -> None:
-        super().__init__(message)
-        self.evidence = evidence
 
 
 class PrefectUnavailable(LvmError):
     """No Prefect server could be started or reached."""
 
 
-# -- parameters, as the form in the UI shows them; the docstrings say what they mean ----------------------------
+# -- parameters, as the form in the UI shows them; the docstrings describe them ---------------------------------
 
 
 SourceName = Annotated[str, Field(min_length=1)]
@@ -75,13 +68,13 @@ def call(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     try:
         return flow(*args, **kwargs)
     except (RuntimeError, httpx.HTTPError) as error:
-        said = ("Failed to reach API", "Found incompatible versions", "Timed out while attempting to connect")
-        if isinstance(error, RuntimeError) and not str(error).startswith(said):
+        unreachable = ("Failed to reach API", "Found incompatible versions", "Timed out while attempting to connect")
+        if isinstance(error, RuntimeError) and not str(error).startswith(unreachable):
             raise
         reason = first_line(error.__cause__ or error)
         raise PrefectUnavailable(
             f"the Prefect server at {api or 'this machine'} cannot be used ({reason}); nothing that was stored is "
-            "lost: start it, or unset PREFECT_API_URL, and run the same command again; `lvm doctor` looks closer"
+            "lost: start it, or unset PREFECT_API_URL, and run the same command again; `lvm doctor` says more"
         ) from error
     except ParameterTypeError as error:
         wrong = [line.removeprefix(" - ") for line in str(error).splitlines()[1:]]
@@ -89,18 +82,31 @@ def call(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         raise UsageError("; ".join(named)) from error
 
 
-# -- what a retry may reuse -------------------------------------------------------------------------------------
+# -- kept results -----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def code_version() -> str:
+    """Version and digest of the project's code. A retry does not reuse results of other code."""
+    digest = hashlib.sha256()
+    for folder in (Path(lvm.__file__).parent, Path(__file__).parent):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.relative_to(folder.parent).as_posix().encode() + b"\0" + file.read_bytes())
+    return f"{lvm.__version__}+{digest.hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What a stage's result rests on besides its parameters; while all of it is the same, a retry reuses the result.
+    """What a stage's result depends on besides its parameters. A retry reuses the result while all of it is the same.
 
     Attributes:
         code: version of the project's code.
-        database, artifacts, seed: the settings that decide where a result goes and what it is.
-        space, inverter: fingerprint of the encoder, and the inverter's digest.
-        corpus: revision of what is stored; empty for ingestion, which changes it.
+        database: URL of the database, without its password.
+        artifacts: folder of the results.
+        seed: of everything random.
+        space: fingerprint of the encoder.
+        inverter: digest of the inverter; empty for ingestion.
+        corpus: revision of the corpus; empty for ingestion, which changes it.
     """
 
     code: str
@@ -113,7 +119,7 @@ class Standing:
 
 
 def standing(work: Workspace, corpus: bool = True) -> Standing:
-    """How things stand now; without the corpus for the stage that writes it."""
+    """What results depend on now; without inverter and corpus for ingestion."""
     return Standing(
         code=code_version(),
         database=without_secrets(work.store.engine.url).render_as_string(),
@@ -129,47 +135,59 @@ def _unreachable(task: Any, run: Any, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), DatabaseUnavailable)
 
 
-_PATIENT: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [2, 5, 15], "retry_condition_fn": _unreachable}
-"""Only a database that went away is tried again by itself: a gate never changes its mind."""
+_RETRIES: dict[str, Any] = {
+    "retries": len(RETRY_SECONDS),
+    "retry_delay_seconds": list(RETRY_SECONDS),
+    "retry_condition_fn": _unreachable,
+}
+"""Retry only DatabaseUnavailable: everything else fails again, gates included."""
 
 STAGE: dict[str, Any] = {
-    **_PATIENT,
+    **_RETRIES,
     "persist_result": True,
     "result_serializer": "json",
     "cache_policy": INPUTS + RUN_ID,
 }
-"""Of a stage: its result is kept, and a retry of the same run takes it while inputs and standing are the same."""
+"""Options of a stage: its result is kept. A retry reuses it while parameters and ``Standing`` are the same."""
 
-PART: dict[str, Any] = {**_PATIENT, "cache_policy": NO_CACHE, "persist_result": False}
-"""Of a piece of a stage that may run elsewhere; what it did is in the database, so nothing of it is kept."""
+PART: dict[str, Any] = {**_RETRIES, "cache_policy": NO_CACHE, "persist_result": False}
+"""Options of a piece of a stage, which may run elsewhere. Its result is in the database, so Prefect keeps nothing."""
 
 
 def once(stage: Task[P, R], stands: Callable[[R], bool], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The stage's result, reused by a retry while what it left behind is still there, as ``stands`` tells."""
+    """The stage's result. A kept one is reused only while ``stands`` says that its files are still there."""
     result = stage(*args, **kwargs)
     return result if stands(result) else stage.with_options(refresh_cache=True)(*args, **kwargs)
 
 
+# -- gates ------------------------------------------------------------------------------------------------------
+
+
+def publish(error: GateBlocked, artifact: UUID) -> None:
+    """Note on the error where its evidence can be read in the Prefect UI."""
+    error.evidence = f"{PREFECT_UI_URL.value()}/v2/artifacts/artifact/{artifact}"
+
+
 def gated(run: Callable[P, R]) -> Callable[P, R]:
-    """A flow that a gate blocks ends in a state of that name, with the way to the evidence; callers get the error."""
+    """Make a flow that a gate blocks end in the state *Blocked*, with a link to the evidence. Callers get the error."""
 
     @functools.wraps(run)
     def flow_of_it(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return run(*args, **kwargs)
         except GateBlocked as error:
-            where = f"{PREFECT_UI_URL.value()}/v2/artifacts/artifact/{error.evidence}"
-            return cast(R, Failed(name="Blocked", message=f"{error}. Evidence: {where}", data=error))
+            where = f". Evidence: {error.evidence}" if error.evidence else ""
+            return cast(R, Failed(name="Blocked", message=f"{error}{where}", data=error))
 
     # Prefect reads the parameters from the signature, and would look for their types in this module
     flow_of_it.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]
     return flow_of_it
 
 
-# -- the opened database and space ------------------------------------------------------------------------------
+# -- the workspace ----------------------------------------------------------------------------------------------
 
 
-@task(**_PATIENT)
+@task(**_RETRIES)
 def reach_database() -> None:
     """Wait for a database that does not answer yet."""
     open_store(Settings()).close()
@@ -177,14 +195,13 @@ def reach_database() -> None:
 
 @contextmanager
 def opened(space_name: str | None = None) -> Iterator[Workspace]:
-    """The workspace of a stage, once its database answers."""
+    """The workspace of a stage. The space is opened once in each process."""
     settings = Settings()
-    with open_workspace(settings, space_name, _space(space_name or settings.space, settings)) as workspace:
+    with open_workspace(_space(space_name or settings.space, settings), settings) as workspace:
         yield workspace
 
 
 def _space(name: str, settings: Settings) -> Space:
-    """A space, opened once for all stages and shards of this process."""
     config = registry.configured(settings).get(name)
     return _open_space(name, settings.model_dump_json(), config.model_dump_json() if config else "")
 
@@ -194,14 +211,14 @@ def _open_space(name: str, settings: str, config: str) -> Space:
     return open_space(name, Settings())
 
 
-# -- many things at a time --------------------------------------------------------------------------------------
+# -- fan-out ----------------------------------------------------------------------------------------------------
 
 
 def task_runner() -> TaskRunner[Any]:
-    """Where the pieces of a stage run: threads of this process, or a Ray cluster.
+    """What runs the pieces of a stage: threads of this process, or a Ray cluster.
 
     Raises:
-        UsageError: if Ray is asked for and not installed.
+        UsageError: if Ray is wanted and not installed.
     """
     settings = Settings()
     if settings.runner == "threads":
@@ -217,9 +234,9 @@ def task_runner() -> TaskRunner[Any]:
 
 
 def fan_out(piece: Task[..., R], arguments: Iterable[tuple[Any, ...]]) -> Iterator[R]:
-    """Results of a piece of work for each of its arguments, in order; no more are begun than workers can take.
+    """Results of a piece of work for each tuple of arguments, in order. No more pieces start than workers can take.
 
-    One worker in this process needs no thread: so Ctrl-C and a cancellation reach the work itself.
+    One worker in this process needs no thread, so Ctrl-C and a cancellation reach the work itself.
     """
     settings = Settings()
     if settings.runner == "threads" and settings.workers == 1:
@@ -237,7 +254,7 @@ def fan_out(piece: Task[..., R], arguments: Iterable[tuple[Any, ...]]) -> Iterat
 
 
 def _reserved(settings: Settings) -> AbstractContextManager[Any]:
-    """What Ray keeps free for a piece: the threads that it computes with, and a GPU if it uses one."""
+    """What Ray keeps free for a piece: its threads, and a GPU if it uses one."""
     if settings.runner == "threads":
         return nullcontext()
     from prefect_ray.context import remote_options
@@ -248,18 +265,18 @@ def _reserved(settings: Settings) -> AbstractContextManager[Any]:
     return reserved
 
 
-# -- what people see --------------------------------------------------------------------------------------------
+# -- log and progress -------------------------------------------------------------------------------------------
 
 
 def say(work: Workspace, stage: str, message: str, revision: str | None = None) -> None:
-    """A line in the run's log that says by itself which stage, space and corpus it is about."""
+    """Log one line that names its stage, space and corpus revision."""
     about = f"space={work.space.name}/{work.space.fingerprint[:8]}" + (f" corpus={revision[:8]}" if revision else "")
     get_run_logger().info("[%s %s] %s", stage, about, one_line(message))
 
 
 @contextmanager
-def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar in the terminal and a progress artifact in Prefect; call it with the number of items done."""
+def progress(description: str, total: int | None) -> Iterator[Progress]:
+    """A bar in the terminal, and a progress artifact in Prefect if ``total`` is known."""
     artifact = (
         cast(UUID, create_progress_artifact(0.0, key=_key(description), description=description)) if total else None
     )
@@ -271,7 +288,7 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
             nonlocal shown
             shown_bars.advance(bar, count)
             percent = int(100 * shown_bars.tasks[0].completed / total) if total else 0
-            if artifact is not None and percent >= shown + 10:  # the server need not hear of every batch
+            if artifact is not None and percent >= shown + 10:  # one request for each tenth, not for each batch
                 shown = percent
                 update_progress_artifact(artifact, float(min(percent, 100)))
 
@@ -285,6 +302,6 @@ def _key(description: str) -> str:
 
 
 def run_id() -> str | None:
-    """Id of the flow run, for lineage in the database."""
+    """Id of the flow run, for the records in the database."""
     identity = flow_run.id
     return str(identity) if identity else None

@@ -1,4 +1,4 @@
-"""The deployments of ``prefect.yaml``, served by this process: what ``lvm ui`` runs beside its Prefect server."""
+"""Serve the deployments of ``prefect.yaml`` from this process, beside a Prefect server: ``lvm ui``."""
 
 from __future__ import annotations
 
@@ -35,48 +35,51 @@ from prefect.settings import PREFECT_HOME
 from prefect.states import Cancelled, Crashed
 from prefect.types.entrypoint import EntrypointType
 
-from flows.common import PrefectUnavailable
-from lvm import code_version
 from lvm.files import make_folder
 from lvm.settings import Settings
 from lvm.store import open_store
 
+from .common import PrefectUnavailable, code_version
+
 START_SECONDS = 120
-"""How long a Prefect server may take to answer."""
+"""Seconds that a Prefect server may take to answer."""
+
+UI_LOCK = "lvm-ui.lock"
+"""File in ``PREFECT_HOME`` that a running `lvm ui` locks, with the address of its API."""
 
 
 def definitions() -> list[dict[str, Any]]:
-    """The deployments of ``prefect.yaml``: in a checkout at its root, in an installed wheel inside this package."""
+    """The deployments of ``prefect.yaml``. A checkout has the file at its root, an installed wheel in this package."""
     here = Path(__file__).parent
     file = next(path for path in (here / "prefect.yaml", here.parent / "prefect.yaml") if path.is_file())
     found: list[dict[str, Any]] = yaml.safe_load(file.read_text())["deployments"]
     return found
 
 
-def deployment(asked: dict[str, Any], chosen: Mapping[str, bool]) -> RunnerDeployment:
-    """One of them, to be served from this installation.
+def deployment(definition: dict[str, Any], chosen: Mapping[str, bool]) -> RunnerDeployment:
+    """A deployment to be served from this installation.
 
     Args:
-        asked: its part of ``prefect.yaml``.
-        chosen: by slug, the schedules that the Prefect server has, and whether they are active.
+        definition: its part of ``prefect.yaml``.
+        chosen: whether the schedules that the Prefect server has are active, by slug.
     """
-    file, name = asked["entrypoint"].split(":")
-    flow: Flow[Any, Any] = getattr(import_module(file.removesuffix(".py").replace("/", ".")), name)
+    module, name = definition["entrypoint"].removeprefix("flows").split(":")
+    flow: Flow[Any, Any] = getattr(import_module(module, __package__), name)
     return RunnerDeployment.from_flow(
         flow,
-        name=asked["name"],
-        description=asked["description"],
-        tags=asked["tags"],
-        parameters=asked.get("parameters"),
+        name=definition["name"],
+        description=definition["description"],
+        tags=definition["tags"],
+        parameters=definition.get("parameters"),
         version=code_version(),
-        concurrency_limit=ConcurrencyLimitConfig(**asked["concurrency_limit"]),
+        concurrency_limit=ConcurrencyLimitConfig(**definition["concurrency_limit"]),
         schedules=[
             DeploymentScheduleCreate(
                 schedule=CronSchedule(cron=each["cron"], timezone=each["timezone"]),
                 active=chosen.get(each["slug"], each["active"]),
                 slug=each["slug"],
             )
-            for each in asked.get("schedules", [])
+            for each in definition.get("schedules", [])
         ],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
@@ -87,45 +90,60 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
 
     Args:
         api: URL of the Prefect server's API.
-        told: called with the address of the UI once runs can be started there.
+        told: called with the address of the UI as soon as runs can be started there.
 
     Raises:
-        PrefectUnavailable: if another one does so in this folder, or the server does not come up.
+        PrefectUnavailable: if another `lvm ui` serves this folder, or the server does not come up.
     """
     with ExitStack() as stack:
-        stack.enter_context(alone(PREFECT_HOME.value()))
-        stack.enter_context(open_store(Settings()))  # an embedded server then stays up between runs
+        announce = stack.enter_context(alone(PREFECT_HOME.value()))
+        stack.enter_context(open_store(Settings()))  # keeps an embedded server running between runs
         stack.enter_context(server(api))
-        crash_unattended("the process that ran it is gone")  # killed, an `lvm ui` leaves its runs as they are
+        crash_unattended("the process that ran it is gone")  # runs of an earlier `lvm ui` that was killed
         stack.callback(crash_unattended, "`lvm ui` was stopped")
         runner = Runner(pause_on_shutdown=False)
         add_deployments(runner)
+        announce(api)
+        stack.callback(announce, "")
         told(api.removesuffix("/api"))
         with suppress(KeyboardInterrupt, TerminationSignal):
             asyncio.run(runner.start())
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Nobody else serves runs of the Prefect database in this folder: two would take each other's for dead.
+def alone(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Let no other `lvm ui` serve the Prefect database in this folder: each would mark the other's runs crashed.
+
+    Gives a function that announces the address of the Prefect API, so that other commands show their runs there.
 
     Raises:
-        PrefectUnavailable: if somebody does.
+        PrefectUnavailable: if another one serves already.
     """
     make_folder(folder)
-    with (folder / "lvm-ui.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it
-        except BlockingIOError as error:
-            raise PrefectUnavailable(
-                f"an `lvm ui` with its data in {folder} runs already; "
-                "use it, stop it, or set LVM_HOME to another folder"
-            ) from error
-        yield
+    with (folder / UI_LOCK).open("a+") as lock:
+        for attempt in range(10):  # a command that looks for a running `lvm ui` holds the lock for an instant
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock of a killed process is free
+                break
+            except BlockingIOError as error:
+                if attempt == 9:
+                    raise PrefectUnavailable(
+                        f"an `lvm ui` with its data in {folder} runs already; "
+                        "use it, stop it, or set LVM_HOME to another folder"
+                    ) from error
+                time.sleep(0.1)
+
+        def announce(api: str) -> None:
+            lock.truncate(0)
+            lock.write(api)
+            lock.flush()
+
+        announce("")
+        yield announce
 
 
 def crash_unattended(why: str) -> None:
-    """Call crashed what this server's runner ran and nobody runs any more, so that it can be retried.
+    """Mark runs whose process is gone as crashed, so that they can be retried.
 
     Args:
         why: message of the state.
@@ -133,30 +151,30 @@ def crash_unattended(why: str) -> None:
     going = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
     with get_client(sync_client=True) as client:
         if client.api_healthcheck() is not None:
-            return  # the server went first; the next `lvm ui` tells it
+            return  # the server is gone already; the next `lvm ui` marks them
         for run in client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=going))),
             deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["lvm"])),
         ):
-            if run.work_pool_name is None and run.state is not None:  # a worker's own are its affair
+            if run.work_pool_name is None and run.state is not None:  # runs of a work pool belong to its worker
                 cancelled = run.state.is_cancelling()
                 client.set_flow_run_state(run.id, Cancelled(message=why) if cancelled else Crashed(message=why))
 
 
 def add_deployments(runner: Runner) -> None:
-    """Tell the Prefect server of every deployment; a schedule that somebody activated or paused stays so."""
+    """Register every deployment. A schedule that a user activated or paused stays so."""
     with get_client(sync_client=True) as client:
         chosen = {
             each.name: {one.slug: one.active for one in each.schedules if one.slug}
             for each in client.read_deployments()
         }
-    for asked in definitions():
-        runner.add_deployment(deployment(asked, chosen.get(asked["name"], {})))
+    for each in definitions():
+        runner.add_deployment(deployment(each, chosen.get(each["name"], {})))
 
 
 @contextmanager
 def server(api: str) -> Iterator[None]:
-    """A Prefect server at this address, stopped at the end of the block.
+    """Run a Prefect server at this address; stop it at the end of the block.
 
     Raises:
         PrefectUnavailable: if the address is taken or the server does not come up.
@@ -170,7 +188,7 @@ def server(api: str) -> Iterator[None]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", port]
     log = (Settings().home / "prefect" / "server.log").resolve()
     with log.open("w") as out:
-        # in a group of its own: Ctrl-C stops the runs first, the server after them
+        # its own process group: Ctrl-C stops the runs first, then the server
         process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ.copy(), start_new_session=True)
     try:
         until = time.monotonic() + START_SECONDS

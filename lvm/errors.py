@@ -1,7 +1,7 @@
-"""The two roots of every named error in this project.
+"""The two base classes of every named error, and safe printing of text from elsewhere.
 
-A message is one line that says what happened, what it means and what to do; the command line prints
-just that line and exits with ``exit_code``.
+Contract: an error message is one line that says what happened, what it means and what to do. The command line prints
+this line and exits with ``exit_code``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import unicodedata
 
 
 class LvmError(Exception):
-    """Something went wrong while working (exit code 1). As text it is one line, whatever names are in its message."""
+    """The work failed (exit code 1). ``str(error)`` is always one line: line breaks in its message are escaped."""
 
     exit_code = 1
 
@@ -19,41 +19,43 @@ class LvmError(Exception):
 
 
 class UsageError(LvmError):
-    """What was asked for cannot be meant: a bad argument, a missing file, an unknown name (exit code 2)."""
+    """Invalid request: bad argument, missing file or unknown name (exit code 2)."""
 
     exit_code = 2
 
 
 def first_line(error: object) -> str:
-    """What another library's error says, in one line; its type where it says nothing."""
+    """First line of another library's error message, or the error's type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
-_SAFE_FORMATS = "\u200c\u200d"  # joiners, which scripts and emoji need
+_SAFE_FORMATS = "\u200c\u200d"  # joiners: some scripts and emoji need them
 
 
 def visible(text: str, keep: str = "\n\t") -> str:
-    r"""The text with control characters, direction marks and lone surrogates written out, as in ``\x1b`` or ``\u202e``.
+    r"""Escape control characters, direction marks and lone surrogates, e.g. as ``\x1b`` or ``\u202e``.
 
     Args:
-        keep: control characters that stay.
+        text: any text.
+        keep: control characters that stay as they are.
     """
     if text.isprintable():
         return text
-    return "".join(_written_out(each) if _steers(each) and each not in keep else each for each in text)
+    return "".join(_escaped(c) if _is_control(c) and c not in keep else c for c in text)
 
 
 def one_line(text: str) -> str:
-    r"""``visible``, line breaks and tabs included: the text is one line, whatever a name in it holds."""
+    r"""Escape a text like ``visible``, line breaks and tabs too, so that it is one line."""
     return visible(text, keep="")
 
 
-def _steers(character: str) -> bool:
+def _is_control(character: str) -> bool:
+    """Whether the character could change how a terminal shows the text around it."""
     kind = unicodedata.category(character)
     return kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in _SAFE_FORMATS)
 
 
-def _written_out(character: str) -> str:
+def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,9 +1,9 @@
-"""Files that are whole or absent, and sealed safetensors that can tell when a byte of them has changed.
+"""Atomic writing of files, and safetensors files with a checksum of themselves ("sealed" files).
 
-Contract: a file is written beside its place, flushed to the disk and renamed, so that no reader ever
-meets half of one and a failed write leaves its predecessor alone. The header of a sealed one carries a SHA-256 over the
-whole file (the 64 characters of the digest itself counted as zeros), so that one file proves itself:
-no second file that could get lost or be from another moment. Any safetensors reader opens it.
+Contract: a file is written under a temporary name in the same folder, flushed to the disk and renamed. So no reader
+sees half a file, and a failed write leaves the old file as it was. The header of a sealed file holds a SHA-256 over the
+whole file, computed with 64 zeros in place of the digest. No second file is needed that could get lost. Any safetensors
+reader opens a sealed file.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from typing import IO, Any
 from lvm.errors import LvmError
 
 UNSEALED = "0" * 64
-"""What stands in the header's ``sha256`` while the file is hashed."""
+"""Value of the header's ``sha256`` while the file is hashed."""
 
 _BLOCK = 1 << 20
 _MAX_HEADER = 100 * 1024 * 1024  # safetensors' own limit
 
 
 class CannotWrite(LvmError):
-    """A file could not be written (disk full, no permission). What was there before is untouched."""
+    """A file could not be written: disk full or no permission. The old file is intact."""
 
 
 class CorruptedFile(LvmError):
-    """A file is not what was written: cut short, changed, or not of this project."""
+    """A file is cut short, changed, or not written by this project."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of ``path`` at the end of the block, all at once or not at all.
+    """Open a file for writing. At the end of the block it replaces ``path`` atomically; on an error it is removed.
 
     Raises:
-        CannotWrite: if the disk is full, the folder cannot be written, another process is writing the same file, or
-            something that is not ours stands where it is written first; ``path`` is as it was.
+        CannotWrite: if the disk is full, the folder cannot be written, another process writes the same file, or a
+            link or another user's file has the temporary name. ``path`` is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: a killed run's leftover is overwritten
+    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name, so that the next run overwrites a killed run's file
     try:
         make_folder(path.parent)
         with os.fdopen(_open_unshared(temporary, path), "r+b") as file:
@@ -63,28 +63,28 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise CannotWrite(
             f"could not write {path}: {error.strerror or error}; "
-            "what was there before is intact, make room or access and run the same command again"
+            "the old file is intact, free disk space or correct the permissions and run the same command again"
         ) from error
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and what is missing above it, for their owner only; a folder that exists keeps its mode."""
+    """Create a folder and its missing parents with mode 700. Existing folders keep their mode."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _open_unshared(temporary: Path, path: Path) -> int:
-    """Open the temporary file; never through a link, never a pipe, never a file that has another name or owner."""
+    """Open the temporary file. Refuse links, pipes, files with a second name, and files of another user."""
     try:
-        # O_NONBLOCK: a pipe opens at once, to be refused below
+        # O_NONBLOCK: opening a pipe must not wait; the pipe is refused below
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):  # a link, or a socket
             raise _planted(temporary, path) from error
         raise
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_uid != os.geteuid():
         os.close(descriptor)
         raise _planted(temporary, path)
     return descriptor
@@ -92,45 +92,53 @@ def _open_unshared(temporary: Path, path: Path) -> int:
 
 def _planted(temporary: Path, path: Path) -> CannotWrite:
     return CannotWrite(
-        f"{path} was not written: {temporary} is a link, no regular file, or another user's; "
+        f"{path} was not written: {temporary} is a link, not a regular file, or another user's; "
         "nothing was changed, remove it and run the same command again"
     )
 
 
 def _only_writer(file: IO[bytes], temporary: Path, path: Path) -> None:
-    """Lock the temporary file for this process; the lock ends with the process, however that ends."""
+    """Lock the temporary file for this process. The operating system drops the lock when the process ends."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine = os.path.samestat(temporary.lstat(), os.fstat(file.fileno()))
+        locked = os.path.samestat(temporary.lstat(), os.fstat(file.fileno()))
     except (BlockingIOError, FileNotFoundError):
-        mine = False
-    if not mine:  # or another process finished with it just now
+        locked = False
+    if not locked:  # another process holds the lock, or has just renamed the file
         raise CannotWrite(f"another process is writing {path}; wait for it to end, then run this again")
 
 
 def in_order(data: bytes) -> bytes:
-    """The same safetensors file with its header sorted: its writer orders metadata by a hash that is random."""
+    """The same safetensors file with a sorted header: its writer orders metadata at random."""
     size = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # tensor data begins aligned
+    header += b" " * (-len(header) % 8)  # tensor data must start at a multiple of 8
     return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def seal(header: bytes, digest: str) -> bytes:
-    """The header with its zeros replaced by ``digest``; exactly one place must be open."""
+    """The header with ``UNSEALED`` replaced by ``digest``.
+
+    Raises:
+        ValueError: if the header does not hold ``UNSEALED`` exactly once.
+    """
     if header.count(_field(UNSEALED)) != 1:
         raise ValueError("a header to seal holds the unsealed digest exactly once")
     return header.replace(_field(UNSEALED), _field(digest))
 
 
 def write_sealed(path: Path, data: bytes) -> str:
-    """Write a safetensors file whose metadata has ``sha256: UNSEALED``, sealed and all at once.
+    """Seal a safetensors file and write it atomically.
+
+    Args:
+        path: where to write it.
+        data: the file, with ``sha256: UNSEALED`` in its metadata.
 
     Returns:
-        the content's sha256.
+        sha256 of the content.
 
     Raises:
-        CannotWrite: if the disk is full; what was there before is intact.
+        CannotWrite: if the disk is full. The old file is intact.
     """
     data = in_order(data)
     digest = hashlib.sha256(data).hexdigest()
@@ -142,13 +150,14 @@ def write_sealed(path: Path, data: bytes) -> str:
 
 
 def verify(path: Path) -> tuple[dict[str, Any], int]:
-    """Check a sealed file byte by byte.
+    """Check every byte of a sealed file against its digest.
 
-    A seal can be made anew by whoever changes a file, so the caller checks what the header says. It may rely on this:
-    the header is a dictionary, its metadata are strings, and every tensor lies inside the file.
+    The digest protects against accidents, not against an attacker: a changed file can be sealed again. So the caller
+    must check the values in the header. ``verify`` guarantees that the header is a dictionary, that its metadata are
+    strings, and that every tensor lies inside the file.
 
     Returns:
-        the safetensors header, and the offset in bytes at which tensor data begins.
+        The safetensors header, and the offset in bytes at which tensor data begins.
 
     Raises:
         CorruptedFile: if the file is missing, cut short, or its digest does not match.
@@ -177,14 +186,20 @@ def verify(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + size
 
 
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _check_header(header: dict[str, Any], length: int) -> None:
-    """Raise ValueError unless metadata are plain text and tensors lie within ``length`` bytes of data."""
+    """Raise ValueError unless metadata are strings and every tensor lies within ``length`` bytes of data."""
     for name, entry in header.items():
         if name == "__metadata__":
             for key, value in entry.items():
                 if not isinstance(value, str):
-                    raise ValueError(f"metadata {key} is no text")
-                (key + value).encode()  # raises for lone surrogates, which could not be printed
+                    raise ValueError(f"metadata {key} is not a string")
+                (key + value).encode()  # raises for lone surrogates, which cannot be printed
             continue
         begin, end = entry["data_offsets"]
         if not all(type(n) is int and n >= 0 for n in (begin, end, *entry["shape"])) or not begin <= end <= length:
@@ -192,16 +207,16 @@ def _check_header(header: dict[str, Any], length: int) -> None:
 
 
 def _field(digest: str) -> bytes:
-    """The digest as it stands in a header; inside a nested JSON text its quotes would be escaped."""
+    """The bytes of the digest in a header. They cannot match inside nested JSON: quotes are escaped there."""
     return b'"sha256":"' + digest.encode() + b'"'
 
 
 def _corrupted(path: Path, why: str) -> str:
-    return f"{path} cannot be used: {why}; delete it and run the command that makes it again"
+    return f"{path} cannot be used: {why}; delete it and run the command that writes it again"
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
+    """Flush the folder, so that the rename survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,11 +1,10 @@
-"""One settings object for the whole project, read from the environment (``LVM_*``) and ``.env``.
+"""The settings of the whole project, read from the environment (``LVM_*``) and from ``.env``.
 
-Contract: nothing else reads environment variables, and no secret is ever printed (``SecretStr``).
+Contract: no other code reads ``LVM_*`` variables. Secrets are ``SecretStr``, so they are never printed.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Where things are and what runs them. Every field is an environment variable ``LVM_<FIELD>``."""
+    """Settings. The environment variable of a field is ``LVM_<FIELD>``."""
 
     model_config = SettingsConfigDict(env_prefix="LVM_", env_file=".env", extra="ignore")
 
@@ -22,30 +21,21 @@ class Settings(BaseSettings):
         default=None, description="Postgres with pgvector, e.g. postgresql://user@host/db. Unset: an embedded server."
     )
     gatekeeper_url: SecretStr | None = Field(
-        default=None, description="The same database as the user who writes verdicts. Unset: LVM_DATABASE_URL."
+        default=None, description="The same database, for the user who writes verdicts. Unset: LVM_DATABASE_URL."
     )
     home: Path = Field(default=Path(".lvm"), description="Folder of the embedded Postgres and of Prefect's state.")
     artifacts: Path = Field(default=Path("artifacts/lvm"), description="Folder of models, sequences and reports.")
     space: str = Field(default="minilm", description="Space that texts are encoded in.")
     spaces: Path = Field(default=Path("spaces.toml"), description="File of your own spaces; may be missing.")
     inverter: Path | None = Field(default=None, description="Folder of an inverter, e.g. a fine-tuned one.")
-    corrector: Path | None = Field(default=None, description="Folder of a corrector on top of the inverter.")
     device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
     quiet: bool = Field(default=False, description="No progress bars in the terminal.")
     threads: PositiveInt | None = Field(default=None, description="CPU threads for torch; default: all cores.")
     runner: Literal["threads", "ray"] = Field(
-        default="threads", description="What runs the pieces of a stage: threads here, or a Ray cluster."
+        default="threads", description="What runs the parts of a stage: threads here, or a Ray cluster."
     )
-    workers: PositiveInt = Field(default=1, description="Pieces of a stage that run at the same time.")
+    workers: PositiveInt = Field(default=1, description="Parts of a stage that run at the same time.")
     replicas: PositiveInt = Field(default=1, description="Processes that train one model together, with Ray Train.")
     ray_address: str | None = Field(default=None, description="Ray cluster to join, e.g. auto; unset: one is started.")
     token: SecretStr | None = Field(default=None, description="Bearer token that callers of `lvm serve` must send.")
     seed: int = Field(default=0, description="Seed of everything random.")
-
-
-@lru_cache(maxsize=1)
-def bf16_available() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware; where it does not, torch emulates it 50 times slower."""
-    import torch
-
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from lvm.settings import Settings
+
 ROOT = Path(__file__).parents[1]
 SITE: dict[str, Any] = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
 PAGES = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
@@ -34,6 +36,24 @@ def test_the_reference_names_what_exists() -> None:
     for name in re.findall(r"^::: ([\w.]+)$", REFERENCE, re.M):
         path = ROOT.joinpath(*name.split("."))
         assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), name
+
+
+def test_every_setting_is_described() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `LVM_(\w+)` \| (.*?) \|", page, re.M))
+    assert rows.keys() == {name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, bool | int | str | Path):
+            assert rows[name.upper()] == f"`{str(field.default).lower()}`", name
+
+
+def test_the_front_door_is_in_the_reference() -> None:
+    import lvm
+
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    assert re.search(r"^::: lvm$", REFERENCE, re.M) and set(lvm._HOME) == set(lvm.__all__)
+    for name in re.findall(r"\blvm\.([A-Za-z_]+)\(", guide):
+        assert name in lvm.__all__, f"docs/guide.md calls lvm.{name}"
 
 
 def test_the_build_fetches_nothing() -> None:

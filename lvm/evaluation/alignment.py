@@ -1,8 +1,8 @@
-"""How vectors lie relative to each other: row by row, and as a crowd.
+"""Row-wise and mean pairwise cosine.
 
-Contract: float32 arrays of unit rows in, float64 figures out; no space, no model, no text. How crowded a set
-is tells what a cosine in it is worth: where any two vectors meet at 0.7, a roundtrip of 0.7 says nothing,
-and a model whose predictions are all alike has learned the corpus mean.
+Contract: float32 arrays of unit rows in, float64 figures out. The mean pairwise cosine is the scale for other cosines:
+if two random vectors of a space have cosine 0.7, a roundtrip cosine of 0.7 means nothing. If two predictions of a model
+have cosine 0.99 on average, the model predicts the same vector for every window.
 """
 
 from __future__ import annotations
@@ -10,19 +10,30 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lvm.spaces.vectors import FloatArray
+from lvm.arrays import FloatArray
 
 
 def row_cosines(unit: FloatArray, other: FloatArray) -> npt.NDArray[np.float64]:
-    """Cosine of each row of ``unit`` (n, dim) to the same row of ``other`` (n, dim): (n,), within [-1, 1]."""
+    """Cosines between equal rows of two arrays.
+
+    Args:
+        unit: (n, dim) unit vectors.
+        other: (n, dim) unit vectors.
+
+    Returns:
+        (n,) float64 in [-1, 1].
+    """
     products: npt.NDArray[np.float64] = np.einsum("nd,nd->n", unit, other, dtype=np.float64)
     return products.clip(-1.0, 1.0)
 
 
-def crowding(unit: FloatArray) -> float:
-    """Mean cosine between two different rows of ``unit`` (n, dim); NaN for fewer than two rows.
+def mean_pairwise_cosine(unit: FloatArray) -> float:
+    """Mean cosine between two different rows; NaN for fewer than two rows.
 
-    Of corpus vectors it is the chance cosine. Computed from the sum of the rows, so it costs O(n * dim).
+    For vectors of a corpus this is the chance cosine. It is computed from the sum of the rows, in O(n * dim).
+
+    Args:
+        unit: (n, dim) unit vectors.
     """
     n = len(unit)
     if n < 2:

@@ -1,41 +1,36 @@
-"""What a prediction is worth without a model: the figures every LVM is shown beside.
+"""Baselines: simple predictors of the next vector, for comparison with LVMs.
 
-Contract: each baseline is a ``Predictor`` whose vector and query are the same. Only ridge learns, in
-closed form from the training windows, with its penalty chosen on the validation windows.
+Contract: a baseline is a ``Predictor`` whose vector and query are the same. Only ridge regression is fitted, in closed
+form on the training windows; the validation windows choose its penalty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from lvm.evaluation.retrieval import (
-    FloatArray,
-    Predictor,
-    RetrievalMetrics,
-    corpus_mean,
-    evaluate,
-)
-from lvm.sequences import SequenceSet, Split
+from lvm.arrays import FloatArray
+from lvm.evaluation.retrieval import Predictor
+from lvm.sequences import SequenceSet
 
 RECENCY = 0.6
-"""How much less each earlier vector of the context counts in the recency-weighted mean."""
+"""Weight of a vector of the context in the recency mean, relative to the vector after it."""
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
+"""Penalties that ridge regression tries."""
 
-_ROWS = 8192
+_WINDOWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """Linear map from a whole window to the next vector, at least squared error.
+    """Ridge regression: a linear map from all vectors of a context to the next vector.
 
     Attributes:
         weight: (context * dim + 1, dim) float32; the last row is the intercept.
-        penalty: the one of ``PENALTIES`` that did best on validation.
-        validation_cosine: what it reached there.
+        penalty: the penalty, of ``PENALTIES``, with the best validation cosine.
+        validation_cosine: mean cosine to the true next vector on validation windows.
     """
 
     weight: FloatArray
@@ -49,35 +44,38 @@ class Ridge:
 
 
 def copy_last(contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The last vector of the context again."""
+    """Predict the last vector of the context."""
     vector = _unit(contexts[:, -1])
     return vector, vector
 
 
 def context_mean(contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The direction of the context's mean."""
+    """Predict the direction of the mean of the context."""
     vector = _unit(contexts.mean(axis=1))
     return vector, vector
 
 
 def recency_mean(contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The mean in which a vector k places before the last counts ``RECENCY ** k``."""
+    """Predict a weighted mean of the context; the vector k positions before the last has weight ``RECENCY ** k``."""
     weights = (RECENCY ** np.arange(contexts.shape[1])[::-1]).astype(np.float32)
     vector = _unit(np.einsum("t,ntd->nd", weights, contexts))
     return vector, vector
 
 
 def fit_ridge(sequences: SequenceSet, *, limit: int = 2048) -> Ridge:
-    """Fit ridge on the training windows by streamed normal equations: memory is (context * dim) squared.
+    """Fit ridge regression on the training windows.
+
+    The normal equations are summed in batches, so memory is (context * dim) squared.
 
     Args:
-        sequences: training windows fit it; at most ``limit`` validation windows choose the penalty.
+        sequences: the sequence set.
+        limit: largest number of validation windows that choose the penalty.
     """
     starts = sequences.starts["train"]
     width = sequences.context * sequences.dim + 1
     gram, moment = np.zeros((width, width)), np.zeros((width, sequences.dim))
-    for at in range(0, len(starts), _ROWS):
-        chosen = starts[at : at + _ROWS]
+    for at in range(0, len(starts), _WINDOWS_AT_ONCE):
+        chosen = starts[at : at + _WINDOWS_AT_ONCE]
         flat = np.ones((len(chosen), width), dtype=np.float32)
         flat[:, :-1] = sequences.contexts(chosen).reshape(len(chosen), -1)
         gram += flat.T @ flat
@@ -85,7 +83,7 @@ def fit_ridge(sequences: SequenceSet, *, limit: int = 2048) -> Ridge:
     best: Ridge | None = None
     for penalty in PENALTIES:
         damped = gram.copy()
-        damped[np.arange(width - 1), np.arange(width - 1)] += penalty  # the intercept goes free
+        damped[np.arange(width - 1), np.arange(width - 1)] += penalty  # no penalty on the intercept
         weight = np.linalg.solve(damped, moment).astype(np.float32)
         ridge = Ridge(weight, penalty, 0.0)
         cosine = _cosine(sequences, ridge, limit)
@@ -96,7 +94,7 @@ def fit_ridge(sequences: SequenceSet, *, limit: int = 2048) -> Ridge:
 
 
 def baselines(sequences: SequenceSet) -> dict[str, Predictor]:
-    """All baselines by name, ridge fitted: copy_last, context_mean, recency_mean, ridge."""
+    """All baselines by name: ``copy_last``, ``context_mean``, ``recency_mean`` and a fitted ``ridge``."""
     return {
         "copy_last": copy_last,
         "context_mean": context_mean,
@@ -105,34 +103,8 @@ def baselines(sequences: SequenceSet) -> dict[str, Predictor]:
     }
 
 
-def evaluate_baselines(
-    sequences: SequenceSet,
-    split: Split = "test",
-    *,
-    limit: int | None = None,
-    centred: bool = False,
-    progress: Callable[[str], None] | None = None,
-) -> dict[str, RetrievalMetrics]:
-    """Measure every baseline on a split.
-
-    Args:
-        sequences, split, limit: see ``lvm.evaluation.retrieval.evaluate``.
-        centred: rank with the training mean subtracted from queries and pool as well, under ``NAME_centred``.
-        progress: called with each baseline's name before it is measured.
-    """
-    centre = corpus_mean(sequences) if centred else None
-    measured = {}
-    for name, predictor in baselines(sequences).items():
-        if progress:
-            progress(name)
-        measured[name] = evaluate(sequences, predictor, split, limit=limit)
-        if centre is not None:
-            measured[f"{name}_centred"] = evaluate(sequences, predictor, split, limit=limit, centre=centre)
-    return measured
-
-
 def _cosine(sequences: SequenceSet, predictor: Predictor, limit: int) -> float:
-    """Mean cosine on evenly spaced validation windows (on training windows where there is none)."""
+    """Mean cosine to the target on evenly spaced validation windows; on training windows if there are none."""
     starts = sequences.starts["validation"]
     starts = starts if len(starts) else sequences.starts["train"]
     chosen = starts[np.linspace(0, len(starts) - 1, min(limit, len(starts))).round().astype(np.int64)]

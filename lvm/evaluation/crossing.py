@@ -1,7 +1,7 @@
-"""The disaster, replayed: encode by one path, decode with the inverter of another, and measure what comes back.
+"""Roundtrips with the encoder of one space and the inverter of another: what happens if vectors mix.
 
-Contract: every pair of an encoder and an inverter is measured as a space of its own, by the same ``measure`` and the
-same gate that stand before training.
+Contract: a pair of encoder and inverter is measured as a space of its own, with the ``measure`` and the gate that the
+pipeline uses before training.
 """
 
 from __future__ import annotations
@@ -12,34 +12,41 @@ from functools import partial
 
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
-from lvm.evaluation.protocol import Progress
 from lvm.evaluation.roundtrip import RoundtripMeasurement, choose_chunks, measure
+from lvm.inversion.protocol import Inverter
+from lvm.progress import Progress
 from lvm.spaces import Space
-from lvm.spaces.space import Inverter
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """One cell of the matrix.
+    """The roundtrip of one pair.
 
     Attributes:
-        encoded_by, decoded_by: names of the space that encoded and of the one whose inverter decoded.
-        found: the roundtrip, or None where the inverter reads vectors of another dimension.
+        encoded_by: name of the space whose encoder encodes.
+        decoded_by: name of the space whose inverter decodes.
+        roundtrip: the measurement; None if the inverter decodes vectors of another dimension.
     """
 
     encoded_by: str
     decoded_by: str
-    found: RoundtripMeasurement | None
+    roundtrip: RoundtripMeasurement | None
 
 
 def unseen(spaces: Iterable[Space], source: str, count: int, seed: int) -> list[str]:
-    """At most ``count`` different chunks of a source, from documents that none of the inverters was trained on.
+    """Choose chunks of a source that no inverter was trained on.
 
     Args:
-        source: see ``lvm.corpus.sources.open_source``; its texts are cut into chunks by the first space.
+        spaces: the spaces. The first one cuts texts into chunks; the others exclude documents only, not chunks.
+        source: see ``lvm.corpus.sources.open_source``.
+        count: largest number of chunks.
+        seed: seed of the choice.
+
+    Returns:
+        Distinct chunk texts.
 
     Raises:
-        NothingToMeasure: if there is none.
+        NothingToMeasure: if there is no such chunk.
     """
     first, *others = spaces
     trained = frozenset().union(*(space.trained_documents for space in (first, *others)))
@@ -64,13 +71,13 @@ def unseen(spaces: Iterable[Space], source: str, count: int, seed: int) -> list[
 def cross(
     spaces: Mapping[str, Space], texts: Sequence[str], *, seed: int = 0, progress: Progress | None = None
 ) -> list[Crossing]:
-    """Measure every encoder of ``spaces`` with every inverter of them; an inverter that several share counts once.
+    """Measure every pair of encoder and inverter. An inverter that several spaces share is used once.
 
     Args:
-        spaces: by name, opened.
-        texts: n different texts that no inverter was trained on.
-        seed: of candidates, pools and bootstrap.
-        progress: called with the number of texts decoded.
+        spaces: opened spaces by name.
+        texts: n distinct texts that no inverter was trained on.
+        seed: seed of the sampling and of the bootstrap.
+        progress: called with the number of decoded texts.
     """
     inverters: dict[str, str] = {}
     for name, space in spaces.items():
@@ -79,13 +86,13 @@ def cross(
     for encoded_by, space in spaces.items():
         for decoded_by in inverters.values():
             inverter = spaces[decoded_by].inverter
-            found = None
+            roundtrip = None
             if inverter.dim == space.dim:
-                crossed = Space(f"{encoded_by} by {decoded_by}", space.encoder, partial(_same, inverter))
-                found = measure(crossed, texts, range(len(texts)), seed=seed, progress=progress)
-            crossings.append(Crossing(encoded_by, decoded_by, found))
+                crossed = Space(f"{encoded_by} by {decoded_by}", space.encoder, partial(_opened, inverter))
+                roundtrip = measure(crossed, texts, range(len(texts)), seed=seed, progress=progress)
+            crossings.append(Crossing(encoded_by, decoded_by, roundtrip))
     return crossings
 
 
-def _same(inverter: Inverter) -> Inverter:
+def _opened(inverter: Inverter) -> Inverter:
     return inverter

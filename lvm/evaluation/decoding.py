@@ -1,14 +1,14 @@
-"""From predictions to text: what a model says comes next, in words, beside what simpler guesses say.
+"""Decode predictions to text and measure the texts, in comparison with baselines and the true vectors.
 
-Contract: held-out windows and each model's predicted vectors in; for every model, for copy-last, the context
-mean and the true vector: decoded texts and how close they come to what was decoded, to the true next chunk
-and to another window's. It knows no model and no database; the space decodes. Means stand beside medians,
-because a few perfect hits make a mean look better than what is usually read.
+Contract: held-out windows and predicted vectors in, decoded texts and figures out. The same windows are decoded for
+every model, for copy-last, for the context mean and for the true next vector. Figures are cosines of the decoded text
+to the decoded vector, to the true next chunk, and to the next chunk of another window. Both mean and median are given,
+because a few perfect texts raise the mean. This module knows no models and no database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,37 +16,40 @@ import numpy as np
 import numpy.typing as npt
 
 from lvm import gates
+from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError
-from lvm.evaluation.alignment import crowding, row_cosines
-from lvm.evaluation.protocol import InvertibleSpace, Progress
+from lvm.evaluation.alignment import mean_pairwise_cosine, row_cosines
 from lvm.evaluation.roundtrip import spread
 from lvm.evaluation.text import token_f1
-from lvm.spaces.vectors import FloatArray, SpaceMismatch, Vectors
+from lvm.progress import Progress
+from lvm.spaces import Space, SpaceMismatch, Vectors
 
 SAMPLE_WINDOWS = 96
-"""Windows decoded where there are as many."""
+"""Largest number of windows that are decoded."""
 
 EXAMPLES = 5
-_CONTEXT_SENTENCES = 3  # of an example's context that are shown
+"""Windows in the report's examples."""
+
+_CONTEXT_SENTENCES = 3  # sentences of a context in an example
 
 Kind = Literal["model", "baseline", "ceiling"]
 COPY_LAST, CONTEXT_MEAN, TRUTH = "copy_last", "context_mean", "truth"
 
 
 class UnusablePredictions(LvmError):
-    """Predictions that do not belong to the windows they are to be compared on."""
+    """Predictions do not match the windows, or there are no windows."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Held-out windows, as text and as vectors of one space.
+    """Held-out windows as vectors and as text.
 
     Attributes:
-        space: fingerprint of the space the vectors belong to.
+        space: fingerprint of the space.
         context: (n, context, dim) unit vectors.
-        target: (n, dim) unit vectors of the chunks that follow.
-        context_texts: n lists of the context's texts, oldest first.
-        target_texts: n texts that follow.
+        target: (n, dim) unit vectors of the next chunks.
+        context_texts: n lists of ``context`` texts, in order.
+        target_texts: n texts of the next chunks.
     """
 
     space: str
@@ -61,7 +64,13 @@ class Windows:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and median of one figure over ``n`` windows; NaN where n is 0."""
+    """Mean and median of a figure over windows.
+
+    Attributes:
+        mean: the mean; NaN if n is 0.
+        median: the median; NaN if n is 0.
+        n: number of windows.
+    """
 
     mean: float
     median: float
@@ -69,6 +78,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: npt.NDArray[np.float64]) -> Spread:
+        """Mean and median of values (n,)."""
         if not len(values):
             return cls(float("nan"), float("nan"), 0)
         return cls(float(values.mean()), float(np.median(values)), len(values))
@@ -76,20 +86,21 @@ class Spread:
 
 @dataclass(frozen=True)
 class DecodedVectors:
-    """What decoding one set of vectors gave.
+    """Decoded texts of one set of vectors, with figures. Cosines of a text are those of its vector.
 
     Attributes:
-        name: the model's name, or ``copy_last``, ``context_mean``, ``truth``.
-        kind: model, baseline, or ceiling (nothing decodes better than the true vector).
+        name: name of the model, or ``copy_last``, ``context_mean``, ``truth``.
+        kind: ``model``, ``baseline``, or ``ceiling`` for the true vectors.
         texts: n decoded texts.
-        cosines_to_truth: (n,) cosine of each decoded text to the true next chunk.
-        pipeline: cosine of the re-encoded text to the vector that was decoded.
-        to_truth: cosine of the decoded text to the true next chunk.
-        to_random: cosine of the decoded text to another window's next chunk.
+        cosines_to_truth: (n,) cosines of the decoded texts to the true next chunks.
+        pipeline: cosine of a decoded text to the decoded vector.
+        to_truth: cosine of a decoded text to the true next chunk.
+        to_random: cosine of a decoded text to the next chunk of another window.
         overlap: F1 of shared words between decoded text and true next chunk.
-        norm_error: how far the farthest vector's norm was from 1 before it was decoded.
-        crowding: mean cosine between two different of the vectors; near 1, all predictions are one.
-        asked, said: the n vectors that were decoded, and those of the decoded texts.
+        norm_error: largest ``|1 - norm|`` of the vectors, before decoding.
+        mean_pairwise_cosine: mean cosine between two of the vectors; near 1 if all predictions are the same.
+        predicted: the n vectors that were decoded.
+        decoded: the n vectors of the decoded texts.
     """
 
     name: str
@@ -101,18 +112,26 @@ class DecodedVectors:
     to_random: Spread
     overlap: Spread
     norm_error: float
-    crowding: float
-    asked: Vectors
-    said: Vectors
+    mean_pairwise_cosine: float
+    predicted: Vectors
+    decoded: Vectors
 
     @property
     def verdict(self) -> gates.Verdict:
+        """The verdict of the pipeline gate on these figures."""
         return gates.judge_pipeline(self.pipeline.mean, self.norm_error)
 
 
 @dataclass(frozen=True)
 class DecodedExample:
-    """One window side by side: its last sentences, what followed, and what everybody said would."""
+    """One window with all decoded texts.
+
+    Attributes:
+        context: last sentences of the context.
+        truth: text of the true next chunk.
+        decoded: decoded texts, by name of the predictor.
+        cosines: cosines of the decoded texts to the true next chunk, by name of the predictor.
+    """
 
     context: list[str]
     truth: str
@@ -120,38 +139,47 @@ class DecodedExample:
     cosines: dict[str, float]
 
 
-def choose_windows(documents: Sequence[object], n: int = SAMPLE_WINDOWS, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Up to ``n`` windows, seeded and spread over documents, given the document of each: (<= n,) indices."""
+def choose_windows(documents: Sequence[object], n: int = SAMPLE_WINDOWS, seed: int = 0) -> IntArray:
+    """Choose windows at random, spread over documents.
+
+    Args:
+        documents: the document of every window.
+        n: largest number of windows.
+        seed: seed of the choice.
+
+    Returns:
+        Indices of at most ``n`` windows, int64.
+    """
     return spread(documents, seed)[:n]
 
 
 def decode_predictions(
-    space: InvertibleSpace,
+    space: Space,
     windows: Windows,
     predictions: Mapping[str, Vectors],
     *,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[DecodedVectors]:
-    """Decode each model's predictions, copy-last, the context mean and the truth, and compare the texts.
+    """Decode the predictions of all models, copy-last, the context mean and the true vectors, and measure the texts.
 
     Args:
-        space: decodes and re-encodes.
+        space: decodes, and encodes the texts again.
         windows: n held-out windows.
-        predictions: by model, the n predicted vectors with the norms the model gave them.
-        seed: of the inverter's candidates (the same for everybody) and of which window is the random other.
-        progress: called with the number of vectors decoded, ``(len(predictions) + 3) * len(windows)`` in all.
+        predictions: n predicted vectors by name of the model, with the norms of the model's output.
+        seed: seed of the inverter's sampling, and of the choice of other windows.
+        progress: called with the number of decoded vectors, ``(len(predictions) + 3) * len(windows)`` in all.
 
     Returns:
-        One entry for each model in the given order, then copy-last, context mean, truth.
+        An entry for every model in the given order, then for copy-last, context mean and truth.
 
     Raises:
         SpaceMismatch: if windows or predictions belong to another space.
-        UnusablePredictions: if there are no windows, or a model predicted for another number of them.
+        UnusablePredictions: if there are no windows, or a model has another number of predictions.
     """
     if not len(windows):
         raise UnusablePredictions(
-            "no held-out window to decode: every held-out document is too short; ingest longer documents "
+            "there is no held-out window to decode: all held-out documents are too short; ingest longer documents "
             "or extract with a shorter --context"
         )
     named = {"windows": windows.space, **{name: vectors.fingerprint for name, vectors in predictions.items()}}
@@ -164,7 +192,8 @@ def decode_predictions(
     for name, vectors in predictions.items():
         if len(vectors) != len(windows):
             raise UnusablePredictions(
-                f"{name}: {len(vectors)} predictions for {len(windows)} windows; predict for these windows"
+                f"{name}: {len(vectors)} predictions for {len(windows)} windows, so they are of other windows; predict "
+                "for these windows"
             )
 
     mean = Vectors.from_raw(windows.space, windows.context.mean(axis=1))
@@ -180,7 +209,13 @@ def decode_predictions(
 
 
 def examples(windows: Windows, decoded: Sequence[DecodedVectors], count: int = EXAMPLES) -> list[DecodedExample]:
-    """The first ``count`` windows side by side: ``choose_windows`` shuffled them, so none is hand-picked."""
+    """The first windows with all decoded texts. ``choose_windows`` has shuffled them, so the choice is random.
+
+    Args:
+        windows: the windows.
+        decoded: the result of ``decode_predictions``.
+        count: largest number of examples.
+    """
     return [
         DecodedExample(
             context=windows.context_texts[row][-_CONTEXT_SENTENCES:],
@@ -193,38 +228,37 @@ def examples(windows: Windows, decoded: Sequence[DecodedVectors], count: int = E
 
 
 def _decode(
-    space: InvertibleSpace,
+    space: Space,
     windows: Windows,
     name: str,
     kind: Kind,
     vectors: Vectors,
-    others: npt.NDArray[np.int64],
+    others: IntArray,
     seed: int,
-    progress: Callable[[int], None] | None,
+    progress: Progress | None,
 ) -> DecodedVectors:
-    texts = space.decode(vectors, seed=seed, progress=progress).texts
-    encoded = space.encode(texts)
-    said = encoded.unit
-    to_truth = row_cosines(said, windows.target)
+    result = space.decode(vectors, seed=seed, progress=progress)
+    texts, decoded = result.texts, result.vectors
+    to_truth = row_cosines(decoded.unit, windows.target)
     overlap = np.array([token_f1(a, b) for a, b in zip(texts, windows.target_texts, strict=True)])
     return DecodedVectors(
         name=name,
         kind=kind,
         texts=texts,
         cosines_to_truth=to_truth,
-        pipeline=Spread.of(row_cosines(said, vectors.unit)),
+        pipeline=Spread.of(row_cosines(decoded.unit, vectors.unit)),
         to_truth=Spread.of(to_truth),
-        to_random=Spread.of(row_cosines(said[: len(others)], windows.target[others])),
+        to_random=Spread.of(row_cosines(decoded.unit[: len(others)], windows.target[others])),
         overlap=Spread.of(overlap),
         norm_error=float(np.abs(vectors.norms.astype(np.float64) - 1.0).max()),
-        crowding=crowding(vectors.unit),
-        asked=vectors,
-        said=encoded,
+        mean_pairwise_cosine=mean_pairwise_cosine(vectors.unit),
+        predicted=vectors,
+        decoded=decoded,
     )
 
 
-def _others(n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """For each of n windows another one, no window twice: (n,), or (0,) where there is only one window."""
+def _others(n: int, rng: np.random.Generator) -> IntArray:
+    """Another window for every window, all different: (n,) int64; (0,) if there is only one window."""
     if n < 2:
         return np.empty(0, dtype=np.int64)
     ring = rng.permutation(n)

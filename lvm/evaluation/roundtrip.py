@@ -1,42 +1,40 @@
-"""The roundtrip measurement: does the inverter understand these vectors?
+"""The roundtrip measurement: does the inverter understand the vectors of the encoder?
 
-Contract: ``known_texts`` tells which chunks of a gate's sample the inverter was trained on, and ``choose_chunks``
-picks, where no database draws, chunks that it was not trained on;
-``measure`` sends them text -> vector -> text -> vector through the space that would be used, whichever that
-is, and says how close they come back, what closeness is worth there (the chance cosine), and whether each
-text can still be told apart from others (identification). Judging is ``lvm.gates``' business, storing is the store's.
-The database computes the same figures again from ``returned``, and its figures are the verdict.
+Contract: ``measure`` encodes texts, decodes the vectors, encodes the decoded texts, and compares the two sets of
+vectors: roundtrip cosine, chance cosine and identification. The texts must be new to the inverter: ``known_texts``
+says which chunks of a gate's sample are not new, and ``choose_chunks`` chooses new chunks where no database draws a
+sample. ``lvm.gates`` judges the figures. The database computes them again from ``returned`` and decides the verdict.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from lvm import gates
+from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError
-from lvm.evaluation.alignment import crowding, row_cosines
-from lvm.evaluation.protocol import InvertibleSpace, Progress
+from lvm.evaluation.alignment import mean_pairwise_cosine, row_cosines
 from lvm.evaluation.text import same_words_key, token_f1
-from lvm.spaces.vectors import FloatArray, SpaceMismatch, Vectors
+from lvm.progress import Progress
+from lvm.spaces import Decoded, Space, SpaceMismatch, Vectors
 
 SAMPLE_CHUNKS = 500
-"""Chunks measured outside a gate; the gate measures those that the database draws, as many where there are."""
+"""Largest number of measured chunks outside a gate. The database draws samples of the same size."""
 
-_RESAMPLES = 2000  # of the bootstrap: enough for a steady 95 % interval
-_EXAMPLES_EACH = 3
-_TEXTS_AT_ONCE = 2000  # texts fetched in one go while looking for chunks the inverter has not seen
-
-IntArray = npt.NDArray[np.int64]
+_RESAMPLES = 2000  # samples of the bootstrap: enough for a stable 95 % interval
+_CHECKED = 20  # texts decoded elsewhere that are encoded again to check their vectors
+_EXAMPLES_EACH = 3  # best, median and worst examples
+_TEXTS_AT_ONCE = 2000  # texts that are read together in the search for new chunks
 
 
 class NothingToMeasure(LvmError):
-    """No chunk of the corpus is unknown to the inverter, so nothing can be said about it."""
+    """There are no chunks, or the inverter was trained on all of them."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ class Sample:
     """Chunks to measure: distinct texts that the inverter was not trained on.
 
     Attributes:
-        chunk_ids: (n,) ids in the store.
-        texts: their n texts, no two the same but for case and spacing.
-        documents: how many documents they come from.
-        candidates: chunks in documents the inverter was not trained on, of which these were chosen.
+        chunk_ids: (n,) ids of the chunks.
+        texts: n texts; all differ, also without case and white space.
+        documents: number of their documents.
+        candidates: number of chunks in documents that the inverter was not trained on.
     """
 
     chunk_ids: IntArray
@@ -58,7 +56,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Example:
-    """One text and what came back."""
+    """A text and its decoded text.
+
+    Attributes:
+        kind: whether its cosine is among the best, around the median or among the worst.
+        chunk_id: id of the chunk.
+        text: the text.
+        decoded: the decoded text.
+        cosine: the roundtrip cosine.
+    """
 
     kind: Literal["best", "median", "worst"]
     chunk_id: int
@@ -68,25 +74,88 @@ class Example:
 
 
 @dataclass(frozen=True)
-class RoundtripMeasurement:
-    """What ``measure`` found.
+class RoundtripFigures:
+    """Figures of a gate's evidence, as the database stored them, without the values of single chunks.
+
+    Field names are the keys of the evidence.
 
     Attributes:
-        space: fingerprint of the space measured.
-        inverter_encoder: fingerprint of the encoder that its inverter was trained for.
-        seed: of candidates and bootstrap.
-        chunk_ids: (n,) chunks measured.
-        cosines: (n,) roundtrip cosine of each, rounded to 6 decimals.
-        ranks: (n,) rank of each chunk's own original for its re-encoded text among all that were decoded; 1 is nearest.
-            Another that is just as near counts as nearer: a space of equal vectors gets no credit.
-        pool: how many were decoded.
-        mean, p10, median: of ``cosines``.
-        interval: 95 % bootstrap interval (percentile) of the mean.
-        chance: mean cosine between the vectors of different chunks.
+        space: fingerprint of the space.
+        inverter: sha256 of the inverter.
+        inverter_encoder: fingerprint of the encoder that the inverter was trained for.
+        seed: seed of the sampling and of the bootstrap.
+        n: number of chunks in the figures.
+        mean: mean roundtrip cosine.
+        p10: 10th percentile of the roundtrip cosines.
+        median: median roundtrip cosine.
+        interval: 95 % bootstrap interval of the mean.
+        chance: chance cosine; None for a single chunk.
+        identify_r1: identification R@1 among ``pool`` texts.
+        pool: number of decoded chunks.
+        drawn: number of chunks that the database drew.
+        overlap: mean F1 of shared words between text and decoded text.
+        seconds: wall time.
+        seen: ids of drawn chunks that the inverter was trained on. They are left out of the figures.
+        examples: best, median and worst texts.
+    """
+
+    space: str
+    inverter: str
+    inverter_encoder: str
+    seed: int
+    n: int
+    mean: float
+    p10: float
+    median: float
+    interval: tuple[float, float]
+    chance: float | None
+    identify_r1: float
+    pool: int
+    drawn: int
+    overlap: float
+    seconds: float
+    seen: list[int]
+    examples: list[Example]
+
+    @classmethod
+    def from_evidence(cls, evidence: Mapping[str, Any]) -> RoundtripFigures:
+        """Read the evidence of a verdict.
+
+        Args:
+            evidence: the JSON in column ``evidence`` of ``gate_result``.
+        """
+        low, high = evidence["interval"]
+        values = {field.name: evidence[field.name] for field in fields(cls)}
+        values |= {
+            "interval": (float(low), float(high)),
+            "identify_r1": float(evidence["identify_r1"]),
+            "examples": [Example(**each) for each in evidence["examples"]],
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class RoundtripMeasurement:
+    """Result of ``measure``.
+
+    Attributes:
+        space: fingerprint of the space.
+        inverter_encoder: fingerprint of the encoder that the inverter was trained for.
+        seed: seed of the sampling and of the bootstrap.
+        chunk_ids: (n,) ids of the measured chunks.
+        cosines: (n,) roundtrip cosines, rounded to 6 decimals.
+        ranks: (n,) ranks of the originals by their cosine to the re-encoded text, among all ``pool`` originals. Rank 1
+            is the nearest. Equally near originals count as nearer, so a space of equal vectors identifies nothing.
+        pool: number of decoded chunks.
+        mean: mean of ``cosines``.
+        p10: 10th percentile of ``cosines``.
+        median: median of ``cosines``.
+        interval: 95 % bootstrap interval of the mean.
+        chance: chance cosine; NaN for a single chunk.
         identify_r1: share of ranks that are 1.
         overlap: mean F1 of shared words between text and decoded text.
-        examples: the best, the most ordinary and the worst.
-        returned: (pool, dim) vectors of all decoded texts, those of known texts included.
+        examples: best, median and worst texts.
+        returned: ``pool`` vectors of all decoded texts, also of those that the inverter was trained on.
         seconds: wall time.
     """
 
@@ -110,16 +179,18 @@ class RoundtripMeasurement:
 
     @property
     def n(self) -> int:
+        """Number of measured chunks."""
         return len(self.chunk_ids)
 
     @property
     def verdict(self) -> gates.Verdict:
+        """The verdict of the roundtrip gate on these figures."""
         return gates.judge_roundtrip(self.mean, self.identify_r1, self.n, self.inverter_encoder == self.space)
 
     def evidence(self) -> dict[str, Any]:
-        """Everything above as JSON: the summary, and the per-chunk arrays it can be computed from again.
+        """All figures and the values of single chunks, as JSON-serialisable values.
 
-        A figure that does not exist (the chance cosine of one chunk) is None.
+        The chance cosine of a single chunk is None.
         """
         return {
             "space": self.space,
@@ -143,14 +214,14 @@ class RoundtripMeasurement:
 
 
 def spread(documents: Sequence[object], seed: int) -> IntArray:
-    """A seeded order of all items that visits every document once before any document twice.
+    """A random order of items in which every document comes once before a document comes twice.
 
     Args:
-        documents: the document each item belongs to; n items.
-        seed: of the order, which depends on nothing else than this sequence (not on ids in a database).
+        documents: the document of every item; n items.
+        seed: seed of the order. The order depends on ``documents`` and ``seed`` only, not on database ids.
 
     Returns:
-        (n,) indices; any prefix of it is as evenly spread over documents as it can be.
+        (n,) indices. Every prefix is spread evenly over documents.
     """
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(documents))
@@ -163,23 +234,31 @@ def spread(documents: Sequence[object], seed: int) -> IntArray:
     return order
 
 
-def known_texts(space: InvertibleSpace, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """(n,) which texts of a gate's sample the inverter was trained on.
+def known_texts(space: Space, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Which texts of a gate's sample the inverter was trained on: (n,) bool.
+
+    Args:
+        space: the space with the inverter.
+        texts: the n texts of the sample.
 
     Raises:
-        NothingToMeasure: if it was trained on all of them.
+        NothingToMeasure: if the inverter was trained on all texts, or there are none.
     """
-    known = space.inverter_saw(texts) if texts else np.empty(0, np.bool_)
+    known = space.was_trained_on(texts) if texts else np.empty(0, np.bool_)
     if known.all():
-        raise NothingToMeasure(
-            f"the inverter of space {space.name!r} was trained on every chunk of this corpus, so its roundtrip on them "
-            "says nothing; ingest text that it has not seen"
-        )
+        raise _nothing_new(space)
     return known
 
 
+def _nothing_new(space: Space) -> NothingToMeasure:
+    return NothingToMeasure(
+        f"the inverter of space {space.name!r} was trained on every chunk of this corpus, so a roundtrip measures "
+        "nothing; ingest text that the inverter was not trained on"
+    )
+
+
 def choose_chunks(
-    space: InvertibleSpace,
+    space: Space,
     chunk_ids: Sequence[int] | IntArray,
     documents: Sequence[str],
     texts_of: Callable[[list[int]], list[str]],
@@ -187,31 +266,31 @@ def choose_chunks(
     n: int = SAMPLE_CHUNKS,
     seed: int = 0,
 ) -> Sample:
-    """Choose up to ``n`` distinct chunks that the inverter was not trained on, spread over documents.
+    """Choose distinct chunks that the inverter was not trained on, spread over documents.
 
     Args:
-        space: knows which documents and which chunks its inverter was trained on.
-        chunk_ids: all chunks of the corpus, in corpus order.
-        documents: sha256 of the document of each chunk.
-        texts_of: gives the texts of chunk ids; only as many as needed are asked for.
-        n: chunks to choose; all there are where the corpus has fewer.
-        seed: of the choice.
+        space: the space with the inverter.
+        chunk_ids: ids of all chunks of the corpus, in corpus order.
+        documents: sha256 of every chunk's document.
+        texts_of: returns the texts of chunk ids. It is called until enough chunks are chosen.
+        n: largest number of chunks.
+        seed: seed of the choice.
 
     Raises:
         NothingToMeasure: if the inverter was trained on every chunk.
     """
     trained = space.trained_documents
-    unseen = [index for index, document in enumerate(documents) if document not in trained]
-    order = spread([documents[index] for index in unseen], seed)
+    candidates = [index for index, document in enumerate(documents) if document not in trained]
+    order = spread([documents[index] for index in candidates], seed)
     keys: set[str] = set()
     chosen: list[int] = []
     texts: list[str] = []
     for start in range(0, len(order), _TEXTS_AT_ONCE):
-        indices = [unseen[place] for place in order[start : start + _TEXTS_AT_ONCE].tolist()]
-        slab = texts_of([int(chunk_ids[index]) for index in indices])
-        for index, text, seen in zip(indices, slab, space.inverter_saw(slab), strict=True):
+        indices = [candidates[place] for place in order[start : start + _TEXTS_AT_ONCE].tolist()]
+        part = texts_of([int(chunk_ids[index]) for index in indices])
+        for index, text, was_trained_on in zip(indices, part, space.was_trained_on(part), strict=True):
             key = same_words_key(text)
-            if seen or key in keys or len(chosen) == n:
+            if was_trained_on or key in keys or len(chosen) == n:
                 continue
             keys.add(key)
             chosen.append(index)
@@ -219,62 +298,67 @@ def choose_chunks(
         if len(chosen) == n:
             break
     if not chosen:
-        raise NothingToMeasure(
-            f"the inverter of space {space.name!r} was trained on every chunk of this corpus, so its roundtrip on them "
-            "says nothing; ingest text that it has not seen"
-        )
+        raise _nothing_new(space)
     return Sample(
         chunk_ids=np.array([int(chunk_ids[index]) for index in chosen], dtype=np.int64),
         texts=texts,
         documents=len({documents[index] for index in chosen}),
-        candidates=len(unseen),
+        candidates=len(candidates),
     )
 
 
 def measure(
-    space: InvertibleSpace,
+    space: Space,
     texts: Sequence[str],
     chunk_ids: Sequence[int] | IntArray,
     *,
     stored: Vectors | None = None,
-    seen: npt.NDArray[np.bool_] | None = None,
+    was_trained_on: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
-    decode: Callable[[Vectors], Sequence[str]] | None = None,
+    decode: Callable[[Vectors], Decoded] | None = None,
     progress: Progress | None = None,
 ) -> RoundtripMeasurement:
-    """Send ``texts`` to vectors, to text and to vectors again, and measure what came back.
+    """Encode texts, decode the vectors, encode the decoded texts, and compare the two sets of vectors.
 
     Args:
-        space: the encoder and inverter to measure, used as everything else uses them.
-        texts: n distinct texts that the inverter was not trained on (see ``choose_chunks``).
-        chunk_ids: their n ids.
-        stored: the vectors the database holds for them. A passing roundtrip says nothing about a database
-            that another encoder filled, so they must be what the space makes of the texts today.
-        seen: (n,) which of the texts the inverter was trained on after all: decoded, and left out of the figures.
-        seed: of the inverter's candidates and of the bootstrap.
-        decode: gives the texts of n vectors, by this very space, wherever; here unless given.
-        progress: called with the number of texts decoded here.
+        space: the encoder and inverter to measure.
+        texts: n distinct texts.
+        chunk_ids: ids of the n chunks.
+        stored: vectors of the chunks in the database. They must equal those of the encoder, because the measurement
+            does not hold for vectors of another encoder. None skips the comparison.
+        was_trained_on: (n,) which texts the inverter was trained on. These are decoded, but left out of the figures.
+            None: no text.
+        seed: seed of the sampling and of the bootstrap.
+        decode: decodes n vectors with the inverter of the space, e.g. on several machines; ``space.decode`` unless
+            given.
+        progress: called with the number of decoded texts, by ``space.decode`` only.
 
     Raises:
         NothingToMeasure: if there are no texts.
-        SpaceMismatch: if ``stored`` are not this space's vectors of these texts.
+        SpaceMismatch: if ``stored`` are not the encoder's vectors of the texts.
     """
     if not texts:
-        raise NothingToMeasure("no chunks to measure the roundtrip on; ingest text that the inverter has not seen")
+        raise NothingToMeasure(
+            "there are no chunks to measure the roundtrip on; ingest text that the inverter was not trained on"
+        )
     started = time.monotonic()
     originals = space.encode(texts)
     if stored is not None:
         _check_stored(space, originals, stored)
-    decoded = list(decode(originals) if decode else space.decode(originals, seed=seed, progress=progress).texts)
-    returned = space.encode(decoded)
+    if decode is None:
+        result = space.decode(originals, seed=seed, progress=progress)
+    else:
+        result = decode(originals)
+        _check_decoded(space, result, len(texts), seed)
+    decoded, returned = result.texts, result.vectors
 
-    fresh = np.flatnonzero(~seen) if seen is not None else np.arange(len(texts))
-    # The summary is computed from the figures as they are stored, so that both agree to the last digit.
-    cosines = np.round(row_cosines(returned.unit, originals.unit), 6)[fresh]
-    ranks = identification_ranks(returned.unit, originals.unit)[fresh]
+    new = np.flatnonzero(~was_trained_on) if was_trained_on is not None else np.arange(len(texts))
+    # Figures are computed from the rounded cosines that are stored, so that both agree to the last digit.
+    cosines = np.round(row_cosines(returned.unit, originals.unit), 6)[new]
+    ranks = identification_ranks(returned.unit, originals.unit)[new]
     low, high = _bootstrap_interval(cosines, np.random.default_rng(seed))
-    ids = np.asarray(chunk_ids, dtype=np.int64)[fresh]
-    pairs = [(texts[row], decoded[row]) for row in fresh.tolist()]
+    ids = np.asarray(chunk_ids, dtype=np.int64)[new]
+    pairs = [(texts[row], decoded[row]) for row in new.tolist()]
     return RoundtripMeasurement(
         space=originals.fingerprint,
         inverter_encoder=space.inverter_encoder,
@@ -287,7 +371,7 @@ def measure(
         p10=float(np.quantile(cosines, 0.1)),
         median=float(np.median(cosines)),
         interval=(low, high),
-        chance=crowding(originals.unit),
+        chance=mean_pairwise_cosine(originals.unit),
         identify_r1=float((ranks == 1).mean()),
         overlap=float(np.mean([token_f1(text, back) for text, back in pairs])),
         examples=_examples(ids, pairs, cosines),
@@ -297,46 +381,64 @@ def measure(
 
 
 def identification_ranks(returned: FloatArray, originals: FloatArray) -> IntArray:
-    """Rank of each row's own original among all originals, by the cosine to the row's decoded text.
+    """Ranks of the originals of decoded texts among all originals, by their cosine to the decoded text.
 
     Args:
         returned: (n, dim) unit vectors of the decoded texts.
         originals: (n, dim) unit vectors of the texts.
 
     Returns:
-        (n,) ranks from 1; ties count against the own original.
+        (n,) int64 ranks from 1. An equally near original counts as nearer.
     """
     similarity = returned.astype(np.float64) @ originals.astype(np.float64).T
-    # Equal vectors come out of a matrix product a rounding error apart; that must not count as nearer.
+    # The tolerance makes cosines equal that differ only by the rounding errors of the matrix product.
     ranks: IntArray = (similarity >= np.diag(similarity)[:, None] - 1e-7).sum(axis=1)
     return ranks
 
 
-def _check_stored(space: InvertibleSpace, fresh: Vectors, stored: Vectors) -> None:
+def _check_decoded(space: Space, decoded: Decoded, n: int, seed: int) -> None:
+    """Refuse vectors that were decoded elsewhere unless they are what the space makes of their texts.
+
+    Raises:
+        SpaceMismatch: if there are not n of them, or a seeded sample encoded here differs.
+    """
+    if decoded.vectors.fingerprint != space.fingerprint or len(decoded.texts) != n or len(decoded.vectors) != n:
+        raise SpaceMismatch(f"{len(decoded.texts)} decoded texts of space {space.name!r} came for {n}; measure again")
+    rows = np.random.default_rng(seed).permutation(n)[:_CHECKED].tolist()
+    agreement = row_cosines(space.encode([decoded.texts[row] for row in rows]).unit, decoded.vectors[rows].unit)
+    if agreement.min() < gates.PROBE_MIN_COSINE:
+        raise SpaceMismatch(
+            f"decoded texts came with vectors that space {space.name!r} does not make of them (lowest cosine "
+            f"{agreement.min():.3f}); decode with the space itself"
+        )
+
+
+def _check_stored(space: Space, fresh: Vectors, stored: Vectors) -> None:
     if stored.fingerprint != fresh.fingerprint:
         raise SpaceMismatch(
             f"the stored vectors belong to space {stored.fingerprint[:16]}, but the roundtrip is measured with "
-            f"{space.name!r} ({fresh.fingerprint[:16]}): open the space they were made with, or clear and "
+            f"{space.name!r} ({fresh.fingerprint[:16]}): open the space of the stored vectors, or run `lvm clear` and "
             "ingest again"
         )
     agreement = row_cosines(stored.unit, fresh.unit)
-    strangers = int((agreement < gates.PROBE_MIN_COSINE).sum())
-    if strangers:
+    different = int((agreement < gates.PROBE_MIN_COSINE).sum())
+    if different:
         raise SpaceMismatch(
-            f"{strangers} of {len(stored)} stored vectors are not what space {space.name!r} makes of their "
+            f"{different} of {len(stored)} stored vectors are not what space {space.name!r} makes of their "
             f"texts (lowest cosine {agreement.min():.3f}): another encoder filled this database, "
-            "clear it and ingest again"
+            "run `lvm clear` and ingest again"
         )
 
 
 def _bootstrap_interval(cosines: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean."""
     means = [float(cosines[rng.integers(0, len(cosines), len(cosines))].mean()) for _ in range(_RESAMPLES)]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
 
 
 def _examples(ids: IntArray, pairs: Sequence[tuple[str, str]], cosines: npt.NDArray[np.float64]) -> tuple[Example, ...]:
-    """The best, the ones around the median, and the worst; no chunk twice, however few there are."""
+    """The best texts, those around the median, and the worst. No chunk appears twice."""
     order = np.argsort(-cosines, kind="stable").tolist()
     middle = max(0, len(order) // 2 - _EXAMPLES_EACH // 2)
     groups: tuple[tuple[Literal["best", "median", "worst"], list[int]], ...] = (

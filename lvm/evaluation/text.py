@@ -1,6 +1,6 @@
-"""How alike two texts are as words, without any encoder's opinion.
+"""Similarity of two texts by their words.
 
-Contract: pure functions of strings. A cosine asks the very encoder that may be the wrong one; these do not.
+Contract: pure functions of strings. They use no encoder, so a wrong encoder cannot change them, unlike a cosine.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ _WORD = re.compile(r"\w+")
 
 
 def same_words_key(text: str) -> str:
-    """The text without case and spacing: two texts with one key are the same text to an uncased encoder."""
+    """A key that is equal for texts that differ only in case and white space: the same text for an uncased encoder."""
     return " ".join(text.casefold().split())
 
 
 def token_f1(text: str, other: str) -> float:
-    """F1 of shared words, counted as often as they occur (as SQuAD scores answers); 0 to 1, symmetric.
+    """F1 of shared words with their multiplicity, 0 to 1, as in SQuAD (Rajpurkar et al., 2016).
 
-    Case and punctuation do not count. Texts without a single word are alike (1.0) only if they are equal.
+    Case and punctuation do not count. If a text has no word, the result is 1 for equal texts and 0 otherwise.
     """
     words, others = (Counter(_WORD.findall(side.casefold())) for side in (text, other))
     if not words or not others:

@@ -1,4 +1,7 @@
-"""Latent vector models: one file an architecture, one registry, nothing that touches a file or a database."""
+"""Latent vector models: one file per architecture, and the registry ``MODELS``.
+
+Contract: nothing in this package reads or writes a file or a database.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ __all__ = ["LVM", "MODELS", "Prediction", "UnknownModel", "build", "hyperparamet
 
 
 class UnknownModel(UsageError):
-    """A model name, or a hyperparameter of a model, that does not exist."""
+    """A model name or a hyperparameter does not exist."""
 
 
 def build(name: str, dim: int, context: int, **hyper: Any) -> LVM:
@@ -28,11 +31,11 @@ def build(name: str, dim: int, context: int, **hyper: Any) -> LVM:
     Args:
         name: one of ``MODELS``.
         dim: dimension of the space.
-        context: vectors in a window.
-        hyper: sizes that differ from the architecture's own (``hidden``, ``dropout``, ...).
+        context: number of vectors in a window.
+        **hyper: hyperparameters that differ from the defaults (``hidden``, ``dropout``, ...).
 
     Raises:
-        UnknownModel: if there is no such architecture, or it has no such hyperparameter.
+        UnknownModel: if the architecture does not exist, or has no such hyperparameter.
     """
     model = _model(name)
     unknown = sorted(set(hyper) - set(hyperparameters(name)))
@@ -42,10 +45,10 @@ def build(name: str, dim: int, context: int, **hyper: Any) -> LVM:
 
 
 def hyperparameters(name: str) -> dict[str, Any]:
-    """The sizes an architecture can be built with, and their defaults.
+    """Hyperparameters of an architecture, with their defaults.
 
     Raises:
-        UnknownModel: if there is no such architecture.
+        UnknownModel: if the architecture does not exist.
     """
     parameters = inspect.signature(_model(name)).parameters
     return {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}

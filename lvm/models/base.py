@@ -1,13 +1,10 @@
-"""What all latent vector models share: the way in, the two heads, and windows that share their work.
+"""The base class of all latent vector models: two heads, and fast training on overlapping windows.
 
-Contract: an LVM maps (batch, context, dim) vectors of one space to a ``Prediction`` of two unit vectors:
-``vector``, trained to be near the next vector (it is what gets decoded), and ``query``, trained to score
-the next vector above all others (it is what ranks). An architecture says two things only: ``embed``, what
-it does to each vector alone, and ``mix``, what it makes of a window of those. That cut is what makes
-training fast: neighbouring windows overlap in all vectors but one, so ``forward_runs`` embeds each vector
-of a run once, and gives for every window of it exactly what ``forward`` gives.
-
-Nothing here touches a file or a database.
+Contract: an LVM maps (batch, context, dim) vectors of one space to a ``Prediction`` of two unit vectors. ``vector`` is
+trained to be near the next vector; it is decoded to text. ``query`` is trained to score the next vector above all
+others; it ranks chunks. An architecture implements two methods: ``embed`` works on single vectors, and ``mix`` works on
+windows of embedded vectors. Neighbouring windows share all vectors but one. So ``forward_runs`` embeds every vector of
+a run once, and returns the same predictions as ``forward`` on all windows of the run.
 """
 
 from __future__ import annotations
@@ -20,28 +17,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 RECENCY = 0.6
-"""What an earlier vector of the context weighs against the next one, before training."""
+"""Initial weight of a vector of the context, relative to the vector after it."""
 
 
 class Prediction(NamedTuple):
-    """Two unit vectors (batch, dim) per window: ``vector`` to decode, ``query`` to rank by."""
+    """Predictions for a batch of windows.
+
+    Attributes:
+        vector: (batch, dim) unit vectors, to be decoded.
+        query: (batch, dim) unit vectors, to rank chunks by.
+    """
 
     vector: Tensor
     query: Tensor
 
 
 class LVM(nn.Module, ABC):
-    """A model of what vector comes after a window of vectors.
+    """Predicts the vector that follows a window of vectors.
 
-    Each head adds what the trunk makes of the window to a linear map of a recency-weighted sum of the window
-    itself. Weights and map are learned and begin as those of the recency mean, so an untrained model is the
-    best of the plain baselines, and the trunk, which may be narrower than the space, need not carry it.
+    A head is a linear map of the output of ``mix``, plus a linear map of a weighted sum of the window (the skip path).
+    The skip path starts as the recency mean, so an untrained model is about as good as that baseline. The output of
+    ``mix`` may be narrower than the space, because the skip path carries the full dimension.
 
     Args:
         dim: dimension of the space.
-        context: vectors in a window.
-        hidden: width of what ``mix`` returns.
-        dropout: share of the trunk's output dropped in training.
+        context: number of vectors in a window.
+        hidden: width of the output of ``mix``.
+        dropout: dropout rate on the output of ``mix``.
     """
 
     name: ClassVar[str]
@@ -64,24 +66,42 @@ class LVM(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
-        """(..., dim) -> (..., any): work on each vector alone, whatever window it is in."""
+        """Embed single vectors, independent of their window.
+
+        Args:
+            x: (..., dim) unit vectors.
+
+        Returns:
+            (..., width) embedded vectors; the architecture chooses the width.
+        """
 
     @abstractmethod
     def mix(self, e: Tensor) -> Tensor:
-        """(batch, context, any) embedded vectors of windows -> (batch, hidden), the state after the last."""
+        """Turn windows of embedded vectors into states.
+
+        Args:
+            e: (batch, context, width) from ``embed``.
+
+        Returns:
+            (batch, hidden) state after the last vector.
+        """
 
     def forward(self, x: Tensor) -> Prediction:
-        """(batch, context, dim) -> prediction of what follows each window."""
+        """Predict the next vector of every window.
+
+        Args:
+            x: (batch, context, dim) unit vectors.
+        """
         return self._predict(self.mix(self.embed(x)), torch.einsum("ht,btd->hbd", self.recency, x))
 
     def forward_runs(self, x: Tensor) -> Prediction:
         """Predict for all windows of runs of consecutive vectors.
 
         Args:
-            x: (runs, length, dim); a run holds ``length - context + 1`` windows.
+            x: (runs, length, dim) unit vectors. A run holds ``length - context + 1`` windows.
 
         Returns:
-            predictions for the windows run by run, in order, as ``forward`` gives them.
+            Predictions of all windows, run by run, in order. They equal those of ``forward``.
         """
         windows = x.shape[1] - self.context + 1
         skip = self.recency[:, 0, None, None, None] * x[:, :windows]
@@ -90,15 +110,15 @@ class LVM(nn.Module, ABC):
         return self._predict(self.mix_runs(self.embed(x)), skip.flatten(1, 2))
 
     def mix_runs(self, e: Tensor) -> Tensor:
-        """(runs, length, any) -> (runs * windows, hidden): ``mix`` of every window of every run.
+        """Apply ``mix`` to every window of every run: (runs, length, width) -> (runs * windows, hidden).
 
-        An architecture that can share more than ``embed`` between windows overrides it.
+        An architecture overrides it if windows can share more work than ``embed``.
         """
         return self.mix(e.unfold(1, self.context, 1).transpose(2, 3).flatten(0, 1))
 
     def _predict(self, state: Tensor, skip: Tensor) -> Prediction:
         state = self.dropout(state)
-        # float32 throughout: a norm of 1 within 1e-5 is promised, under autocast too
+        # In float32, also under autocast: the norm must be 1 within gates.MAX_NORM_ERROR.
         vector = self.vector_head(state).float() + self.vector_skip(skip[0]).float()
         query = self.query_head(state).float() + self.query_skip(skip[1]).float()
         return Prediction(F.normalize(vector, dim=-1), F.normalize(query, dim=-1))

@@ -1,7 +1,7 @@
 """GRU (Cho et al., 2014, "Learning Phrase Representations using RNN Encoder-Decoder").
 
-Contract: see ``base``. The cell is written out, with ``nn.GRU``'s weights and formulas, because the
-input's share of the gates is one matrix product for all windows that a vector is in.
+Contract: see ``lvm.models.base``. Weights and formulas are those of ``nn.GRU``. The cell is written out, so that the
+input projection of a vector is computed once for all windows that contain it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from lvm.models.base import LVM
 
 
 class GRU(LVM):
-    """One layer; the first step needs no recurrent product, since it starts from zeros."""
+    """One layer. The state starts at zero, so the first step needs no recurrent product.
+
+    Args:
+        dim: dimension of the space.
+        context: number of vectors in a window.
+        hidden: width of the state.
+        dropout: dropout rate on the last state.
+    """
 
     name = "gru"
 
@@ -25,13 +32,13 @@ class GRU(LVM):
         self.scale = dim**0.5
 
     def embed(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.input(x * self.scale)  # entries of a unit vector are tiny; make them about 1
+        projected: Tensor = self.input(x * self.scale)  # scales the entries of a unit vector to about 1
         return projected
 
     def mix(self, e: Tensor) -> Tensor:
         state: Tensor | None = None
         for gates in e.unbind(1):
-            # autocast makes what linear returns bfloat16, and lerp takes one number type only
+            # under autocast a linear layer returns bfloat16; lerp needs one type for all arguments
             from_state = self.recurrent.bias.to(gates.dtype) if state is None else self.recurrent(state)
             reset, update, new = gates.chunk(3, dim=-1)
             reset_s, update_s, new_s = from_state.chunk(3, dim=-1)

@@ -1,7 +1,7 @@
 """LSTM (Hochreiter & Schmidhuber, 1997, "Long Short-Term Memory").
 
-Contract: see ``base``. The cell is written out, with ``nn.LSTM``'s weights and formulas, because the
-input's share of the gates is one matrix product for all windows that a vector is in.
+Contract: see ``lvm.models.base``. Weights and formulas are those of ``nn.LSTM``. The cell is written out, so that the
+input projection of a vector is computed once for all windows that contain it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from lvm.models.base import LVM
 
 
 class LSTM(LVM):
-    """One layer; the first step needs no recurrent product, since it starts from zeros."""
+    """One layer. The state starts at zero, so the first step needs no recurrent product.
+
+    Args:
+        dim: dimension of the space.
+        context: number of vectors in a window.
+        hidden: width of the state.
+        dropout: dropout rate on the last state.
+    """
 
     name = "lstm"
 
@@ -22,12 +29,12 @@ class LSTM(LVM):
         self.input = nn.Linear(dim, 4 * hidden)
         self.recurrent = nn.Linear(hidden, 4 * hidden, bias=False)
         nn.init.orthogonal_(self.recurrent.weight)
-        with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al., 2015)
+        with torch.no_grad():  # the forget gate starts open (Jozefowicz et al., 2015)
             self.input.bias[hidden : 2 * hidden] += 1.0
         self.scale = dim**0.5
 
     def embed(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.input(x * self.scale)  # entries of a unit vector are tiny; make them about 1
+        projected: Tensor = self.input(x * self.scale)  # scales the entries of a unit vector to about 1
         return projected
 
     def mix(self, e: Tensor) -> Tensor:
@@ -36,9 +43,9 @@ class LSTM(LVM):
         for gates in e.unbind(1):
             if state is not None:
                 gates = gates + self.recurrent(state)
-            take, keep, new, show = gates.chunk(4, dim=-1)
-            fresh = torch.sigmoid(take) * torch.tanh(new)
-            cell = fresh if cell is None else torch.sigmoid(keep) * cell + fresh
-            state = torch.sigmoid(show) * torch.tanh(cell)
+            input_gate, forget_gate, new, output_gate = gates.chunk(4, dim=-1)
+            update = torch.sigmoid(input_gate) * torch.tanh(new)
+            cell = update if cell is None else torch.sigmoid(forget_gate) * cell + update
+            state = torch.sigmoid(output_gate) * torch.tanh(cell)
         assert state is not None
         return state

@@ -1,14 +1,16 @@
 """Mamba-2 (Dao & Gu, 2024, "Transformers are SSMs: Generalized Models and Efficient Algorithms Through
 Structured State Space Duality").
 
-Contract: see ``base``. ``Mixer`` is the paper's block: one projection to gate z, inputs x, B, C and steps
-dt; a causal depthwise convolution over x, B, C; the selective state space
+Contract: see ``lvm.models.base``. ``Mixer`` is the block of the paper: a projection to gate z, inputs x, B, C and step
+sizes dt; a causal depthwise convolution over x, B, C; the selective state space
 
     h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t,    y_t = C_t h_t + D x_t
 
-in its dual form (attention-like within a chunk, recurrent between chunks: quadratic in ``chunk`` only,
-linear in length); a gated RMSNorm; a projection out. Its parameters have the names and shapes that
-``transformers.Mamba2Mixer`` gives them, and its outputs agree with it.
+a gated RMSNorm; and an output projection. Its parameters have the names and shapes of ``transformers.Mamba2Mixer``, and
+a test compares the outputs.
+
+Three methods compute the state space. ``ssd`` is the general algorithm. An LVM needs only the last position of every
+window, so it uses two faster ones: ``Mixer._last`` for single windows and ``Mixer.scan_runs`` for runs of windows.
 """
 
 from __future__ import annotations
@@ -23,32 +25,37 @@ from lvm.models.base import LVM
 
 
 def ssd(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int) -> Tensor:
-    """The selective state space by state space duality, without the skip D.
+    """The selective state space by state space duality (listing 1 of the paper), without the skip term D.
+
+    Positions of one chunk are computed like attention, chunks one after the other: time is quadratic in ``chunk`` and
+    linear in ``length``. It is the reference that the fast paths (``Mixer._last``, ``Mixer.scan_runs``) are tested
+    against, and it runs in all layers but the last of a model with several layers.
 
     Args:
         x: (batch, length, heads, width) inputs.
-        dt: (batch, length, heads) positive steps.
+        dt: (batch, length, heads) positive step sizes.
         a: (heads,) negative decay rates.
-        b, c: (batch, length, groups, state); each group serves ``heads / groups`` heads.
-        chunk: positions handled in the quadratic form at once.
+        b: (batch, length, groups, state); a group serves ``heads / groups`` heads.
+        c: (batch, length, groups, state).
+        chunk: number of positions in a chunk.
 
     Returns:
-        (batch, length, heads, width).
+        (batch, length, heads, width) outputs.
     """
     batch, length, heads, width = x.shape
     groups, size = b.shape[2:]
     chunk = min(chunk, length)
     pad = -length % chunk
-    if pad:  # a step of 0 neither decays nor adds: padding changes nothing
+    if pad:  # padding changes nothing: a step size of 0 neither decays the state nor adds to it
         x, b, c = (F.pad(t, (0, 0, 0, 0, 0, pad)) for t in (x, b, c))
         dt = F.pad(dt, (0, 0, 0, pad))
-    shape = (batch, -1, chunk, groups, heads // groups)  # n chunks of l positions, g groups of r heads
+    shape = (batch, -1, chunk, groups, heads // groups)  # letters of the einsums: (n, c, l, g, r)
     x = (x * dt[..., None]).reshape(*shape, width)
     b, c = (t.reshape(batch, -1, chunk, groups, size) for t in (b, c))
-    decay = (dt * a).reshape(shape).cumsum(dim=2)  # log of what is left at l of what entered before the chunk
+    decay = (dt * a).reshape(shape).cumsum(dim=2)  # log of the decay from the start of the chunk to position l
 
     lower = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril()[:, :, None, None]
-    # masked before exp: above the diagonal it would overflow, and a product with 0 would be NaN
+    # The mask comes before exp: above the diagonal exp would overflow, and infinity times 0 is NaN.
     between = (decay[:, :, :, None] - decay[:, :, None]).masked_fill(~lower, -torch.inf).exp()
     scores = torch.einsum("nclgs,ncmgs->nclmg", c, b)
     y = torch.einsum("nclmgr,ncmgrp->nclgrp", scores[..., None] * between, x)
@@ -67,7 +74,7 @@ def ssd(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int) -> T
 
 
 class GatedRMSNorm(nn.Module):
-    """RMSNorm of ``y * silu(gate)``, each group by itself."""
+    """RMSNorm of ``y * silu(gate)``, separately for every group."""
 
     def __init__(self, width: int, groups: int, eps: float) -> None:
         super().__init__()
@@ -82,7 +89,18 @@ class GatedRMSNorm(nn.Module):
 
 
 class Mixer(nn.Module):
-    """A Mamba-2 block, (batch, length, hidden) -> (batch, length, hidden)."""
+    """A Mamba-2 block, (batch, length, hidden) -> (batch, length, hidden).
+
+    Args:
+        hidden: width of inputs and outputs.
+        state: size of the state per head (N in the paper).
+        head_width: width of a head (P in the paper).
+        expand: inner width, as a multiple of ``hidden``.
+        groups: number of groups of heads that share B and C.
+        kernel: width of the convolution.
+        chunk: positions in a chunk of ``ssd``.
+        eps: added to the variance in the norm.
+    """
 
     def __init__(
         self,
@@ -103,19 +121,27 @@ class Mixer(nn.Module):
         self.in_proj = nn.Linear(hidden, self.inner + self.mixed + self.heads, bias=False)
         self.conv1d = nn.Conv1d(self.mixed, self.mixed, kernel, groups=self.mixed)
         step = torch.exp(torch.rand(self.heads) * (math.log(0.1) - math.log(0.001)) + math.log(0.001))
-        self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus gives the step back
+        self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # inverse of softplus
         self.A_log = nn.Parameter(torch.arange(1, self.heads + 1, dtype=torch.float32).log())
         self.D = nn.Parameter(torch.ones(self.heads))
         self.norm = GatedRMSNorm(self.inner, groups, eps)
         self.out_proj = nn.Linear(self.inner, hidden, bias=False)
 
     def project(self, h: Tensor) -> Tensor:
-        """(..., hidden) -> (..., z | x, B, C | dt): the work on each vector alone."""
+        """Project single vectors: (..., hidden) -> (..., z | x, B, C | dt)."""
         projected: Tensor = self.in_proj(h)
         return projected
 
     def scan(self, projected: Tensor, last_only: bool = False) -> Tensor:
-        """Projections (batch, length, ...) -> (batch, length or 1, hidden)."""
+        """Everything after the projection.
+
+        Args:
+            projected: (batch, length, ...) from ``project``.
+            last_only: compute the last position only.
+
+        Returns:
+            (batch, length, hidden), or (batch, 1, hidden) for the last position.
+        """
         z, xbc, dt = torch.split(projected, [self.inner, self.mixed, self.heads], dim=-1)
         xbc = F.silu(self._convolve(xbc))
         x, b, c = torch.split(xbc, [self.inner, self.groups * self.state, self.groups * self.state], dim=-1)
@@ -136,27 +162,35 @@ class Mixer(nn.Module):
         return self.scan(self.project(h))
 
     def scan_runs(self, projected: Tensor, context: int) -> Tensor:
-        """``scan(window, last_only=True)`` of all windows of runs, (runs, length, ...) -> (runs, windows, hidden).
+        """``scan(window, last_only=True)`` of all windows of all runs, without building the windows.
 
-        A window sees zeros before its first vector, so the convolution at a vector has one value for
-        each number of predecessors it sees, ``kernel`` in all: few enough to compute each once a vector.
+        The convolution reads zeros before the first vector of a window. So its value at a vector depends on the number
+        of predecessors inside the window: 0, 1, ..., ``kernel - 1`` or more. These are ``kernel`` values for every
+        vector, computed once and shared by all windows.
+
+        Args:
+            projected: (runs, length, ...) from ``project``.
+            context: number of vectors in a window.
+
+        Returns:
+            (runs, windows, hidden).
         """
         windows = projected.shape[1] - context + 1
         z, xbc, dt = torch.split(projected, [self.inner, self.mixed, self.heads], dim=-1)
         taps, bias = self.conv1d.weight[:, 0].T, self.conv1d.bias
         value = taps[-1] * xbc if bias is None else torch.addcmul(bias, taps[-1], xbc)
-        seen = [F.silu(value)]
+        convolved = [F.silu(value)]  # by number of predecessors
         for k in range(1, min(len(taps), context)):
-            # row i of ``value`` is vector i + k now: the first k have too few predecessors
+            # row i of ``value`` is vector i + k from here on: the first k vectors of a run have fewer predecessors
             value = torch.addcmul(value[:, 1:], taps[-1 - k], xbc[:, : xbc.shape[1] - k])
-            seen.append(F.silu(value))
+            convolved.append(F.silu(value))
         steps = F.softplus((dt + self.dt_bias).float())
         decay = (steps * -self.A_log.float().exp()).cumsum(dim=1)
 
         def at(p: int) -> Tensor:
-            """(runs, windows, mixed): position p of every window."""
-            k = min(p, len(seen) - 1)
-            return seen[k][:, p - k : p - k + windows]
+            """(runs, windows, mixed): position p of every window, after the convolution."""
+            k = min(p, len(convolved) - 1)
+            return convolved[k][:, p - k : p - k + windows]
 
         sizes = [self.inner, self.groups * self.state, self.groups * self.state]
         per_group = (len(projected), windows, self.groups, self.state)
@@ -173,9 +207,9 @@ class Mixer(nn.Module):
         return out
 
     def _convolve(self, xbc: Tensor) -> Tensor:
-        """Causal depthwise convolution as a few shifted products: on short windows far faster than conv1d."""
+        """Causal depthwise convolution. Shifted products are much faster than conv1d on short windows."""
         length = xbc.shape[1]
-        taps = self.conv1d.weight[:, 0].T  # (kernel, mixed), the last for the present
+        taps = self.conv1d.weight[:, 0].T  # (kernel, mixed); the last row weights the current position
         if length > 16 * len(taps):
             padded = F.pad(xbc.transpose(1, 2), (len(taps) - 1, 0))
             convolved: Tensor = self.conv1d(padded)
@@ -197,7 +231,7 @@ class Mixer(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Root mean square norm (Zhang & Sennrich, 2019)."""
+    """Root mean square norm (Zhang & Sennrich, 2019, "Root Mean Square Layer Normalization")."""
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -209,7 +243,17 @@ class RMSNorm(nn.Module):
 
 
 class Mamba2(LVM):
-    """``layers`` residual Mamba-2 blocks of width ``hidden`` over a linear way in."""
+    """A linear input layer and ``layers`` residual Mamba-2 blocks of width ``hidden``.
+
+    Args:
+        dim: dimension of the space.
+        context: number of vectors in a window.
+        hidden: width of the blocks.
+        layers: number of blocks.
+        state: size of the state per head.
+        head_width: width of a head.
+        dropout: dropout rate on the last state.
+    """
 
     name = "mamba2"
 
@@ -232,7 +276,7 @@ class Mamba2(LVM):
         self.scale = dim**0.5
 
     def embed(self, x: Tensor) -> Tensor:
-        h = self.input(x * self.scale)  # entries of a unit vector are tiny; make them about 1
+        h = self.input(x * self.scale)  # scales the entries of a unit vector to about 1
         return torch.cat([h, self._mixer(0).project(self.norms[0](h))], dim=-1)
 
     def mix(self, e: Tensor) -> Tensor:
@@ -248,7 +292,7 @@ class Mamba2(LVM):
         return out
 
     def mix_runs(self, e: Tensor) -> Tensor:
-        """One layer needs no windows of its own, see ``Mixer.scan_runs``."""
+        """With one layer, ``Mixer.scan_runs`` computes all windows of a run together."""
         if len(self.mixers) > 1:
             return super().mix_runs(e)
         h, projected = e[:, self.context - 1 :, : self.hidden], e[..., self.hidden :]

@@ -1,9 +1,8 @@
 """Causal Transformer (Vaswani et al., 2017, "Attention Is All You Need"), pre-norm (Xiong et al., 2020).
 
-Contract: see ``base``. Positions are rotary (Su et al., 2021, "RoFormer"): they enter scores only as the
-distance between two vectors, so queries, keys and values of the first layer belong to a vector and not
-to its place in a window, and are shared by all windows it is in. The last layer runs for the last
-position only: nothing else of it is read.
+Contract: see ``lvm.models.base``. Positions are rotary (Su et al., 2021, "RoFormer"): attention depends only on the
+distance between two vectors. So query, key and value of a vector in the first layer do not depend on its position in a
+window, and all windows that contain the vector share them. The last layer is computed for the last position only.
 """
 
 from __future__ import annotations
@@ -16,7 +15,15 @@ from lvm.models.base import LVM
 
 
 def rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotary positions: (batch, heads, length, width) turned by angles growing with ``positions``."""
+    """Apply rotary position embeddings.
+
+    Args:
+        x: (batch, heads, length, width).
+        positions: (length,) integers.
+
+    Returns:
+        A tensor of the shape of ``x``.
+    """
     half = x.shape[-1] // 2
     frequencies = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angles = positions.to(torch.float32)[:, None] * frequencies
@@ -26,7 +33,7 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP, cut where the work on single vectors ends."""
+    """Pre-norm attention and MLP, in two steps: ``project`` works on single vectors, ``attend`` on sequences."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -38,14 +45,21 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def project(self, h: Tensor) -> Tensor:
-        """(..., width) -> (..., 3 * width): query, key and value of each vector."""
+        """Query, key and value of single vectors: (..., width) -> (..., 3 * width)."""
         projected: Tensor = self.qkv(self.attention_norm(h))
         return projected
 
     def attend(self, h: Tensor, qkv: Tensor, last: int, band: Tensor | None = None) -> Tensor:
-        """(batch, length, width) and its projections -> (batch, last, width), the last positions.
+        """Everything after the projection, for the last positions of a sequence.
 
-        Each looks at what comes up to it, or where ``band`` (last, length) says.
+        Args:
+            h: (batch, length, width) inputs.
+            qkv: (batch, length, 3 * width) from ``project``.
+            last: number of positions to compute.
+            band: (last, length) bool, which positions may attend to which; causal unless given.
+
+        Returns:
+            (batch, last, width).
         """
         length = h.shape[1]
         positions = torch.arange(length, device=h.device)
@@ -63,7 +77,16 @@ class Block(nn.Module):
 
 
 class Transformer(LVM):
-    """``layers`` pre-norm blocks of width ``hidden`` over a linear way in."""
+    """A linear input layer and ``layers`` pre-norm blocks of width ``hidden``.
+
+    Args:
+        dim: dimension of the space.
+        context: number of vectors in a window.
+        hidden: width of the blocks.
+        layers: number of blocks.
+        heads: number of attention heads.
+        dropout: dropout rate on the last state.
+    """
 
     name = "transformer"
 
@@ -78,7 +101,7 @@ class Transformer(LVM):
         self.scale = dim**0.5
 
     def embed(self, x: Tensor) -> Tensor:
-        h = self.input(x * self.scale)  # entries of a unit vector are tiny; make them about 1
+        h = self.input(x * self.scale)  # scales the entries of a unit vector to about 1
         return torch.cat([h, self._block(0).project(h)], dim=-1)
 
     def mix(self, e: Tensor) -> Tensor:
@@ -92,7 +115,7 @@ class Transformer(LVM):
         return out
 
     def mix_runs(self, e: Tensor) -> Tensor:
-        """One layer needs no windows: each window is a band of one attention over its run."""
+        """With one layer, all windows of a run are computed by one attention with a band mask."""
         if len(self.blocks) > 1:
             return super().mix_runs(e)
         h, qkv = e[..., : self.hidden], e[..., self.hidden :]

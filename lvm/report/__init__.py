@@ -1,4 +1,4 @@
-"""summary.json, report.html and plots: results that people and programs can read."""
+"""Results that people and programs read: summary.json, report.html, plots, Markdown for the Prefect UI."""
 
 from lvm.report.page import render, write
 from lvm.report.summary import Row, Summary, verdicts

@@ -1,4 +1,7 @@
-"""Figures for the report page and for Prefect: plain matplotlib figures, no global state, no display."""
+"""Figures for the report and for Prefect.
+
+Contract: functions return matplotlib figures. They use no display and no global state of matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, overload
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lvm import gates
+from lvm.arrays import FloatArray
+from lvm.evaluation.retrieval import RetrievalMetrics
 from lvm.training import EpochReport
 
 _COLOURS = ("#3b6fb6", "#c8553d", "#3f8f5f", "#8a5aa8", "#b08a2e", "#5a6b78", "#c26a9a", "#4a9aa8")
@@ -29,7 +33,12 @@ def _figure(columns: int = 1, height: float = 3.4) -> tuple[Figure, list[Axes]]:
 
 
 def roundtrip_histogram(cosines: Sequence[float], chance: float | None) -> Figure:
-    """How near texts come back, with the gate's threshold, the mean, and what chance would give."""
+    """Histogram of roundtrip cosines, with the gate's threshold, the mean and the chance cosine.
+
+    Args:
+        cosines: roundtrip cosines, at least one.
+        chance: the chance cosine, or None.
+    """
     figure, (axis,) = _figure()
     axis.hist(cosines, bins=40, range=(min(0.0, *cosines), 1.0), color=_COLOURS[0], alpha=0.85)
     axis.axvline(gates.ROUNDTRIP_MIN_COSINE, color=_COLOURS[1], label=f"threshold {gates.ROUNDTRIP_MIN_COSINE}")
@@ -42,7 +51,11 @@ def roundtrip_histogram(cosines: Sequence[float], chance: float | None) -> Figur
 
 
 def training_curves(histories: Mapping[str, Sequence[EpochReport]]) -> Figure:
-    """Loss, and cosine and R@10 on validation documents, by epoch."""
+    """Training loss, validation cosine and validation R@10 by epoch.
+
+    Args:
+        histories: reports of all epochs by name of the model.
+    """
     figure, axes = _figure(3)
     for colour, (name, history) in zip(_COLOURS, histories.items(), strict=False):
         epochs = [report.epoch for report in history]
@@ -54,13 +67,18 @@ def training_curves(histories: Mapping[str, Sequence[EpochReport]]) -> Figure:
     return figure
 
 
-def comparison(figures: Mapping[str, Mapping[str, float]], models: Sequence[str]) -> Figure:
-    """Cosine and R@10 of models beside the baselines, on held-out documents."""
+def comparison(figures: Mapping[str, RetrievalMetrics], models: Sequence[str]) -> Figure:
+    """Bars of cosine and R@10 of models and baselines.
+
+    Args:
+        figures: metrics by name.
+        models: names of the models; the other names are baselines.
+    """
     figure, axes = _figure(2, height=0.6 + 0.34 * len(figures))
     names = list(figures)[::-1]
     colours = [_COLOURS[0] if name in models else "#b9c0c7" for name in names]
     for axis, key, title in zip(axes, ("cosine", "r10"), ("cosine to the next chunk", "R@10"), strict=True):
-        values = [figures[name][key] for name in names]
+        values = [getattr(figures[name], key) for name in names]
         axis.barh(names, values, color=colours)
         for place, value in enumerate(values):
             axis.text(value, place, f" {value:.3f}", va="center", fontsize=8)
@@ -68,14 +86,13 @@ def comparison(figures: Mapping[str, Mapping[str, float]], models: Sequence[str]
     return figure
 
 
-def document_map(
-    path: npt.NDArray[np.float32], predictions: Mapping[str, npt.NDArray[np.float32]], title: str
-) -> Figure:
-    """A document's way through the space on its two main directions, and where models expect it to go.
+def document_map(path: FloatArray, predictions: Mapping[str, FloatArray], title: str) -> Figure:
+    """The vectors of a document and the predictions of its last vector, on the document's two main directions.
 
     Args:
-        path: (n, dim) vectors of consecutive chunks; the last is the one to be predicted.
-        predictions: by model, its prediction (dim,) of the last.
+        path: (n, dim) unit vectors of consecutive chunks; the last is the predicted one.
+        predictions: predictions (dim,) of the last vector, by name of the model.
+        title: title of the figure.
     """
     figure, (axis,) = _figure(height=4.2)
     centre = path.mean(axis=0)
@@ -98,7 +115,12 @@ def png(figure: Figure, data_uri: Literal[True]) -> str: ...
 @overload
 def png(figure: Figure, data_uri: Literal[False] = False) -> bytes: ...
 def png(figure: Figure, data_uri: bool = False) -> bytes | str:
-    """A figure as PNG, or as a data URI that a page can hold."""
+    """Render a figure as PNG.
+
+    Args:
+        figure: the figure.
+        data_uri: return a data URI for HTML instead of bytes.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     data = buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Every figure of a run, as one typed object and as ``summary.json``; and the rows of the verdict table."""
+"""Every figure of a run as one typed object, as ``summary.json``, and as rows of the verdict table."""
 
 from __future__ import annotations
 
@@ -7,81 +7,181 @@ import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from lvm import gates
+from lvm.evaluation.decoding import DecodedExample, DecodedVectors, Kind, Spread
+from lvm.evaluation.retrieval import RetrievalMetrics
+from lvm.evaluation.roundtrip import RoundtripFigures
 from lvm.files import replacing
+from lvm.report.html import table
 
 PACKAGES = ("lvm", "prefect", "sqlalchemy", "psycopg", "pgvector", "torch", "transformers", "numpy", "sentencex")
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A run, in figures.
+class SpaceFigures:
+    """The space of a run.
 
     Attributes:
-        space: name, fingerprint, dimension, inverter.
-        corpus: documents, chunks, revision, sequence counts.
-        roundtrip: mean, n, chance, identify_r1 and the rest of the gate's evidence (without per-chunk arrays).
-        baselines, models: by name, figures on held-out documents.
-        decoding: by what was decoded (models, copy_last, context_mean, truth).
-        examples: decoded predictions beside the truth.
-        seconds: by stage.
+        name: name of the space.
+        fingerprint: fingerprint of its encoder.
+        dim: dimension of its vectors.
+        inverter: sha256 of its inverter.
     """
 
-    space: dict[str, Any]
-    corpus: dict[str, Any]
-    roundtrip: dict[str, Any]
-    baselines: dict[str, dict[str, float]]
-    models: dict[str, dict[str, float]]
-    decoding: dict[str, dict[str, Any]]
-    examples: list[dict[str, Any]]
+    name: str
+    fingerprint: str
+    dim: int
+    inverter: str
+
+
+@dataclass(frozen=True)
+class CorpusFigures:
+    """The corpus of a run.
+
+    Attributes:
+        documents: number of stored documents.
+        chunks: number of stored chunks.
+        embeddings: number of stored vectors of the space.
+        revision: revision of the corpus.
+        sequences: vectors, documents, documents_without_window, and windows by split.
+        context: vectors in a window before the one to predict.
+    """
+
+    documents: int
+    chunks: int
+    embeddings: int
+    revision: str
+    sequences: dict[str, int]
+    context: int
+
+
+@dataclass(frozen=True)
+class ModelFigures(RetrievalMetrics):
+    """A model on held-out documents.
+
+    Attributes:
+        pipeline_cosine: mean cosine between predictions and the vectors of their decoded texts.
+        seconds: training time.
+    """
+
+    pipeline_cosine: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class DecodingFigures:
+    """Vectors decoded to text; the fields are those of ``lvm.evaluation.decoding.DecodedVectors``."""
+
+    kind: Kind
+    n: int
+    mean_pairwise_cosine: float
+    pipeline: Spread
+    to_truth: Spread
+    to_random: Spread
+    overlap: Spread
+
+    @classmethod
+    def of(cls, decoded: DecodedVectors) -> DecodingFigures:
+        return cls(
+            decoded.kind,
+            decoded.pipeline.n,
+            decoded.mean_pairwise_cosine,
+            decoded.pipeline,
+            decoded.to_truth,
+            decoded.to_random,
+            decoded.overlap,
+        )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run, in figures. A notebook shows it as the verdict table.
+
+    Attributes:
+        space: the space.
+        corpus: the corpus.
+        roundtrip: figures of the roundtrip gate.
+        baselines: metrics of the baselines on held-out documents, by name.
+        models: metrics of the models on held-out documents, by name.
+        decoding: figures of decoded vectors: by name of the model, ``copy_last``, ``context_mean``, ``truth``.
+        examples: decoded predictions and true next texts.
+        seed: seed of all random numbers.
+        seconds: wall time by stage.
+        versions: of Python and of the packages that made the figures.
+    """
+
+    space: SpaceFigures
+    corpus: CorpusFigures
+    roundtrip: RoundtripFigures
+    baselines: dict[str, RetrievalMetrics]
+    models: dict[str, ModelFigures]
+    decoding: dict[str, DecodingFigures]
+    examples: list[DecodedExample]
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: versions())
 
     def write(self, path: Path) -> None:
-        """Write ``summary.json``, whole or not at all."""
+        """Write ``summary.json``, whole or not at all.
+
+        Raises:
+            CannotWrite: if the disk is full.
+        """
         with replacing(path) as file:
             file.write(json.dumps({**asdict(self), "seeds": {"all": self.seed}}, indent=1, ensure_ascii=False).encode())
+
+    def __repr__(self) -> str:
+        models = ", ".join(f"{name} R@10 {each.r10:.3f}" for name, each in self.models.items())
+        return f"Summary(space={self.space.name!r}, documents={self.corpus.documents}, {models})"
+
+    def _repr_html_(self) -> str:
+        words = {None: "", True: "met", False: "not met"}
+        rows = [(row.stage, row.metric, row.value, row.target, words[row.passed]) for row in verdicts(self)]
+        return table(("stage", "metric", "value", "target", "verdict"), rows)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the verdict table."""
+    """A line of the verdict table.
+
+    Attributes:
+        passed: None for a figure without a target.
+    """
 
     stage: str
     metric: str
     value: str
     target: str
-    passed: bool | None  # None: a figure nothing is asked of
+    passed: bool | None
 
 
 def versions() -> dict[str, str]:
-    """Versions of what made the figures."""
+    """Versions of Python and of the packages that make the figures."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def verdicts(summary: Summary) -> list[Row]:
-    """Stage, metric, value, target, verdict: what the terminal and the report show first."""
-    seen = summary.roundtrip
+    """Stage, metric, value, target and verdict: what the terminal and the report show first."""
+    gate, corpus = summary.roundtrip, summary.corpus
     rows = [
-        Row("ingest", "documents / chunks", f"{summary.corpus['documents']} / {summary.corpus['chunks']}", "", None),
-        _row("validate", f"roundtrip cosine (mean of {seen['n']})", seen["mean"], gates.ROUNDTRIP_MIN_COSINE),
-        _row("validate", f"identification R@1 of {seen['pool']}", seen["identify_r1"], gates.IDENTIFICATION_MIN_R1),
+        Row("ingest", "documents / chunks", f"{corpus.documents} / {corpus.chunks}", "", None),
+        _row("validate", f"roundtrip cosine (mean of {gate.n})", gate.mean, gates.ROUNDTRIP_MIN_COSINE),
+        _row("validate", f"identification R@1 of {gate.pool}", gate.identify_r1, gates.IDENTIFICATION_MIN_R1),
     ]
-    best = {key: max(each[key] for each in summary.baselines.values()) for key in ("cosine", "r10")}
-    for name, figures in summary.models.items():
+    best_cosine = max(each.cosine for each in summary.baselines.values())
+    best_r10 = max(each.r10 for each in summary.baselines.values())
+    for name, model in summary.models.items():
         rows += [
-            _row(f"evaluate {name}", "cosine, best baseline as target", figures["cosine"], best["cosine"]),
-            _row(f"evaluate {name}", "R@10, best baseline as target", figures["r10"], best["r10"]),
-            _row(f"decode {name}", "pipeline cosine", figures["pipeline_cosine"], gates.PIPELINE_MIN_COSINE),
+            _row(f"evaluate {name}", "cosine, best baseline as target", model.cosine, best_cosine),
+            _row(f"evaluate {name}", "R@10, best baseline as target", model.r10, best_r10),
+            _row(f"decode {name}", "pipeline cosine", model.pipeline_cosine, gates.PIPELINE_MIN_COSINE),
             Row(
                 f"decode {name}",
                 "norm error",
-                f"{figures['norm_error']:.1e}",
+                f"{model.norm_error:.1e}",
                 f"<= {gates.MAX_NORM_ERROR:.0e}",
-                figures["norm_error"] <= gates.MAX_NORM_ERROR,
+                model.norm_error <= gates.MAX_NORM_ERROR,
             ),
         ]
     return rows

@@ -1,4 +1,4 @@
-"""Ordered vectors become windows: document-disjoint splits, one file that holds every vector once."""
+"""Training sequences: windows of consecutive vectors, with document-disjoint splits, in one file."""
 
 from lvm.sequences.export import export_npz
 from lvm.sequences.sequence_set import BrokenSequence, SequenceSet, extract, load

@@ -1,11 +1,10 @@
-"""A sequence set on disk: every vector once, and where windows begin.
+"""A sequence set: the vectors of a corpus and the windows over them, in one file.
 
-Contract: one sealed safetensors file (see ``files``). It holds the unit vectors of a corpus in document
-order, where documents begin, the split of each, and the first row of each window, by split. A window is
-``context`` consecutive rows of ONE document and the row that follows. The header says which space, inverter
-and corpus revision it belongs to: vectors never travel without their space. Nothing in it is an id of some
-database, so the same corpus gives the same file, wherever and in whatever order it was ingested. It is
-memory-mapped, so opening a large one costs no memory.
+Contract: the file is a sealed safetensors file (see ``lvm.files``). It holds the unit vectors of the corpus in document
+order, the first row and the split of every document, and the first rows of all windows by split. A window is
+``context`` consecutive rows of ONE document and the row after them. The header names space, inverter and corpus
+revision. The file holds no database ids, so the same corpus gives the same file, independent of the database and of the
+order of ingestion. The vectors are memory-mapped, so a large file needs no memory to open.
 """
 
 from __future__ import annotations
@@ -16,44 +15,25 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError, UsageError, first_line
 from lvm.files import UNSEALED, CorruptedFile, replacing, seal, verify
-from lvm.sequences.split import SPLITS, Split, SplitDocument, split_documents
+from lvm.sequences.split import SPLITS, Split, split_documents
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    from lvm.store import StoredDocument, VectorBatch
 
 FORMAT = "lvm-sequences-2"
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
 
 
 class BrokenSequence(LvmError):
-    """The vectors handed over are not the documents' chunks, whole and in order."""
-
-
-class Document(SplitDocument, Protocol):
-    """What extraction needs to know of a document (``lvm.store.DocumentRow`` is one)."""
-
-    @property
-    def id(self) -> int: ...
-
-
-class Batch(Protocol):
-    """Consecutive vectors in document order (``lvm.store.VectorBatch`` is one)."""
-
-    @property
-    def document_ids(self) -> npt.NDArray[Any]: ...
-    @property
-    def chunk_ids(self) -> npt.NDArray[Any]: ...
-    @property
-    def positions(self) -> npt.NDArray[Any]: ...
-    @property
-    def unit(self) -> FloatArray: ...
+    """The vectors do not match the chunks of the documents: some are missing, repeated or out of order."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +42,17 @@ class SequenceSet:
 
     Attributes:
         path: the file.
-        sha256: digest of the file's content, as its header states it.
-        space_name, space: name and fingerprint of the space all vectors are of.
-        inverter: sha256 of the inverter that the vectors were validated with; it decides the splits.
+        sha256: digest of the content, from the header.
+        space_name: name of the space.
+        space: fingerprint of the space.
+        inverter: sha256 of the inverter of the roundtrip gate. Its training documents decide the splits.
         corpus_revision: content hash of the corpus at extraction.
-        context: vectors in a window before its target.
-        unit: (N, dim) float32, memory-mapped (writes stay in memory, never reach the file).
-        document_starts: (D + 1,) int64, rows of document d are ``document_starts[d]:document_starts[d + 1]``.
-        document_splits: (D,) uint8, index into ``SPLITS``.
-        starts: by split, (n,) int64: a window is rows ``s .. s + context - 1``, its target ``s + context``.
+        context: vectors in a window before the target.
+        unit: (N, dim) float32 unit vectors, memory-mapped. Changes stay in memory and do not reach the file.
+        document_starts: (D + 1,) int64. Rows of document d are ``document_starts[d]:document_starts[d + 1]``.
+        document_splits: (D,) uint8, indices into ``SPLITS``.
+        starts: first rows of the windows, (n,) int64 by split. The window at s has rows ``s .. s + context - 1``, and
+            its target is row ``s + context``.
     """
 
     path: Path
@@ -87,15 +69,16 @@ class SequenceSet:
 
     @property
     def dim(self) -> int:
+        """Dimension of the vectors."""
         return int(self.unit.shape[1])
 
     @property
     def without_window(self) -> int:
-        """Documents too short to have a window (one of one chunk always is)."""
+        """Number of documents that are too short for a window."""
         return int((np.diff(self.document_starts) <= self.context).sum())
 
     def counts(self) -> dict[str, int]:
-        """Figures for a record: vectors, documents, documents_without_window, and windows by split."""
+        """Counts by name: ``vectors``, ``documents``, ``documents_without_window``, and windows by split."""
         return {
             "vectors": len(self.unit),
             "documents": len(self.document_splits),
@@ -104,27 +87,38 @@ class SequenceSet:
         }
 
     def rows(self, split: Split) -> IntArray:
-        """Rows of all documents of a split, those no window reaches included: what retrieval ranks among."""
+        """Rows of all documents of a split, with documents that are too short for a window: (n,) int64.
+
+        Retrieval ranks these rows.
+        """
         chosen = np.flatnonzero(self.document_splits == SPLITS.index(split))
         ranges = [np.arange(self.document_starts[d], self.document_starts[d + 1]) for d in chosen]
         return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int64)
 
     def contexts(self, starts: IntArray) -> FloatArray:
-        """(n, context, dim) float32: the vectors before the targets of the given windows (a copy)."""
+        """Contexts of windows, copied: (n, context, dim) float32.
+
+        Args:
+            starts: (n,) first rows of the windows.
+        """
         rows = np.asarray(starts)[:, None] + np.arange(self.context)
         return np.asarray(self.unit[rows])
 
     def targets(self, starts: IntArray) -> FloatArray:
-        """(n, dim) float32: the vectors the given windows are to predict (a copy)."""
+        """Targets of windows, copied: (n, dim) float32.
+
+        Args:
+            starts: (n,) first rows of the windows.
+        """
         return np.asarray(self.unit[np.asarray(starts) + self.context])
 
 
 def extract(
     path: Path,
-    batches: Iterable[Batch],
-    documents: Sequence[Document],
+    batches: Iterable[VectorBatch],
+    documents: Sequence[StoredDocument],
     *,
-    inverter_saw: Collection[str],
+    trained_documents: Collection[str],
     context: int,
     dim: int,
     space_name: str,
@@ -132,28 +126,29 @@ def extract(
     inverter: str,
     corpus_revision: str,
 ) -> SequenceSet:
-    """Write the sequence set of a corpus, in one pass and flat memory, and open it.
+    """Write the sequence set of a corpus and open it. Vectors are streamed, so memory stays constant.
 
     Args:
-        path: file to write; an older one is replaced once the new one is whole.
-        batches: all vectors, in the order of ``documents``, then of position (``Store.read_vectors``).
-        documents: all documents, with the number of their chunks (``Store.documents``).
-        inverter_saw: ``sha256`` of documents the inverter was trained on; see ``split_documents``.
-        context: vectors in a window before its target, at least 1.
+        path: the file. An existing file is replaced.
+        batches: all vectors, in the order of ``documents`` and of positions (``Store.read_vectors``).
+        documents: all documents, with their numbers of chunks (``Store.documents``).
+        trained_documents: ``sha256`` of documents that the inverter was trained on; see ``split_documents``.
+        context: vectors in a window before the target, at least 1.
         dim: dimension of the space.
-        space_name, space: name and fingerprint of the space.
+        space_name: name of the space.
+        space: fingerprint of the space.
         inverter: sha256 of the inverter of the passing roundtrip gate.
-        corpus_revision: what ``Store.corpus_revision`` says.
+        corpus_revision: result of ``Store.corpus_revision``.
 
     Raises:
         UsageError: if ``context`` is below 1.
-        NotEnoughDocuments: if no three documents have a window.
-        BrokenSequence: if a document's vectors are missing, doubled or out of order.
-        CannotWrite: if the disk is full; an older file stays.
+        NotEnoughDocuments: if fewer than three documents have a window.
+        BrokenSequence: if vectors of a document are missing, repeated or out of order.
+        CannotWrite: if the disk is full. The old file is intact.
     """
     if context < 1:
-        raise UsageError(f"--context {context}: a window needs at least 1 vector before its target")
-    splits = split_documents(documents, inverter_saw, context)
+        raise UsageError(f"--context {context} is too small; a window needs at least 1 vector before its target")
+    splits = split_documents(documents, trained_documents, context)
     counts = np.array([d.chunk_count for d in documents], dtype=np.int64)
     document_starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
     total = int(document_starts[-1])
@@ -185,7 +180,7 @@ def extract(
             row += len(batch.unit)
         if row != total:
             raise BrokenSequence(
-                f"{row} vectors came for {total} chunks; the corpus is not wholly encoded in space "
+                f"there are {row} vectors for {total} chunks; the corpus is not completely encoded in space "
                 f"{space_name}: run `lvm ingest` again to complete it"
             )
         for array in small.values():
@@ -197,26 +192,26 @@ def extract(
 
 
 def load(path: Path) -> SequenceSet:
-    """Open a sequence set, checking every byte of it against its checksum, and that its parts fit each other.
+    """Open a sequence set. Every byte is checked against the checksum, and the windows against the documents.
 
     Raises:
-        CorruptedFile: if it is missing, cut short, changed, of another format, or has windows that are not exactly
-            those of its documents.
+        CorruptedFile: if the file is missing, cut short, changed, of another format, or its windows are not those of
+            its documents.
     """
     header, offset = verify(path)
     metadata = header.pop("__metadata__")
     if metadata.get("format") != FORMAT:
-        raise CorruptedFile(f"{path} is no sequence set of this version; run `lvm extract` again")
+        raise CorruptedFile(f"{path} is not a sequence set of this version; run `lvm extract` again")
 
     def tensor(name: str, dtype_name: str, dimensions: int) -> npt.NDArray[Any]:
         entry = header.pop(name)
         begin, end = entry["data_offsets"]
         dtype, shape = _DTYPES[dtype_name], tuple(entry["shape"])
         if (entry["dtype"], len(shape), math.prod(shape) * dtype.itemsize) != (dtype_name, dimensions, end - begin):
-            raise ValueError(f"{name} is no {dtype_name} array of {dimensions} dimensions")
+            raise ValueError(f"{name} is not a {dtype_name} array of {dimensions} dimensions")
         if begin == end:  # an empty file range cannot be mapped
             return np.empty(shape, dtype=dtype)
-        # copy-on-write: torch wants writable memory, and the file must never change
+        # copy-on-write, because torch needs writable memory and the file must not change
         return np.memmap(path, dtype=dtype, mode="c", offset=offset + begin, shape=shape)
 
     try:
@@ -240,13 +235,13 @@ def load(path: Path) -> SequenceSet:
         raise CorruptedFile(f"{path} lacks {error}; delete it and run `lvm extract` again") from error
     except (ValueError, TypeError, OverflowError) as error:
         raise CorruptedFile(
-            f"{path} is no sequence set ({first_line(error)}); delete it and run `lvm extract` again"
+            f"{path} is not a sequence set ({first_line(error)}); delete it and run `lvm extract` again"
         ) from error
     return sequences
 
 
 def _check_windows(sequences: SequenceSet) -> None:
-    """Raise ValueError unless documents cover all rows in order, and windows are exactly those of each split."""
+    """Raise ValueError unless documents cover all rows in order and windows are exactly those of the documents."""
     starts, splits, context = sequences.document_starts, sequences.document_splits, sequences.context
     if context < 1 or sequences.unit.shape[1] < 1:
         raise ValueError(f"windows of {context} vectors of dimension {sequences.unit.shape[1]}")
@@ -262,7 +257,7 @@ def _check_windows(sequences: SequenceSet) -> None:
 
 
 def _window_starts(document_starts: IntArray, counts: IntArray, context: int, chosen: Sequence[bool]) -> IntArray:
-    """First rows of all windows of the chosen documents; a document of n chunks has max(0, n - context)."""
+    """First rows of all windows of the chosen documents. A document of n chunks has max(0, n - context) windows."""
     runs = [
         np.arange(start, start + n - context, dtype=np.int64)
         for start, n, take in zip(document_starts[:-1], counts, chosen, strict=True)
@@ -272,7 +267,7 @@ def _window_starts(document_starts: IntArray, counts: IntArray, context: int, ch
 
 
 def _header(metadata: dict[str, str], total: int, dim: int, small: dict[str, npt.NDArray[Any]]) -> bytes:
-    """The safetensors header: everything's size is known before the first vector is read."""
+    """The safetensors header. All sizes are known before the first vector is read."""
     names = {dtype: name for name, dtype in _DTYPES.items()}
     end = total * dim * 4
     entries: dict[str, Any] = {
@@ -287,22 +282,28 @@ def _header(metadata: dict[str, str], total: int, dim: int, small: dict[str, npt
             "data_offsets": [begin, end],
         }
     raw = json.dumps(entries, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)  # tensor data begins aligned
+    raw += b" " * (-len(raw) % 8)  # tensor data must start at a multiple of 8
     return len(raw).to_bytes(8, "little") + raw
 
 
-def _check(batch: Batch, row: int, documents: Sequence[Document], document_starts: IntArray, dim: int) -> None:
-    """Rows ``row ...`` must be exactly the chunks that the documents say come next, as unit vectors."""
+def _check(
+    batch: VectorBatch, row: int, documents: Sequence[StoredDocument], document_starts: IntArray, dim: int
+) -> None:
+    """Check that a batch holds unit vectors of the next chunks of the documents, from row ``row`` on.
+
+    Raises:
+        BrokenSequence: if it does not.
+    """
     count = len(batch.chunk_ids)
     if row + count > document_starts[-1]:
         raise BrokenSequence(
-            "more vectors came than the documents have chunks; the corpus changed while it was read: "
+            "there are more vectors than chunks of the documents; the corpus changed while it was read: "
             "run `lvm extract` again"
         )
     if batch.unit.shape != (count, dim):
         raise BrokenSequence(
-            f"vectors of shape {batch.unit.shape} came where ({count}, {dim}) was expected; "
-            "they are of another space: run `lvm ingest` into this one"
+            f"vectors have shape {batch.unit.shape} instead of ({count}, {dim}); "
+            "they are of another space: run `lvm ingest` for this space"
         )
     rows = np.arange(row, row + count)
     index = np.searchsorted(document_starts, rows, side="right") - 1
@@ -314,11 +315,11 @@ def _check(batch: Batch, row: int, documents: Sequence[Document], document_start
         at = int(wrong.argmax())
         raise BrokenSequence(
             f"document {int(expected[at])} lacks the vector of its chunk {int(rows[at] - starts[at])}; "
-            "it is not wholly encoded: run `lvm ingest` again to complete it"
+            "it is not completely encoded: run `lvm ingest` again to complete it"
         )
-    broken = ~(np.abs(np.linalg.norm(batch.unit, axis=1) - 1) < 1e-3)  # so that NaN is broken too
+    broken = ~(np.abs(np.linalg.norm(batch.unit, axis=1) - 1) < 1e-3)  # written so that NaN counts as broken
     if broken.any():
         raise BrokenSequence(
-            f"the vector of chunk {int(batch.chunk_ids[int(broken.argmax())])} is not of norm 1; "
-            "clear the space and ingest again"
+            f"the vector of chunk {int(batch.chunk_ids[int(broken.argmax())])} has not norm 1, so the stored vectors "
+            "are damaged; run `lvm clear` and ingest again"
         )

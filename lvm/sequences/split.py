@@ -1,16 +1,19 @@
-"""Which documents are for training, validation and testing.
+"""Split documents into training, validation and test.
 
-Contract: decided by whole documents, so that no text is on two sides, and by content hash, so that the
-same document falls on the same side on every machine and however much is ingested around it.
+Contract: a document is in one split as a whole, so no text is in two splits. The hash of its content decides, so a
+document is in the same split on every machine and next to any other documents.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from lvm.errors import LvmError
+
+if TYPE_CHECKING:
+    from lvm.store import StoredDocument
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -20,29 +23,27 @@ VALIDATION_SHARE = 0.08
 
 
 class NotEnoughDocuments(LvmError):
-    """Too few documents are long enough to fill three splits that share none."""
+    """Fewer than three documents are long enough for a window, so three disjoint splits are impossible."""
 
 
-class SplitDocument(Protocol):
-    """What a split needs to know of a document (``lvm.store.DocumentRow`` is one)."""
+def split_documents(
+    documents: Sequence[StoredDocument], trained_documents: Collection[str], context: int
+) -> list[Split]:
+    """Assign every document to a split.
 
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def chunk_count(self) -> int: ...
-
-
-def split_documents(documents: Sequence[SplitDocument], inverter_saw: Collection[str], context: int) -> list[Split]:
-    """Assign each document to a split.
-
-    The test set is what the inverter was not trained on, so that decoding is judged on text that is new
-    to both models. Where it saw nothing (a user's own corpus) or where most is new to it, a tenth by
-    hash (of what is new, if anything is) is taken instead. Validation is about 8 % of the rest by hash.
+    The test split has the documents that the inverter was not trained on, so that decoding is measured on text that is
+    new to LVM and inverter. If these are more than half of all documents, or fewer than two other documents have a
+    window, the test split is a tenth of them by hash. If none of them has a window, the test split is a tenth of all
+    documents by hash. The validation split is about 8 % of the other documents by hash. Every split gets at least one
+    document with a window.
 
     Args:
-        documents: the documents; those of at most ``context`` chunks have no window but are split too.
-        inverter_saw: ``sha256`` of the documents the space's inverter was trained on.
-        context: vectors in a window before its target.
+        documents: the documents. Those of at most ``context`` chunks have no window, but are assigned too.
+        trained_documents: ``sha256`` of the documents that the inverter was trained on.
+        context: vectors in a window before the target.
+
+    Returns:
+        The split of every document, in order.
 
     Raises:
         NotEnoughDocuments: if fewer than three documents have a window.
@@ -50,11 +51,10 @@ def split_documents(documents: Sequence[SplitDocument], inverter_saw: Collection
     windowed = [i for i, d in enumerate(documents) if d.chunk_count > context]
     if len(windowed) < 3:
         raise NotEnoughDocuments(
-            f"{len(windowed)} of {len(documents)} documents have more than {context} chunks, and training, "
-            "validation and test need at least one each; ingest more or longer documents, or ask for a "
-            "shorter --context"
+            f"{len(windowed)} of {len(documents)} documents have more than {context} chunks, but training, "
+            "validation and test need one document each; ingest more or longer documents, or use a shorter --context"
         )
-    known = set(inverter_saw)
+    known = set(trained_documents)
     fresh = [i for i, d in enumerate(documents) if d.sha256 not in known]
     fresh_windowed = set(fresh) & set(windowed)
     if fresh_windowed and len(fresh) <= len(documents) / 2 and len(windowed) - len(fresh_windowed) >= 2:
@@ -69,14 +69,26 @@ def split_documents(documents: Sequence[SplitDocument], inverter_saw: Collection
 
 
 def _share(
-    documents: Sequence[SplitDocument],
+    documents: Sequence[StoredDocument],
     among: Sequence[int],
     windowed: Sequence[int],
     share: float,
     salt: str,
     leave: int,
 ) -> set[int]:
-    """Those of ``among`` whose hash falls into ``share``; at least one with windows, ``leave`` of them spared."""
+    """A share of documents, chosen by hash.
+
+    Args:
+        documents: all documents.
+        among: indices to choose from.
+        windowed: indices of the documents with a window that are not in another split.
+        share: share of ``among`` to choose, 0 to 1.
+        salt: makes the hashes of different splits independent.
+        leave: number of documents with a window that must remain for other splits.
+
+    Returns:
+        Chosen indices, with at least one document with a window.
+    """
 
     def place(i: int) -> float:
         digest = hashlib.sha256(f"{salt}:{documents[i].sha256}".encode()).digest()

@@ -1,8 +1,8 @@
-"""Encoders, inverters, fingerprints, and the registry of spaces."""
+"""Spaces: an encoder and its inverter under one name; the registry, the diagnosis, the check of foreign vectors."""
 
+from lvm.encoding.vectors import InvalidVectors, SpaceMismatch, Vectors
 from lvm.spaces.registry import InvalidSpaces, UnknownSpace, available_spaces, open_space
 from lvm.spaces.space import Decoded, Space
-from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors
 
 __all__ = [
     "Decoded",

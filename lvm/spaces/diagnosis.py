@@ -1,7 +1,7 @@
-"""Two encoders on the same text: where do they part?
+"""Compare two encoders step by step, to find out why their vectors differ.
 
-The steps of an encoding path are compared in order (tokenizer, token limit, hidden states, pooling, projection,
-normalisation), and the first that differs is named. This is what would have found the disaster in a minute.
+Contract: the steps of encoding are compared in order (tokenizer, token limit, hidden states, pooling, projection,
+normalisation) on the same texts. The first step that differs is named.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lvm.arrays import FloatArray
+from lvm.encoding.encoder import PROBE_SENTENCES, TextEncoder
+from lvm.encoding.recipe import Pooling
 from lvm.gates import PROBE_MIN_COSINE
-from lvm.spaces.encoder import Pooling, TextEncoder
-from lvm.spaces.space import PROBE_SENTENCES
-from lvm.spaces.vectors import FloatArray
 
 _LONG = "The report lists every expense of the department in the past year, item by item. " * 12
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the encoding path in two encoders.
+    """One step of encoding, compared in two encoders.
 
     Attributes:
         name: tokenizer, token limit, hidden states, pooling, projection or normalisation.
-        same: whether both do the same, as measured on the texts.
-        detail: what was measured, in words.
+        same: whether both encoders do the same.
+        detail: the measurement in words.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What comparing two encoders found.
+    """Result of the comparison of two encoders.
 
     Attributes:
-        names: the encoders.
-        steps: every step, in the order of the path.
-        cosine: median and least cosine between their final vectors (NaN if the dimensions differ).
-        texts: how many texts were compared.
+        names: names of the encoders.
+        steps: all steps, in order.
+        cosine: median and least cosine between their final vectors; NaN if the dimensions differ.
+        texts: number of compared texts.
     """
 
     names: tuple[str, str]
@@ -53,17 +53,17 @@ class Diagnosis:
 
     @property
     def parts_at(self) -> Step | None:
-        """The first step that differs, or None."""
+        """The first step that differs; None if all are the same."""
         return next((step for step in self.steps if not step.same), None)
 
     @property
     def compatible(self) -> bool:
-        """Whether vectors of one can stand for vectors of the other."""
+        """Whether the encoders can replace each other."""
         return self.parts_at is None and self.cosine[1] >= PROBE_MIN_COSINE
 
     @property
     def message(self) -> str:
-        """One line for people."""
+        """The result in one line."""
         first, second = self.names
         step = self.parts_at
         if step is None:
@@ -71,7 +71,7 @@ class Diagnosis:
             return f"{first} and {second} make the same vectors ({least})"
         meaning = "so vectors of one mean nothing to the inverter of the other"
         if self.cosine[1] >= PROBE_MIN_COSINE:
-            meaning = "so directions agree, but an inverter gets them in a way that it was not trained on"
+            meaning = "so directions agree, but the inverter of one was not trained on vectors like those of the other"
         return (
             f"{first} and {second} part at {step.name}: {step.detail}; median cosine {self.cosine[0]:.3f} over "
             f"{self.texts} texts, {meaning}"
@@ -81,7 +81,14 @@ class Diagnosis:
 def diagnose(
     first: TextEncoder, second: TextEncoder, names: tuple[str, str], texts: Sequence[str] = PROBE_SENTENCES
 ) -> Diagnosis:
-    """Compare two encoders step by step on the same texts."""
+    """Compare two encoders step by step on the same texts.
+
+    Args:
+        first: an encoder.
+        second: another encoder.
+        names: their names, for the message.
+        texts: the texts.
+    """
     texts = list(texts)
     steps = [
         _tokenizer(first, second, texts),
@@ -114,14 +121,14 @@ def _tokenizer(first: TextEncoder, second: TextEncoder, texts: list[str]) -> Ste
             return Step(
                 "tokenizer",
                 False,
-                f"{text[:40]!r} differs from token {where}: {a[where : where + 3]} and {b[where : where + 3]}",
+                f"{text[:40]!r} differs from token {where} on: {a[where : where + 3]} and {b[where : where + 3]}",
             )
     return Step("tokenizer", True, f"the same tokens for all {len(texts)} texts")
 
 
 def _token_limit(first: TextEncoder, second: TextEncoder) -> Step:
     a, b = (len(_ids(encoder, _LONG)) for encoder in (first, second))
-    return Step("token limit", a == b, f"a long text is cut at {a} and {b} tokens, special tokens counted")
+    return Step("token limit", a == b, f"a long text is cut at {a} and {b} tokens, with special tokens")
 
 
 def _states(encoder: TextEncoder, text: str) -> FloatArray:
@@ -156,7 +163,7 @@ def _pooling(first: TextEncoder, second: TextEncoder, pooled: tuple[FloatArray, 
         return Step("pooling", False, f"dimensions {a.shape[1]} and {b.shape[1]}")
     cosine = np.einsum("nd,nd->n", a, b) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
     if not same_states:
-        return Step("pooling", kinds[0] == kinds[1], f"{kinds[0]} and {kinds[1]} (their inputs differ already)")
+        return Step("pooling", kinds[0] == kinds[1], f"{kinds[0]} and {kinds[1]} (their inputs already differ)")
     return Step(
         "pooling",
         float(cosine.min()) >= PROBE_MIN_COSINE,

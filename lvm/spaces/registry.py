@@ -1,55 +1,63 @@
-"""The registry of spaces: names in ``spaces.toml`` files, opened through one door.
+"""The registry of spaces: ``spaces.toml`` files define spaces by name, ``open_space`` opens them.
 
-Contract: ``open_space`` is how every other room gets a space. The spaces of the project are in
-``lvm/spaces/spaces.toml``; a file of the same form (``LVM_SPACES``, by default ``spaces.toml`` in the working folder)
-adds others or replaces them by name.
+Contract: all other packages get a space from ``open_space``. The project's own spaces are defined in
+``lvm/spaces/spaces.toml``. A user's file of the same format (``LVM_SPACES``, by default ``spaces.toml`` in the working
+folder) adds spaces, or replaces spaces of the same name.
 """
 
 from __future__ import annotations
 
 import tomllib
 from contextlib import suppress
-from copy import copy
 from importlib.resources import files
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
+from lvm.encoding import weights
+from lvm.encoding.encoder import TextEncoder
+from lvm.encoding.recipe import Pooling, Recipe
+from lvm.encoding.weights import WeightsNotHere, WeightsUnusable
 from lvm.errors import UsageError, first_line
+from lvm.inversion.inverter import WEIGHTS as INVERTER_WEIGHTS
+from lvm.inversion.inverter import PrefixInverter
+from lvm.inversion.protocol import Inverter
+from lvm.progress import Progress, bar
 from lvm.settings import Settings
-from lvm.spaces import weights
-from lvm.spaces.corrector import CorrectedInverter, Corrector
-from lvm.spaces.encoder import Pooling, Recipe, TextEncoder
-from lvm.spaces.inverter import WEIGHTS as OURS
-from lvm.spaces.inverter import Inverter as OurInverter
-from lvm.spaces.space import Inverter, Space
-from lvm.spaces.statistics import FILE, Progress, Statistics, measure
-from lvm.spaces.weights import WeightsNotHere, WeightsUnusable
+from lvm.spaces.space import Space
+from lvm.spaces.statistics import CHUNKS, FILE, Statistics, measure
 
 
 class UnknownSpace(UsageError):
-    """No space of that name."""
+    """There is no space of this name."""
 
 
 class InvalidSpaces(UsageError):
-    """A file of spaces cannot be read or does not say what it must."""
+    """A ``spaces.toml`` cannot be read, or has a wrong, missing or unknown key."""
 
 
 class SpaceConfig(BaseModel):
-    """What a file of spaces says about one.
+    """Entry of a space in a ``spaces.toml``.
+
+    A source is a folder, ``package:NAME/path`` or a hub repository. A revision is a branch, tag or commit of a hub
+    repository. Default: the commit of ``main`` at the first download to this machine.
 
     Attributes:
-        encoder: folder, ``package:NAME/path`` or hub repository of the encoder.
-        encoder_revision, inverter_revision, corrector_revision: branch, tag or commit of a hub repository; unless
-            given, the commit that ``main`` had when it was first fetched here.
-        weights: what the encoder's weights are called; part of the fingerprint, so that a copy in a folder can be
-            the same space as its original on the hub. The hub repository unless given.
-        pooling, layer, projection, normalize, max_tokens: see ``Recipe``.
-        inverter: where the inverter is: a folder of ours, or vec2text's hypothesizer.
-        corrector: what corrects its texts: a folder of ours, on top of any inverter, or vec2text's on vec2text's.
-        steps: how often a text is corrected (vec2text's ``num_steps``).
-        beam: hypotheses kept in each step of vec2text's corrector (``sequence_beam_width``).
-        hypotheses, corrections: with a corrector of ours, texts tried at first and in each step.
+        encoder: source of the encoder.
+        encoder_revision: revision of the encoder.
+        weights: name of the encoder's weights, part of the fingerprint. A local copy with the same name is the same
+            space. Default: the source of the encoder, or empty for a folder.
+        pooling: see ``Recipe``.
+        layer: see ``Recipe``.
+        projection: see ``Recipe``; must be inside the encoder's folder.
+        normalize: see ``Recipe``.
+        max_tokens: see ``Recipe``.
+        inverter: source of the inverter: one of this project, or vec2text's hypothesizer.
+        inverter_revision: revision of the inverter.
+        corrector: source of vec2text's corrector.
+        corrector_revision: revision of the corrector.
+        steps: number of corrections (vec2text's ``num_steps``).
+        beam: hypotheses kept after a correction (vec2text's ``sequence_beam_width``).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,33 +76,35 @@ class SpaceConfig(BaseModel):
     corrector_revision: str | None = None
     steps: PositiveInt = 5
     beam: PositiveInt = 1
-    hypotheses: PositiveInt = 8
-    corrections: PositiveInt = 8
 
     @field_validator("projection")
     @classmethod
     def _inside(cls, projection: str) -> str:
         if Path(projection).is_absolute() or ".." in Path(projection).parts:
-            raise ValueError("the projection is a file inside the encoder's folder")
+            raise ValueError("the projection must be a file inside the encoder's folder")
         return projection
 
     @property
     def recipe(self) -> Recipe:
-        """How the encoder's states become vectors."""
+        """The encoder's recipe."""
         label = self.weights or ("" if weights.is_folder(self.encoder) else self.encoder)
         return Recipe(label, self.pooling, self.layer, self.projection, self.normalize, self.max_tokens)
 
 
-def configured(settings: Settings) -> dict[str, SpaceConfig]:
-    """All spaces by name, the project's first.
+def configured(settings: Settings | None = None) -> dict[str, SpaceConfig]:
+    """Entries of all spaces by name, the project's own spaces first.
+
+    Args:
+        settings: names the user's file; read from the environment unless given.
 
     Raises:
         InvalidSpaces: if a file cannot be parsed, or an entry has a wrong, missing or unknown key.
     """
-    found = _read(Path(str(files("lvm.spaces"))) / "spaces.toml")
+    settings = settings or Settings()
+    entries = _read(Path(str(files("lvm.spaces"))) / "spaces.toml")
     if settings.spaces.is_file():
-        found |= _read(settings.spaces)
-    return found
+        entries |= _read(settings.spaces)
+    return entries
 
 
 def _read(path: Path) -> dict[str, SpaceConfig]:
@@ -112,37 +122,47 @@ def _read(path: Path) -> dict[str, SpaceConfig]:
             raise InvalidSpaces(
                 f"{path}, space {name!r}, {where or 'entry'}: {first['msg']}; see docs/spaces.md"
             ) from error
-        beside = {
+        absolute = {
             key: str(path.absolute().parent / source)
             for key in ("encoder", "inverter", "corrector")
             if (source := getattr(config, key)) and source.startswith(".")
         }
-        spaces[name] = config.model_copy(update=beside)
+        spaces[name] = config.model_copy(update=absolute)
     return spaces
 
 
-def available_spaces(settings: Settings) -> list[str]:
-    """Names that ``open_space`` knows."""
+def available_spaces(settings: Settings | None = None) -> list[str]:
+    """Names of all spaces.
+
+    Args:
+        settings: names the user's file; read from the environment unless given.
+
+    Raises:
+        InvalidSpaces: if a ``spaces.toml`` is wrong.
+    """
     return list(configured(settings))
 
 
-def open_space(name: str, settings: Settings, fetch: bool = True) -> Space:
+def open_space(name: str | None = None, settings: Settings | None = None, *, fetch: bool = True) -> Space:
     """Open a space by name.
 
-    Its inverter is the one in ``settings.inverter`` if that is set, else the one the space names; it is opened when
-    it is first needed.
+    The inverter is opened on first use: from ``settings.inverter`` if that is set, else from the space's entry.
 
     Args:
-        fetch: whether the hub may be asked for what is not on this machine.
+        name: one of ``available_spaces``; ``settings.space`` unless given.
+        settings: read from the environment unless given.
+        fetch: whether the encoder's weights may be downloaded.
 
     Raises:
-        UnknownSpace: if there is none of that name.
-        InvalidSpaces: if a file of spaces is wrong.
-        WeightsUnusable: if its encoder cannot be opened.
+        UnknownSpace: if there is no space of this name.
+        InvalidSpaces: if a ``spaces.toml`` is wrong.
+        WeightsUnusable: if the encoder cannot be opened.
     """
+    settings = settings or Settings()
+    name = name or settings.space
     spaces = configured(settings)
     if name not in spaces:
-        raise UnknownSpace(f"no space is called {name!r}; there is {', '.join(spaces)}")
+        raise UnknownSpace(f"there is no space {name!r}; choose one of {', '.join(spaces)}")
     config = spaces[name]
     folder = weights.find(config.encoder, settings.home, config.encoder_revision, fetch=fetch)
     encoder = TextEncoder(folder, config.recipe, settings.device)
@@ -150,40 +170,57 @@ def open_space(name: str, settings: Settings, fetch: bool = True) -> Space:
 
 
 def open_statistics(space: Space, settings: Settings, progress: Progress | None = None) -> Statistics:
-    """How the vectors of a space's encoder lie.
+    """Open the statistics of a space's vectors.
 
-    They are beside the weights of the space's inverter, or below ``settings.home`` by fingerprint. Where they are in
-    neither place they are measured once, and kept in the second.
+    Their file is in the folder of the space's inverter, or below ``settings.home``. If neither has it, the statistics
+    are measured and stored below ``settings.home``.
+
+    Args:
+        space: the space.
+        settings: names the folders.
+        progress: called with the number of encoded texts, if the statistics are measured.
 
     Raises:
-        CorruptedFile: if they are damaged.
-        CannotWrite: if they were measured and cannot be kept.
+        CorruptedFile: if the file is damaged.
+        CannotWrite: if the measured statistics cannot be stored.
     """
     config = configured(settings).get(space.name)
     source = config and inverter_source(config, settings)
     if config and source:
         with suppress(WeightsNotHere):
-            # the pattern keeps weights from being converted: only a small file beside them is looked for
+            # ``allow`` prevents a conversion of the weights: only the small file of statistics is needed
             path = weights.find(source, settings.home, config.inverter_revision, allow=[FILE], fetch=False) / FILE
-            if path.is_file() and (found := Statistics.load(path)).fingerprint == space.fingerprint:
-                return found
+            if path.is_file() and (stored := Statistics.load(path)).fingerprint == space.fingerprint:
+                return stored
     path = settings.home / "statistics" / f"{space.fingerprint}.safetensors"
-    if path.is_file() and (found := Statistics.load(path)).fingerprint == space.fingerprint:
-        return found
-    found = measure(space.encoder, progress)
-    found.save(path)
-    return found
+    if path.is_file() and (stored := Statistics.load(path)).fingerprint == space.fingerprint:
+        return stored
+    measured = measure(space.encoder, progress)
+    measured.save(path)
+    return measured
+
+
+def statistics(space: Space, settings: Settings) -> Statistics:
+    """``open_statistics`` with a progress bar.
+
+    Raises:
+        CorruptedFile: if the file is damaged.
+        CannotWrite: if the measured statistics cannot be stored.
+    """
+    with bar(f"measure the vectors of {space.name}, once", CHUNKS) as advance:
+        return open_statistics(space, settings, advance)
 
 
 def inverter_source(config: SpaceConfig, settings: Settings) -> str | None:
-    """Where a space's inverter is looked for."""
+    """Source of a space's inverter; None if it has none. ``settings.inverter`` comes first."""
     return str(settings.inverter.absolute()) if settings.inverter else config.inverter
 
 
 def corrector_source(config: SpaceConfig, settings: Settings) -> str | None:
-    """Where a space's corrector is looked for; one that was trained on another inverter is not used."""
-    if settings.corrector:
-        return str(settings.corrector.absolute())
+    """Source of a space's corrector; None if it has none.
+
+    ``settings.inverter`` turns it off, because the corrector was trained for another inverter.
+    """
     return None if settings.inverter else config.corrector
 
 
@@ -194,33 +231,22 @@ def _open_inverter(name: str, config: SpaceConfig, encoder: TextEncoder, setting
     folder = weights.find(source, settings.home, config.inverter_revision)
     corrector_at = corrector_source(config, settings)
     corrector = corrector_at and weights.find(corrector_at, settings.home, config.corrector_revision)
-    ours = corrector if corrector and not weights.in_folder(corrector) else None
-    hypothesizer: Inverter
-    if (folder / OURS).is_file() or not weights.in_folder(folder):
-        if corrector and not ours:
+    if (folder / INVERTER_WEIGHTS).is_file() or not weights.in_folder(folder):
+        if corrector:
             raise WeightsUnusable(
-                f"space {name!r}: vec2text's corrector in {corrector} works on vec2text's inverters only; "
-                "train one with `lvm inverter train --corrector`"
+                f"space {name!r} has a corrector, which corrects vec2text's inverters only, but the inverter in "
+                f"{folder} is not vec2text's; remove corrector from the space's entry in spaces.toml"
             )
-        hypothesizer = OurInverter.load(folder, settings.device)
-    else:
-        from lvm.spaces.vec2text import Vec2TextInverter
+        return PrefixInverter.load(folder, settings.device)
 
-        hypothesizer = Vec2TextInverter.load(
-            folder,
-            None if ours else corrector or None,
-            encoder,
-            steps=config.steps,
-            beam=config.beam,
-            find=lambda base: weights.find(base, settings.home, allow=weights.CONFIG_AND_TOKENIZER),
-            device=settings.device,
-        )
-    return corrected(hypothesizer, Corrector.load(ours, settings.device), config) if ours else hypothesizer
+    from lvm.inversion.vec2text import Vec2TextInverter
 
-
-def corrected(hypothesizer: Inverter, corrector: Corrector, config: SpaceConfig) -> CorrectedInverter:
-    """An inverter with a corrector of ours on top, trying as many texts as the space says."""
-    if isinstance(hypothesizer, OurInverter):
-        hypothesizer = copy(hypothesizer)
-        hypothesizer.candidates = config.hypotheses
-    return CorrectedInverter(hypothesizer, corrector, config.steps, config.corrections)
+    return Vec2TextInverter.load(
+        folder,
+        corrector or None,
+        encoder,
+        steps=config.steps,
+        beam=config.beam,
+        find=lambda base: weights.find(base, settings.home, allow=weights.CONFIG_AND_TOKENIZER),
+        device=settings.device,
+    )

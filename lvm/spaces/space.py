@@ -1,7 +1,7 @@
-"""A space: one encoder recipe together with the inverter trained for it.
+"""A space: one encoder and the inverter trained for it, under one name.
 
-Contract: it encodes and decodes on one path, knows its fingerprint, and is compared with the database by the
-vectors of fixed probe sentences before anything is stored. ``lvm.spaces.registry`` opens spaces by name.
+Contract: a space encodes by one path, and decodes only ``Vectors`` with its own fingerprint. ``lvm.spaces.registry``
+opens spaces by name. Before vectors are stored, the database compares the space with the stored space of this name.
 """
 
 from __future__ import annotations
@@ -9,65 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from lvm.arrays import FloatArray
 from lvm.corpus.chunker import Chunker
-from lvm.spaces.encoder import Progress, TextEncoder
-from lvm.spaces.vectors import FloatArray, SpaceMismatch, Vectors, require
-
-PROBE_SENTENCES = (
-    "The committee will publish its report before the end of the year.",
-    "A small boat crossed the bay in heavy rain.",
-    "Prices rose by three percent, faster than wages.",
-    "Why do some materials become superconducting when they are cooled?",
-    "She laughed, closed the book, and went out into the garden.",
-    "Article 5. Members shall keep accurate records of every vote.",
-)
-"""Texts of several kinds whose vectors are stored with a space: what its encoder does, not only what it is."""
+from lvm.encoding.encoder import TextEncoder
+from lvm.encoding.vectors import SpaceMismatch, Vectors, require
+from lvm.errors import UsageError
+from lvm.inversion.protocol import Inverter
+from lvm.progress import Progress
 
 
-class Inverter(Protocol):
-    """What turns vectors back into text: ours (``lvm.spaces.inverter``) or vec2text's."""
-
-    @property
-    def dim(self) -> int: ...
-    @property
-    def encoder(self) -> str:
-        """Fingerprint of the encoder it was trained for."""
-        ...
-
-    @property
-    def sha256(self) -> str:
-        """Hash of its weights: a verdict of the roundtrip gate is about these."""
-        ...
-
-    @property
-    def trained_documents(self) -> frozenset[str]:
-        """sha256 of the documents it is known to have been trained on."""
-        ...
-
-    def saw(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """(n,) which of these chunk texts it is known to have been trained on."""
-        ...
-
-    def decode(
-        self,
-        raw: FloatArray,
-        encode: Callable[[Sequence[str]], FloatArray],
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> list[str]:
-        """Texts of raw vectors (n, dim), bare: ``Space.decode`` is the door, and asks whose they are."""
-        ...
-
-
-def typical_norm(encoder: TextEncoder) -> float:
-    """Median norm of an encoder's vectors, over the probes; 1 if it normalises them itself."""
-    return 1.0 if encoder.recipe.normalize else float(np.median(encoder.encode(PROBE_SENTENCES).norms))
+class NotTexts(UsageError):
+    """A single string where a list of texts is needed."""
 
 
 @dataclass(frozen=True)
@@ -75,27 +33,30 @@ class Decoded:
     """Texts decoded from vectors.
 
     Attributes:
-        texts: n strings, never empty.
-        vectors: the texts encoded again.
-        cosine: (n,) float32, cosine of each text's vector to the vector that was decoded.
+        texts: n texts, never empty.
+        vectors: n vectors of the decoded texts.
+        cosine: (n,) float32, cosine between a vector and the vector of its decoded text.
     """
 
     texts: list[str]
     vectors: Vectors
-    cosine: npt.NDArray[np.float32]
+    cosine: FloatArray
 
 
 class Space:
-    """An encoder and its inverter under one name.
+    """An encoder and its inverter under one name. ``lvm.open_space`` opens one.
 
     Args:
-        name: how people and the database call it.
-        encoder: the encoding path.
-        open_inverter: opens the inverter, on first use.
+        name: its name.
+        encoder: the encoder.
+        open_inverter: opens the inverter; called on first use.
     """
 
     def __init__(self, name: str, encoder: TextEncoder, open_inverter: Callable[[], Inverter]) -> None:
         self.name, self.encoder, self._open_inverter = name, encoder, open_inverter
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r}, {self.fingerprint}, dim={self.dim}, max_tokens={self.max_tokens})"
 
     @property
     def dim(self) -> int:
@@ -104,17 +65,17 @@ class Space:
 
     @property
     def max_tokens(self) -> int:
-        """Token limit of a chunk, special tokens not counted."""
+        """Token limit of a chunk, without special tokens."""
         return self.encoder.recipe.max_tokens
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of recipe and weights."""
+        """Fingerprint of the encoder: 16 hex digits, a hash of recipe, weights, configuration and tokenizer."""
         return self.encoder.fingerprint
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The encoder's recipe, for the database."""
+        """The encoder's recipe as plain values."""
         return self.encoder.recipe.as_dict()
 
     @property
@@ -124,18 +85,20 @@ class Space:
 
     @cached_property
     def inverter(self) -> Inverter:
-        """The inverter.
+        """The inverter, opened on first use.
+
+        An inverter that was trained for another encoder is not refused here: the roundtrip gate measures whether it
+        understands the vectors.
 
         Raises:
-            WeightsUnusable: if its folder is missing or corrupted.
-            SpaceMismatch: if it reads vectors of another dimension. One of the same dimension that was trained for
-                another encoder is opened: whether it understands the vectors is what the gate measures.
+            WeightsUnusable: if its folder is missing or damaged.
+            SpaceMismatch: if it decodes vectors of another dimension.
         """
         inverter = self._open_inverter()
         if inverter.dim != self.dim:
             raise SpaceMismatch(
-                f"the inverter of space {self.name} reads vectors of dimension {inverter.dim}, its encoder makes "
-                f"{self.dim}; train one with `lvm inverter train --space {self.name}`"
+                f"the inverter of space {self.name} decodes vectors of dimension {inverter.dim}, its encoder makes "
+                f"dimension {self.dim}; train an inverter with `lvm inverter train --space {self.name}`"
             )
         return inverter
 
@@ -146,53 +109,77 @@ class Space:
 
     @property
     def trained_documents(self) -> frozenset[str]:
-        """sha256 of the documents the inverter was trained on."""
+        """sha256 of the texts of documents that the inverter was trained on, as far as known."""
         return self.inverter.trained_documents
 
-    def inverter_saw(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """(n,) which of these chunk texts the inverter was trained on, in whatever document."""
-        return self.inverter.saw(texts)
+    def was_trained_on(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Whether the inverter was trained on chunk texts, independent of their documents: (n,) bool.
 
-    @cached_property
-    def typical_norm(self) -> float:
-        """The norm at which the inverter gets a direction back."""
-        return typical_norm(self.encoder)
+        Args:
+            texts: n chunk texts.
+        """
+        return self.inverter.was_trained_on(texts)
+
+    @property
+    def median_norm(self) -> float:
+        """The norm to which ``decode`` scales unit vectors for the inverter."""
+        return self.encoder.median_norm
 
     def chunker(self) -> Chunker:
-        """Splits texts into chunks that this space can hold."""
+        """A chunker for texts of this space."""
         return Chunker(self.tokenizer, self.max_tokens)
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
-        """Encode texts; see ``TextEncoder.encode``."""
+        """Encode texts.
+
+        Args:
+            texts: n strings. A text over the token limit is cut there; see ``over_limit``.
+            progress: called with the number of encoded texts.
+
+        Returns:
+            n vectors of this space, row i for text i.
+
+        Raises:
+            NotTexts: if ``texts`` is a single string.
+            InvalidVectors: if the encoder returns a zero or non-finite vector.
+        """
+        if isinstance(texts, str):
+            raise NotTexts("encode takes a list of texts, not one string; write encode([text])")
         return self.encoder.encode(texts, progress)
 
     def over_limit(self, texts: Sequence[str]) -> list[int]:
-        """Which of these texts are longer than the token limit, and so were cut when they were encoded."""
+        """Indices of the texts that ``encode`` cuts at the token limit."""
         return self.encoder.over_limit(texts)
 
     def probe(self) -> Vectors:
-        """Vectors of ``PROBE_SENTENCES``."""
-        return self.encode(PROBE_SENTENCES)
+        """Vectors of the probe sentences (``lvm.encoding.encoder.PROBE_SENTENCES``)."""
+        return self.encoder.probe()
 
     def decode(self, vectors: Vectors, *, seed: int = 0, progress: Progress | None = None) -> Decoded:
-        """Decode directions to text.
+        """Decode vectors to texts.
 
         Args:
-            vectors: n vectors of this space; their directions count, and the inverter gets them at the space's
-                typical norm.
-            seed: of the sampling.
-            progress: called with the number of vectors done.
+            vectors: n vectors of this space; n may be 0. Only directions count: the inverter gets all vectors at the
+                median norm.
+            seed: seed of the sampling.
+            progress: called with the number of decoded vectors.
+
+        Returns:
+            n texts and their vectors.
 
         Raises:
             SpaceMismatch: if the vectors are of another space.
-            InvalidVectors: for a bare array, a wrong dimension, NaN or zero vectors; an empty batch gives an empty
-                answer.
+            InvalidVectors: if they are a bare array, of a wrong dimension, NaN or zero.
+            WeightsUnusable: if the inverter cannot be opened.
         """
         require(vectors, self.name, self.fingerprint, self.dim)
         if not len(vectors):
             return Decoded([], vectors, np.empty(0, np.float32))
-        asked = Vectors.from_raw(self.fingerprint, vectors.unit)
-        at_norm = asked.unit * np.float32(self.typical_norm)
-        texts = self.inverter.decode(at_norm, lambda batch: self.encode(batch).raw, seed, progress)
-        again = self.encode(texts)
-        return Decoded(texts, again, np.einsum("nd,nd->n", asked.unit, again.unit))
+        wanted = Vectors.from_raw(self.fingerprint, vectors.unit)
+        at_norm = wanted.unit * np.float32(self.median_norm)
+        inverted = self.inverter.decode(at_norm, lambda batch: self.encode(batch).raw, seed, progress)
+        if inverted.raw is None:
+            encoded = self.encode(inverted.texts)
+        else:
+            encoded = Vectors.from_raw(self.fingerprint, inverted.raw)
+        return Decoded(inverted.texts, encoded, np.einsum("nd,nd->n", wanted.unit, encoded.unit))

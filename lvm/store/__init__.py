@@ -1,29 +1,36 @@
-"""Postgres and pgvector: schema, bulk writing, bulk reading, search, gates, clearing."""
+"""Postgres and pgvector: documents, vectors, search, gates, sequence sets and training runs."""
 
-from lvm.store.migrate import SchemaUnusable
-from lvm.store.server import InvalidDatabaseUrl, ServerUnavailable
-from lvm.store.store import (
-    BulkWriter,
+from lvm.store.errors import (
     Busy,
-    Candidate,
     ChunkingDiffers,
     DatabaseUnavailable,
-    GateRecord,
     GateRequired,
-    Hit,
-    IngestedDocument,
+    InvalidDatabaseUrl,
     InvalidText,
     LockTimeout,
     NotAllowed,
     NotConfirmed,
     NoVerdicts,
-    Store,
+    SchemaUnusable,
+    ServerUnavailable,
     TrainingActive,
-    VectorBatch,
     named_errors,
-    open_store,
 )
-from lvm.store.tables import DocumentRow, GateRow, SequenceSetRow, SpaceRow, TrainingRunRow
+from lvm.store.records import (
+    Candidate,
+    Gate,
+    GateMeasurement,
+    Hit,
+    IngestedDocument,
+    RunMetrics,
+    SequenceSetRecord,
+    StoredDocument,
+    TrainingRun,
+    VectorBatch,
+    document_groups,
+)
+from lvm.store.store import Store, open_store
+from lvm.store.writer import BulkWriter
 
 __all__ = [
     "BulkWriter",
@@ -31,10 +38,9 @@ __all__ = [
     "Candidate",
     "ChunkingDiffers",
     "DatabaseUnavailable",
-    "DocumentRow",
-    "GateRecord",
+    "Gate",
+    "GateMeasurement",
     "GateRequired",
-    "GateRow",
     "Hit",
     "IngestedDocument",
     "InvalidDatabaseUrl",
@@ -43,14 +49,16 @@ __all__ = [
     "NoVerdicts",
     "NotAllowed",
     "NotConfirmed",
+    "RunMetrics",
     "SchemaUnusable",
-    "SequenceSetRow",
+    "SequenceSetRecord",
     "ServerUnavailable",
-    "SpaceRow",
     "Store",
+    "StoredDocument",
     "TrainingActive",
-    "TrainingRunRow",
+    "TrainingRun",
     "VectorBatch",
+    "document_groups",
     "named_errors",
     "open_store",
 ]

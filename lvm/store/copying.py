@@ -1,4 +1,4 @@
-"""Postgres' binary COPY format, laid out and read by NumPy: thousands of rows for each Python call.
+"""Postgres' binary COPY format, written and read by NumPy: one Python call handles thousands of rows.
 
 Format: https://www.postgresql.org/docs/current/sql-copy.html (File Formats, Binary Format); a pgvector value is
 two int16 (dimension, 0) and its float4 numbers. Everything is big-endian.
@@ -11,12 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from lvm.arrays import FloatArray, IntArray
+
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 
 
 def _row(*fields: tuple[str, str | tuple[str, int]]) -> np.dtype[np.void]:
-    """dtype of a row of fixed-size fields: their count, then each behind its length."""
+    """dtype of a row of fixed-size fields: the number of fields, then length and value of every field."""
     layout: list[tuple[str, str] | tuple[str, str, tuple[int]]] = [("count", ">i2")]
     for name, kind in fields:
         layout.append((f"{name}_length", ">i4"))
@@ -28,7 +30,7 @@ def _row(*fields: tuple[str, str | tuple[str, int]]) -> np.dtype[np.void]:
 
 
 def _frame(dtype: np.dtype[np.void], rows: int, fields: int) -> npt.NDArray[np.void]:
-    """Rows with counts and lengths filled in."""
+    """Rows with the number of fields and their lengths filled in."""
     frame = np.zeros(rows, dtype)
     frame["count"] = fields
     for name in dtype.names or ():
@@ -45,11 +47,18 @@ def _frame(dtype: np.dtype[np.void], rows: int, fields: int) -> npt.NDArray[np.v
 
 def embedding_rows(
     space_id: int,
-    chunk_ids: npt.NDArray[np.int64],
-    norms: npt.NDArray[np.float32],
-    unit: npt.NDArray[np.float32],
+    chunk_ids: IntArray,
+    norms: FloatArray,
+    unit: FloatArray,
 ) -> bytes:
-    """COPY data for ``embedding (space_id, chunk_id, norm, vector)``; unit (n, dim)."""
+    """COPY data for ``embedding (space_id, chunk_id, norm, vector)``.
+
+    Args:
+        space_id: the space of all rows.
+        chunk_ids: (n,) int64.
+        norms: (n,) float32.
+        unit: (n, dim) float32.
+    """
     dtype = _row(("space", ">i4"), ("chunk", ">i8"), ("norm", ">f4"), ("vector", (">f4", unit.shape[1])))
     frame = _frame(dtype, len(unit), 4)
     frame["space"], frame["chunk"], frame["norm"], frame["vector"] = space_id, chunk_ids, norms, unit
@@ -57,13 +66,21 @@ def embedding_rows(
 
 
 def chunk_rows(
-    ids: npt.NDArray[np.int64],
-    document_ids: npt.NDArray[np.int64],
+    ids: IntArray,
+    document_ids: IntArray,
     positions: npt.NDArray[np.int32],
     token_counts: npt.NDArray[np.int32],
     texts: Sequence[str],
 ) -> bytes:
-    """COPY data for ``chunk (id, document_id, position, token_count, text)``."""
+    """COPY data for ``chunk (id, document_id, position, token_count, text)``.
+
+    Args:
+        ids: (n,) int64.
+        document_ids: (n,) int64.
+        positions: (n,) int32.
+        token_counts: (n,) int32.
+        texts: n texts.
+    """
     fixed = _row(("id", ">i8"), ("document", ">i8"), ("position", ">i4"), ("tokens", ">i4"))
     frame = _frame(np.dtype([*((n, fixed[n]) for n in fixed.names or ()), ("text_size", ">i4")]), len(texts), 5)
     encoded = [text.encode("utf-8") for text in texts]
@@ -79,19 +96,23 @@ def chunk_rows(
 
 
 def vector_dtype(dim: int) -> np.dtype[np.void]:
-    """dtype of a row of (document id, chunk id, position, norm, vector), as read in bulk."""
+    """dtype of a row of (document id, chunk id, position, norm, vector), as ``read_vectors`` reads it."""
     return _row(("document", ">i8"), ("chunk", ">i8"), ("position", ">i4"), ("norm", ">f4"), ("vector", (">f4", dim)))
 
 
 def parse(data: bytes, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
-    """Rows of a whole binary COPY, without copying them.
+    """The rows of a binary COPY as a view of its bytes.
+
+    Args:
+        data: the whole COPY, header and trailer included.
+        dtype: of a row.
 
     Raises:
-        ValueError: if the data is not such a COPY.
+        ValueError: if the data is no complete COPY of such rows.
     """
     if not data.startswith(HEADER[:11]) or not data.endswith(TRAILER):
         raise ValueError("not a complete binary COPY")
     body = len(data) - len(HEADER) - len(TRAILER)
     if body % dtype.itemsize:
-        raise ValueError(f"{body} bytes are no whole number of rows of {dtype.itemsize}")
+        raise ValueError(f"{body} bytes are not a whole number of rows of {dtype.itemsize} bytes")
     return np.frombuffer(data, dtype, body // dtype.itemsize, len(HEADER))

@@ -1,4 +1,4 @@
-"""How a database is doing, read without changing it: what ``lvm doctor`` asks."""
+"""Health of a database, as ``lvm doctor`` reports it. Reading it changes nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from sqlalchemy import text
 
 from lvm.settings import Settings
 from lvm.store import server
+from lvm.store.connect import connect
+from lvm.store.errors import named_errors
 from lvm.store.migrate import current_revision, script
-from lvm.store.store import connect, named_errors
 
 RULES = frozenset(
     {
@@ -23,24 +24,27 @@ RULES = frozenset(
         *(f"training_run_{name}" for name in ("current", "gated", "no_delete")),
     }
 )
-"""The triggers that keep the database true; the owner of the tables can disable them."""
+"""The triggers that guard the tables. The owner of the tables can disable them."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """What was found.
+    """State of a database and its server.
 
     Attributes:
         version: of the server, e.g. ``18.1``.
-        pgvector: its version; None where it is not enabled. ``pgvector_available``: where it could be.
-        migration, newest: of the schema and of this code; None before the first migration.
-        known: whether this code knows that migration.
-        connections, most: in use, and allowed.
-        busy: what other processes are doing under a lock: names of locks, and training runs.
-        incomplete: documents that have a chunk without a vector in the space asked for.
-        size: bytes of the database.
-        off: triggers of ``RULES`` that are disabled or gone.
-        children: tables that inherit from ours; their rows are not read.
+        pgvector: version of the extension; None if it is not enabled.
+        pgvector_available: whether the server can enable it.
+        migration: of the schema; None before the first migration.
+        newest: the newest migration of this code.
+        known: whether this code knows the schema's migration.
+        connections: open connections of the server.
+        most: connections that the server allows.
+        busy: locks that other processes hold on this database: ingestion, clearing, training runs.
+        incomplete: documents that have a chunk without a vector in the space.
+        size: of the database, in bytes.
+        off: triggers of ``RULES`` that are disabled or missing.
+        children: tables that inherit from ours; the store does not read their rows.
     """
 
     version: str
@@ -59,16 +63,22 @@ class Health:
 
 
 def examine(settings: Settings, space: str) -> Health:
-    """Ask the database; an embedded server that is there is started, none is made.
+    """Read the state of the database in a read-only transaction. An embedded server is started if needed.
+
+    Args:
+        space: name of the space whose documents are checked.
 
     Raises:
-        DatabaseUnavailable, ServerUnavailable, InvalidDatabaseUrl
+        DatabaseUnavailable: if the database cannot be reached.
+        LockTimeout: if another session held a lock for too long.
+        ServerUnavailable: if the embedded server cannot be started.
+        InvalidDatabaseUrl: if ``LVM_DATABASE_URL`` cannot be read.
     """
     engine = connect(server.database_url(settings))
     try:
         with named_errors(engine), engine.connect() as connection:
             connection.execute(text("SET TRANSACTION READ ONLY"))
-            migration, ours = current_revision(connection), script()
+            migration, migrations = current_revision(connection), script()
             incomplete, off, children = 0, RULES, ()
             if migration is not None:
                 rules = text(
@@ -95,8 +105,8 @@ def examine(settings: Settings, space: str) -> Health:
                     connection.scalar(text("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"))
                 ),
                 migration=migration,
-                newest=ours.get_current_head(),
-                known=migration in {None, *(each.revision for each in ours.walk_revisions())},
+                newest=migrations.get_current_head(),
+                known=migration in {None, *(step.revision for step in migrations.walk_revisions())},
                 connections=connection.scalar(text("SELECT count(*) FROM pg_stat_activity WHERE datname IS NOT NULL")),
                 most=int(str(connection.scalar(text("SHOW max_connections")))),
                 busy=connection.scalar(

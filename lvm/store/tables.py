@@ -1,14 +1,34 @@
-"""The tables, as SQLAlchemy sees them. What keeps them true (triggers) is in ``migrations/``."""
+"""The tables, as SQLAlchemy maps them. Private to the store: its methods return the dataclasses of ``records``.
+
+The triggers that guard the tables are in ``migrations/``.
+"""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pgvector.sqlalchemy import Vector
-from sqlalchemy import BigInteger, DateTime, Float, ForeignKey, Integer, LargeBinary, Text, UniqueConstraint, func
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    Select,
+    Text,
+    UniqueConstraint,
+    func,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from lvm.store.records import Gate, SequenceSetRecord, TrainingRun
+
+Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
+Record = TypeVar("Record", Gate, SequenceSetRecord, TrainingRun)
 
 
 class Base(DeclarativeBase):
@@ -16,7 +36,7 @@ class Base(DeclarativeBase):
 
 
 class SpaceRow(Base):
-    """A space: encoder recipe, fingerprint, and the vectors of its probe sentences."""
+    """A space: recipe and fingerprint of its encoder, and the vectors of the probe sentences."""
 
     __tablename__ = "space"
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -24,7 +44,7 @@ class SpaceRow(Base):
     dim: Mapped[int] = mapped_column(Integer)
     fingerprint: Mapped[str] = mapped_column(Text)
     recipe: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    probes: Mapped[bytes] = mapped_column(LargeBinary)  # float32, row by row
+    probes: Mapped[bytes] = mapped_column(LargeBinary)  # float32 (k, dim), row by row
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
@@ -44,7 +64,7 @@ class DocumentRow(Base):
 
 
 class ChunkRow(Base):
-    """One consecutive piece of a document."""
+    """A consecutive piece of a document."""
 
     __tablename__ = "chunk"
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -55,7 +75,7 @@ class ChunkRow(Base):
 
 
 class EmbeddingRow(Base):
-    """The unit vector of a chunk in a space, and the norm it had."""
+    """The unit vector of a chunk in a space, and its original norm."""
 
     __tablename__ = "embedding"
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"), primary_key=True)
@@ -65,7 +85,7 @@ class EmbeddingRow(Base):
 
 
 class InverterRow(Base):
-    """An inverter that a gate measured: its digest, the encoder it was trained for, and what it was trained on."""
+    """An inverter: its digest, the fingerprint of its encoder, and the sha256 of the documents it was trained on."""
 
     __tablename__ = "inverter"
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -76,9 +96,9 @@ class InverterRow(Base):
 
 
 class GateRow(Base):
-    """A gate's measurement and the verdict that the database itself computed from its vectors.
+    """A gate's evidence, and the verdict that the database computed from its vectors.
 
-    The vectors (columns ``sampled``, ``asked``, ``returned``) are for the database alone and are not read here.
+    Only the database reads the columns ``sampled``, ``asked`` and ``returned``, so they are not mapped.
     """
 
     __tablename__ = "gate_result"
@@ -86,7 +106,7 @@ class GateRow(Base):
     gate: Mapped[str] = mapped_column(Text)
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
     corpus_revision: Mapped[str] = mapped_column(Text)
-    inverter_id: Mapped[int | None] = mapped_column(ForeignKey("inverter.id"))  # none: a verdict of before migration 3
+    inverter_id: Mapped[int | None] = mapped_column(ForeignKey("inverter.id"))  # None before migration 3
     value: Mapped[float] = mapped_column(Float(53))
     threshold: Mapped[float] = mapped_column(Float(53))
     passed: Mapped[bool] = mapped_column()
@@ -96,7 +116,7 @@ class GateRow(Base):
 
 
 class SequenceSetRow(Base):
-    """Training sequences extracted to a file."""
+    """The record of a sequence set's file."""
 
     __tablename__ = "sequence_set"
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -112,7 +132,7 @@ class SequenceSetRow(Base):
 
 
 class TrainingRunRow(Base):
-    """A model trained, or being trained, on a sequence set behind a passing gate."""
+    """The training of one model on a sequence set behind a passing gate."""
 
     __tablename__ = "training_run"
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
@@ -127,3 +147,15 @@ class TrainingRunRow(Base):
     sha256: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+def to_record(row: Base, kind: type[Record]) -> Record:
+    """The row as a frozen dataclass whose fields have the names of the columns."""
+    return kind(**{column.name: getattr(row, column.name) for column in fields(kind)})
+
+
+def only(statement: Query) -> Query:
+    """The same query without rows of tables that inherit from ours: our triggers do not guard those tables."""
+    for table in (DocumentRow, ChunkRow, EmbeddingRow, GateRow, SequenceSetRow, TrainingRunRow):
+        statement = statement.with_hint(table, "ONLY", "postgresql")
+    return statement

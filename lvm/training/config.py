@@ -1,4 +1,4 @@
-"""What a training run is asked to do, and what it tells about each epoch."""
+"""The configuration of a training run, and the report of an epoch."""
 
 from __future__ import annotations
 
@@ -12,32 +12,34 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 
 class BadConfig(UsageError):
-    """A training option that cannot be meant."""
+    """A training option has an impossible value."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. Two runs of equal config on one sequence set give one result.
+    """Configuration of a training run. Runs with equal configurations on one sequence set give equal results.
 
     Attributes:
-        epochs: passes over the training windows, at most.
-        loss: ``cosine`` trains the vector head by cosine, ``infonce`` the query head by InfoNCE
-            (van den Oord et al., 2018), ``mix`` each head by its own.
-        batch_size: windows a step, about: batches are made of whole runs.
-        run: consecutive windows of a document that go together and share work; more of them in a batch
-            means fewer documents in it.
-        learning_rate, weight_decay, clip: of AdamW; ``clip`` bounds the gradient's norm.
-        warmup, decay: epochs in which the learning rate rises, and after which it has fallen to 2 %, where it
-            stays: what is learned then is little, and early stopping sees it.
-        temperature: of InfoNCE.
-        negatives: chunks drawn from all training documents at each step, beside the batch's own targets.
-        cosine_weight: of the cosine loss in ``mix``.
-        patience: epochs without a better validation MRR before training stops.
-        validation_windows: windows that MRR is measured on, at most; ranked among all validation chunks.
-        seed: of initial weights, order, negatives and dropout.
-        device: torch device. It is not part of what makes two runs equal.
-        replicas: processes that train it together, each on its share of a batch (``lvm.training.parallel``).
-        hyper: sizes of the model that differ from its own defaults.
+        epochs: largest number of passes over the training windows.
+        loss: ``cosine`` trains the vector head with the cosine loss; ``infonce`` trains the query head with InfoNCE
+            (van den Oord et al., 2018); ``mix`` trains both heads, with the sum of both losses.
+        batch_size: approximate number of windows in a step. A batch holds whole runs.
+        run: consecutive windows of a document that are computed together. Longer runs are faster, but a batch then has
+            fewer documents.
+        learning_rate: largest learning rate of AdamW.
+        weight_decay: weight decay of AdamW.
+        clip: largest norm of the gradient.
+        warmup: epochs of linear warm-up.
+        decay: epoch at which the learning rate has fallen to 2 %. It stays there until early stopping.
+        temperature: temperature of InfoNCE.
+        negatives: negatives per step, drawn from all training documents, in addition to the batch's other targets.
+        cosine_weight: weight of the cosine loss in ``mix``.
+        patience: epochs without a better validation MRR after which training stops.
+        validation_windows: largest number of windows for the validation MRR. All validation chunks are ranked.
+        seed: seed of initial weights, order, negatives and dropout.
+        device: torch device. A run may resume on another device.
+        replicas: processes that train the model together (``lvm.training.parallel``).
+        hyper: hyperparameters of the model that differ from its defaults.
     """
 
     epochs: int = 20
@@ -73,21 +75,22 @@ class TrainConfig:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must not be negative")
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, as plain values for a record."""
+        """All values by name, JSON-serialisable."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch brought.
+    """Figures of one epoch.
 
     Attributes:
-        epoch: from 1.
-        loss: mean over its steps.
-        cosine: of the decoded head to the truth, on validation.
-        r10, mrr: of the ranking head, among all validation chunks.
-        learning_rate: after its last step.
-        seconds: training and validation of this epoch.
+        epoch: number of the epoch, from 1.
+        loss: mean training loss.
+        cosine: mean validation cosine of the decoded head to the true next vector.
+        r10: validation R@10 of the ranking head.
+        mrr: validation MRR of the ranking head.
+        learning_rate: learning rate after the last step.
+        seconds: time for training and validation.
         best: whether its MRR is the best so far.
     """
 

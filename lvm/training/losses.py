@@ -1,4 +1,4 @@
-"""The losses: near the next vector (cosine), above all others (InfoNCE), or each head its own (mix)."""
+"""The losses: cosine for the vector head, InfoNCE for the query head, or the sum of both."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ def window_loss(
     """Mean loss of a batch of windows.
 
     Args:
-        config: which loss, temperature and weight.
-        prediction: (batch, dim) each.
-        targets: (batch, dim) the true next vectors; each is a negative for the other windows.
+        config: names the loss, its temperature and its weight.
+        prediction: predictions for the batch, two tensors (batch, dim).
+        targets: (batch, dim) true next vectors. The targets of other windows are negatives of a window.
         others: (n, dim) further negatives.
-        allowed: (batch, batch + n) bool, see ``negatives_allowed``.
+        allowed: (batch, batch + n) bool from ``negatives_allowed``.
+
+    Returns:
+        A scalar tensor.
     """
     if config.loss == "cosine":
         return cosine_loss(prediction.vector, targets)
@@ -31,40 +34,56 @@ def window_loss(
 
 
 def cosine_loss(vector: Tensor, targets: Tensor) -> Tensor:
-    """1 - mean cosine of unit vectors."""
+    """1 - mean cosine between equal rows of two tensors (batch, dim) of unit vectors."""
     return 1 - (vector * targets).sum(-1).mean()
 
 
 def info_nce(query: Tensor, candidates: Tensor, allowed: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding candidate i for query i among all allowed candidates."""
+    """InfoNCE (van den Oord et al., 2018): cross-entropy of candidate i for query i among the allowed candidates.
+
+    Args:
+        query: (batch, dim) unit vectors.
+        candidates: (batch + n, dim) unit vectors; the first ``batch`` are the targets.
+        allowed: (batch, batch + n) bool.
+        temperature: divides the cosines.
+    """
     logits = (query @ candidates.T).float() / temperature
     logits = logits.masked_fill(~allowed, -torch.inf)
     return F.cross_entropy(logits, torch.arange(len(query), device=query.device))
 
 
-def negatives_allowed(starts: Tensor, context: int, rows: Tensor, likeness: Tensor) -> Tensor:
-    """Which candidates may count against which window: what evaluation ranks among, and no false negatives.
+def negatives_allowed(starts: Tensor, context: int, rows: Tensor, hashes: Tensor) -> Tensor:
+    """Which candidates are compared with which windows.
+
+    A window is not compared with its own context, as in evaluation, and not with copies of its target, which would be
+    false negatives.
 
     Args:
-        starts: (batch,) first rows of the windows; the first ``batch`` candidates are their targets.
+        starts: (batch,) first rows of the windows. The first ``batch`` candidates are their targets.
         context: vectors in a window.
-        rows: (candidates,) their rows.
-        likeness: (N,) equal for rows that hold the same vector (``likeness_of``).
+        rows: (candidates,) rows of the candidates.
+        hashes: (N,) hashes of all rows from ``simhash``.
 
     Returns:
-        (batch, candidates) bool: not of the window's own context and not a copy of its target, except
-        the target itself.
+        (batch, candidates) bool.
     """
     offset = rows[None, :] - starts[:, None]
-    same = likeness[rows][None, :] == likeness[starts + context][:, None]
+    same = hashes[rows][None, :] == hashes[starts + context][:, None]
     allowed = ~(same | ((offset >= 0) & (offset < context)))
     return allowed.fill_diagonal_(True)
 
 
-def likeness_of(unit: Tensor) -> Tensor:
-    """(N,) int64 that is equal for copies of a vector (last-bit noise aside) and hardly ever otherwise.
+def simhash(unit: Tensor) -> Tensor:
+    """Hashes that are equal for copies of a vector, also with different last bits, and rarely for other vectors.
 
-    The signs of 63 fixed random projections: vectors at cosine 0.9 share all of them once in 10,000 pairs.
+    A hash is the signs of 63 fixed random projections (Charikar, STOC 2002). Two vectors with cosine 0.9 have the same
+    hash in one of 10,000 pairs.
+
+    Args:
+        unit: (N, dim) unit vectors.
+
+    Returns:
+        (N,) int64.
     """
     generator = torch.Generator().manual_seed(0)
     planes = torch.randn(unit.shape[1], 63, generator=generator).to(unit.device)

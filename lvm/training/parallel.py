@@ -1,8 +1,8 @@
-"""One model trained by several processes: each takes its share of a step, and their gradients are averaged.
+"""Train one model in several processes (replicas): a replica computes a share of every step; gradients are averaged.
 
-Contract: the processes talk through ``torch.distributed``; Ray Train starts them, on one machine or many, and again
-when one dies. They share the folder of checkpoints. The first of them measures, decides and writes; the others
-do as it says, so all of them stay at one state.
+Contract: the replicas communicate through ``torch.distributed``. Ray Train starts them on one or several machines, and
+starts them again if one dies. They share the folder of checkpoints. The first replica measures, decides and writes, and
+sends its results to the others, so all replicas have the same state.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ T = TypeVar("T")
 A = TypeVar("A", bound=npt.NDArray[np.int64])
 
 RESTARTS = 3
-"""How often Ray Train starts the processes again after one died; they go on from the last epoch."""
+"""How often Ray Train restarts the replicas after one died. They resume from the last epoch."""
 
 
 class RayMissing(UsageError):
-    """Ray is asked for and not installed."""
+    """Several replicas need Ray, which is not installed."""
 
 
 @dataclass(frozen=True)
 class Replica:
-    """One of the processes.
+    """One of the processes that train a model.
 
     Attributes:
-        rank: its number from 0, which is the one that writes.
-        world: how many there are.
+        rank: its number, from 0. Replica 0 writes the files.
+        world: number of replicas.
     """
 
     rank: int = 0
     world: int = 1
 
     def share(self, items: A) -> A:
-        """What this process takes of a step's runs."""
+        """The items of this replica."""
         return cast(A, items[self.rank :: self.world])
 
     def average(self, parameters: Iterable[torch.Tensor]) -> None:
-        """Make the gradients those of the whole step, in every process."""
+        """Average the gradients over all replicas, in place."""
         if self.world == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -62,7 +62,7 @@ class Replica:
             gradient.copy_(part.view_as(gradient))
 
     def first(self, work: Callable[[], T]) -> T:
-        """Do something in the first process only; all of them get its result, and go on once it is done."""
+        """Call a function in the first replica only. All replicas wait and return its result."""
         if self.world == 1:
             return work()
         result = [work() if self.rank == 0 else None]
@@ -70,8 +70,8 @@ class Replica:
         return cast(T, result[0])
 
 
-def replica() -> Replica:
-    """Which process this is."""
+def this_replica() -> Replica:
+    """The replica that this process is."""
     if dist.is_available() and dist.is_initialized():
         return Replica(dist.get_rank(), dist.get_world_size())
     return Replica()
@@ -80,12 +80,17 @@ def replica() -> Replica:
 def train_on_ray(
     name: str, sequences: Path, config: TrainConfig, folder: Path, scratch: Path, threads: int = 1
 ) -> None:
-    """Train a model in ``config.replicas`` processes of a Ray cluster; its files are in ``folder`` afterwards.
+    """Train a model in ``config.replicas`` processes of a Ray cluster.
+
+    All paths must be the same shared files on every machine.
 
     Args:
-        name, sequences, config, folder: as ``train`` takes them; the paths are seen by every machine.
-        scratch: folder for Ray Train's own records.
-        threads: CPUs that Ray keeps for each process, which computes with as many threads.
+        name: the architecture, one of ``lvm.models.MODELS``.
+        sequences: file of the sequence set.
+        config: configuration of the run.
+        folder: folder of the model.
+        scratch: folder for Ray Train's own files.
+        threads: CPUs that Ray reserves per replica.
 
     Raises:
         RayMissing: if Ray is not installed.

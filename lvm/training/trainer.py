@@ -1,8 +1,11 @@
-"""Training: windows gathered by index from the one vector array, in runs that share their work.
+"""The training loop of latent vector models.
 
-Contract: ``train`` gives the same result whether or not it was killed on the way: everything random in an
-epoch is drawn from (seed, epoch), the state after each epoch is on disk before the next begins, and a run
-of another configuration never continues this one. The best epoch by validation MRR is what is kept.
+Contract: an interrupted and restarted run gives the same result as an uninterrupted one. All random numbers of an epoch
+come from (seed, epoch), and the state after an epoch is on disk before the next one starts. A run with another
+configuration does not resume it. The weights of the epoch with the best validation MRR are kept.
+
+Windows are rows of one array of vectors. Consecutive windows of a document form a run and are computed together (see
+``LVM.forward_runs``).
 """
 
 from __future__ import annotations
@@ -13,57 +16,50 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvm.errors import LvmError, UsageError, first_line
+from lvm import fitting
+from lvm.arrays import IntArray
+from lvm.devices import autocast, open_device
+from lvm.errors import UsageError, first_line
 from lvm.evaluation.retrieval import RetrievalMetrics, evaluate
 from lvm.files import CorruptedFile
 from lvm.models import LVM, build, hyperparameters
 from lvm.sequences import SequenceSet
-from lvm.settings import bf16_available
 from lvm.training import checkpoints
 from lvm.training.config import EpochReport, TrainConfig
-from lvm.training.losses import likeness_of, negatives_allowed, window_loss
-from lvm.training.parallel import Replica, replica
+from lvm.training.losses import negatives_allowed, simhash, window_loss
+from lvm.training.parallel import Replica, this_replica
 
 ALONE = Replica()
 
 log = logging.getLogger(__name__)
 
-IntArray = npt.NDArray[np.int64]
-Progress = Callable[[EpochReport], None]
-
-
-class Diverged(LvmError):
-    """The loss is no number any more."""
-
-
-class NoDevice(UsageError):
-    """The device asked for is not there."""
+OnEpoch = Callable[[EpochReport], None]
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished run.
+    """Result of a finished run.
 
     Attributes:
-        folder: where its files are; ``load_model(folder)`` opens the model.
-        checkpoint: the file of the best weights, and ``sha256`` of its content.
-        model: the architecture's name; ``parameters`` how many weights it has.
-        config: everything that was asked, as recorded in the checkpoint.
-        history: one report an epoch, those before an interruption included.
-        best: the report of the epoch that was kept.
-        seconds: time in epochs, those before an interruption included.
-        note: how it began: anew, resumed after epoch k, or finished before; and why, where that may surprise.
+        folder: folder of its files. ``load_model(folder)`` opens the model.
+        checkpoint: file of the best weights.
+        sha256: digest of the content of ``checkpoint``.
+        model: name of the architecture.
+        parameters: number of weights.
+        config: configuration of the run, as stored in the checkpoint.
+        history: reports of all epochs, also of those before an interruption.
+        best: report of the epoch whose weights are kept.
+        seconds: time of all epochs, also of those before an interruption.
+        note: how the run started: ``anew``, with the reason if an older run was replaced, or ``resumed after epoch K``.
     """
 
     folder: Path
@@ -83,50 +79,55 @@ def train(
     sequences: SequenceSet,
     config: TrainConfig,
     folder: Path,
-    progress: Progress | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> TrainResult:
-    """Train a model, going on from where an earlier run of the same configuration stopped.
+    """Train a model. Resumes if the folder holds a run with the same configuration and sequence set.
 
     Args:
         name: the architecture, one of ``lvm.models.MODELS``.
-        sequences: windows to train on, and validation windows to stop by.
-        config: how.
-        folder: files go there (``artifacts/lvm/<model>``); an unfinished run of other configuration or
-            other sequences found there is replaced, which ``TrainResult.note`` tells.
-        progress: called after each epoch, and first for those already done.
+        sequences: the sequence set, with windows for training and validation.
+        config: the configuration.
+        folder: folder of the model (``artifacts/lvm/<model>``). A run with another configuration or another sequence
+            set is replaced; ``TrainResult.note`` says so.
+        on_epoch: called after every epoch. On a resumed run it is first called for the earlier epochs.
 
     Raises:
-        UnknownModel, NoDevice: if the model or device does not exist.
+        UnknownModel: if the architecture or a hyperparameter does not exist.
+        NoDevice: if the device does not exist.
+        UsageError: if the number of replicas does not match the number of processes or is too large.
         EmptySplit: if there is no validation window.
-        CorruptedFile: if the state to go on from is damaged.
-        CannotWrite: if the disk is full; the state before is intact and the run can go on from it.
+        CorruptedFile: if the state to resume from is damaged.
+        CannotWrite: if the disk is full. The state after the last epoch is intact, and the run can resume.
         Diverged: if the loss becomes NaN or infinite.
     """
-    device = _device(config.device)
-    asked = describe(name, sequences, config)
-    fingerprint = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-    with _seeded(config.seed, device):
+    device = open_device(config.device)
+    recorded = describe(name, sequences, config)
+    fingerprint = hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
+    with fitting.seeded(config.seed, device):
         model = build(name, sequences.dim, sequences.context, **config.hyper).to(device)
     optimizer = optimizer_of(model, config)
 
-    me = replica()
+    replica = this_replica()
     state, note = _resume(folder, fingerprint, model, optimizer)
-    if not state.finished(config) and me.world != config.replicas:
-        raise UsageError(f"{config.replicas} processes are to train {name} together, and here are {me.world}")
+    if not state.finished(config) and replica.world != config.replicas:
+        raise UsageError(
+            f"the configuration has {config.replicas} replicas to train {name}, but {replica.world} processes run; use "
+            "train_on_ray, or set replicas to the number of processes"
+        )
     for report in state.history:
-        if progress:
-            progress(report)
+        if on_epoch:
+            on_epoch(report)
     if not state.history:
-        me.first(lambda: checkpoints.write_config(folder, asked))
+        replica.first(lambda: checkpoints.write_config(folder, recorded))
 
     data = TrainingData.on(sequences, device)
     model.train()
     while not state.finished(config):
         epoch = len(state.history)
         began = time.perf_counter()
-        with _seeded(_mixed_seed(config.seed, epoch, me.rank), device):
-            loss = train_epoch(model, optimizer, data, config, epoch, me)
-        loss, metrics = me.first(partial(_measured, loss, model, sequences, config))
+        with fitting.seeded(_mixed_seed(config.seed, epoch, replica.rank), device):
+            loss = train_epoch(model, optimizer, data, config, epoch, replica)
+        loss, metrics = replica.first(partial(_measured, loss, model, sequences, config))
         report = EpochReport(
             epoch=epoch + 1,
             loss=loss,
@@ -139,14 +140,15 @@ def train(
         )
         state = replace(state, history=[*state.history, report])
         state = replace(
-            state, best_sha256=me.first(partial(_save, folder, fingerprint, asked, model, optimizer, state))
+            state, best_sha256=replica.first(partial(_save, folder, fingerprint, recorded, model, optimizer, state))
         )
-        if progress:
-            progress(report)
+        if on_epoch:
+            on_epoch(report)
     best, metadata = checkpoints.read(folder / checkpoints.MODEL)
     if metadata["sha256"] != state.best_sha256:
         raise CorruptedFile(
-            f"{folder / checkpoints.MODEL} is not what the best epoch of this run left; delete {folder} and train again"
+            f"{folder / checkpoints.MODEL} is not what the best epoch of this run left; another program changed it, "
+            f"delete {folder} and train again"
         )
     return TrainResult(
         folder=folder,
@@ -154,7 +156,7 @@ def train(
         sha256=metadata["sha256"],
         model=name,
         parameters=sum(tensor.numel() for tensor in best.values()),
-        config=asked,
+        config=recorded,
         history=state.history,
         best=state.best,
         seconds=sum(report.seconds for report in state.history),
@@ -163,11 +165,17 @@ def train(
 
 
 def describe(name: str, sequences: SequenceSet, config: TrainConfig) -> dict[str, Any]:
-    """Everything that decides a run's result, as plain values: two runs that agree in it are one run."""
-    asked = config.as_dict()
-    del asked["device"]
+    """Everything that decides the result of a run, as JSON-serialisable values. Runs with equal values are equal.
+
+    Args:
+        name: the architecture.
+        sequences: the sequence set.
+        config: the configuration.
+    """
+    values = config.as_dict()
+    del values["device"]
     return {
-        **asked,
+        **values,
         "model": name,
         "hyper": {**hyperparameters(name), **config.hyper},
         "dim": sequences.dim,
@@ -179,7 +187,7 @@ def describe(name: str, sequences: SequenceSet, config: TrainConfig) -> dict[str
 
 
 def validate(model: LVM, sequences: SequenceSet, config: TrainConfig) -> RetrievalMetrics:
-    """Retrieval among the validation chunks, by the heads that the loss trains."""
+    """Retrieval metrics on the validation split, with the heads that the loss trains."""
     return evaluate(
         sequences,
         lambda contexts: checkpoints.predict(model, config.loss, contexts),
@@ -194,10 +202,10 @@ def _measured(loss: float, model: LVM, sequences: SequenceSet, config: TrainConf
 
 @dataclass(frozen=True)
 class _State:
-    """Where a run stands: what its epochs brought, and which checkpoint is theirs."""
+    """State of a run besides weights and optimizer."""
 
     history: list[EpochReport]
-    best_sha256: str = ""  # of the checkpoint that the best epoch left
+    best_sha256: str = ""  # digest of the checkpoint of the best epoch
 
     @property
     def best(self) -> EpochReport:
@@ -210,20 +218,29 @@ class _State:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What training reads, on the device once and for all."""
+    """The data of training, on the device.
+
+    Attributes:
+        unit: (N, dim) all vectors.
+        hashes: (N,) from ``simhash``, equal for copies of a vector.
+        rows: rows of all training documents; further negatives are drawn from them.
+        starts: first rows of the training windows.
+        context: vectors in a window.
+    """
 
     unit: Tensor
-    likeness: Tensor
-    rows: Tensor  # of all training documents: where further negatives come from
+    hashes: Tensor
+    rows: Tensor
     starts: IntArray
     context: int
 
     @classmethod
     def on(cls, sequences: SequenceSet, device: torch.device) -> TrainingData:
+        """Copy the data of a sequence set to a device."""
         unit = torch.from_numpy(sequences.unit).to(device)
         return cls(
             unit=unit,
-            likeness=likeness_of(unit),
+            hashes=simhash(unit),
             rows=torch.from_numpy(sequences.rows("train")).to(device),
             starts=sequences.starts["train"],
             context=sequences.context,
@@ -231,12 +248,17 @@ class TrainingData:
 
 
 def runs_of(starts: IntArray, length: int, random: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Cut windows into runs of at most ``length`` consecutive ones of one document, at random places.
+    """Cut the windows of every document into runs of at most ``length`` windows, at random positions.
+
+    Args:
+        starts: first rows of all windows, sorted.
+        length: largest number of windows in a run.
+        random: source of random numbers.
 
     Returns:
-        the first window of each run, and how many windows it has; together every window once.
+        First row and number of windows of every run. Every window is in exactly one run.
     """
-    first = np.flatnonzero(np.diff(starts, prepend=starts[0] - 2) != 1)  # where a document's windows begin
+    first = np.flatnonzero(np.diff(starts, prepend=starts[0] - 2) != 1)  # first window of every document
     document = np.zeros(len(starts), dtype=np.int64)
     document[first] = 1
     document = document.cumsum() - 1
@@ -247,16 +269,22 @@ def runs_of(starts: IntArray, length: int, random: np.random.Generator) -> tuple
 
 
 def _batches(
-    data: TrainingData, config: TrainConfig, epoch: int, me: Replica
+    data: TrainingData, config: TrainConfig, epoch: int, replica: Replica
 ) -> Iterator[tuple[float, IntArray, IntArray]]:
-    """(epochs done after it, run starts, run sizes) for each step; all replicas together cover every window once."""
+    """Steps of an epoch: epochs done after the step, first rows of its runs, numbers of windows of its runs.
+
+    All replicas together use every window once.
+    """
     random = np.random.default_rng(_mixed_seed(config.seed, epoch))
     begins, sizes = runs_of(data.starts, config.run, random)
-    if len(begins) < me.world:
-        raise UsageError(f"{me.world} processes are too many for {len(begins)} runs of windows; use fewer replicas")
-    steps = max(1, min(round(len(begins) * config.run / config.batch_size), len(begins) // me.world))
+    if len(begins) < replica.world:
+        raise UsageError(
+            f"{replica.world} replicas are too many for {len(begins)} runs of windows: some would have no data; use "
+            "fewer replicas"
+        )
+    steps = max(1, min(round(len(begins) * config.run / config.batch_size), len(begins) // replica.world))
     for step, whole in enumerate(np.array_split(random.permutation(len(begins)), steps)):
-        chosen = me.share(whole)
+        chosen = replica.share(whole)
         yield epoch + (step + 1) / steps, begins[chosen], sizes[chosen]
 
 
@@ -266,23 +294,38 @@ def train_epoch(
     data: TrainingData,
     config: TrainConfig,
     epoch: int,
-    me: Replica = ALONE,
+    replica: Replica = ALONE,
 ) -> float:
-    """One pass over the training windows, or this process's share of them; returns the mean loss of a step."""
+    """Train for one epoch.
+
+    Args:
+        model: the model, in training mode.
+        optimizer: its optimizer.
+        data: the training data.
+        config: the configuration.
+        epoch: number of the epoch, from 0.
+        replica: this replica; it trains on its share of the windows.
+
+    Returns:
+        The mean loss of the steps.
+
+    Raises:
+        UsageError: if there are more replicas than runs of windows.
+        Diverged: if the loss is NaN or infinite.
+    """
     device = data.unit.device
     total, steps = torch.zeros((), device=device), 0
     span = torch.arange(config.run + data.context - 1, device=device)
-    for at, begins, sizes in _batches(data, config, epoch, me):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _rate(at, config)
+    for at, begins, sizes in _batches(data, config, epoch, replica):
+        fitting.set_rate(optimizer, config.learning_rate * _rate(at, config))
         first = torch.from_numpy(begins).to(device)
         present = torch.arange(config.run, device=device) < torch.from_numpy(sizes).to(device)[:, None]
         starts = (first[:, None] + span[: config.run])[present]
-        # a run cut short reads on past its end: those windows are computed and dropped
+        # All runs are read at full length. Windows beyond the end of a shorter run are computed and dropped.
         rows = (first[:, None] + span).clamp_(max=len(data.unit) - 1)
         drawn = data.rows[torch.randint(len(data.rows), (config.negatives,), device=device)]
         candidates = torch.cat([starts + data.context, drawn])
-        with _autocast(device):
+        with autocast(device):
             prediction = model.forward_runs(data.unit[rows])
             kept = type(prediction)(*(part[present.flatten()] for part in prediction))
             loss = window_loss(
@@ -290,34 +333,23 @@ def train_epoch(
                 kept,
                 data.unit[starts + data.context],
                 data.unit[drawn],
-                negatives_allowed(starts, data.context, candidates, data.likeness),
+                negatives_allowed(starts, data.context, candidates, data.hashes),
             )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        me.average(model.parameters())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
+        fitting.step(optimizer, loss, model.parameters(), config.clip, replica.average)
         total += loss.detach()
         steps += 1
-    mean = float(total) / steps
-    if not math.isfinite(mean):
-        raise Diverged(
-            f"the loss became {mean} in epoch {epoch + 1}; the last good state is kept, "
-            "train again with a lower learning rate"
-        )
-    return mean
+    return fitting.require_finite(float(total) / steps, f"epoch {epoch + 1}")
 
 
 def _rate(at: float, config: TrainConfig) -> float:
-    """Learning rate factor ``at`` epochs: a linear rise, half a cosine down to 2 %, and that."""
-    if at < config.warmup:
-        return at / config.warmup
-    done = min(1.0, (at - config.warmup) / max(min(config.decay, config.epochs) - config.warmup, 1e-9))
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
+    """Factor of the learning rate after ``at`` epochs, which may be a fraction."""
+    rise = at / config.warmup if config.warmup else 1.0
+    fall = (at - config.warmup) / max(min(config.decay, config.epochs) - config.warmup, 1e-9)
+    return fitting.rate(rise, fall, floor=0.02)
 
 
 def optimizer_of(model: LVM, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW that leaves biases, norms and scalars undecayed."""
+    """AdamW without weight decay for biases, norms, scalars and recency weights."""
     matrices = [p for p in model.parameters() if p.ndim >= 2 and p is not model.recency]
     others = [p for p in model.parameters() if p.ndim < 2 or p is model.recency]
     groups = [
@@ -330,114 +362,68 @@ def optimizer_of(model: LVM, config: TrainConfig) -> torch.optim.Optimizer:
 def _save(
     folder: Path,
     fingerprint: str,
-    asked: dict[str, Any],
+    recorded: dict[str, Any],
     model: LVM,
     optimizer: torch.optim.Optimizer,
     state: _State,
 ) -> str:
-    """Write the best weights, then the state; returns the digest of the best weights.
+    """Write the best weights, then the state. Returns the digest of the best weights.
 
-    If the process dies in between, that epoch is done again, to the same end.
+    If the process dies between the two, the epoch is repeated with the same result.
     """
-    metadata = {"fingerprint": fingerprint, "config": json.dumps(asked, sort_keys=True)}
-    weights = model.state_dict()
+    metadata = {"fingerprint": fingerprint, "config": json.dumps(recorded, sort_keys=True)}
     best = state.best_sha256
     if state.history[-1].best:
-        best = checkpoints.write(folder / checkpoints.MODEL, weights, metadata)
-    tensors = {f"model.{key}": value for key, value in weights.items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        best = checkpoints.write(folder / checkpoints.MODEL, model.state_dict(), metadata)
     history = json.dumps([asdict(report) for report in state.history])
-    checkpoints.write(folder / checkpoints.LAST, tensors, {**metadata, "history": history, "best_sha256": best})
+    state_metadata = {**metadata, "history": history, "best_sha256": best}
+    checkpoints.write(folder / checkpoints.LAST, fitting.state_of(model, optimizer), state_metadata)
     return best
 
 
 def _resume(folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.Optimizer) -> tuple[_State, str]:
-    """Load the state after the last epoch into model and optimizer, if it is of this very run."""
+    """Load the state after the last epoch into model and optimizer, if it is of the same run.
+
+    Returns:
+        The state, and how the run starts (see ``TrainResult.note``).
+
+    Raises:
+        CorruptedFile: if a file of the run is damaged.
+    """
     if not (folder / checkpoints.LAST).exists():
         return _State([]), "anew"
     tensors, metadata = checkpoints.read(folder / checkpoints.LAST)
     if metadata.get("fingerprint") != fingerprint or "best_sha256" not in metadata:
-        note = "anew: the run found there had another configuration or other sequences"
+        note = "anew: the earlier run there had another configuration or another sequence set"
         log.warning("%s: training starts %s", folder, note)
         return _State([]), note
-    checkpoints.read(folder / checkpoints.MODEL)  # damaged best weights are found now, not after hours
+    checkpoints.read(folder / checkpoints.MODEL)  # detects damaged best weights before hours of training
     try:
         state = _State(_history(metadata["history"]), metadata["best_sha256"])
-        weights, slots = _parts(tensors, optimizer)
-        model.load_state_dict(weights)
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise CorruptedFile(
             f"{folder / checkpoints.LAST} does not hold the state of a run ({first_line(error)}); delete it and train "
             "again"
         ) from error
+    fitting.restore(tensors, model, optimizer, folder / checkpoints.LAST)
     return state, f"resumed after epoch {len(state.history)}"
 
 
 def _history(text: str) -> list[EpochReport]:
-    """The reports in a state's header, one an epoch; ValueError for anything else."""
+    """The reports of all epochs in a state's header.
+
+    Raises:
+        ValueError: if the reports are not those of a run.
+    """
     history = [EpochReport(**report) for report in json.loads(text)]
     numbers = [[report.loss, report.cosine, report.r10, report.mrr, report.seconds] for report in history]
     if not all(type(number) in (int, float) and math.isfinite(number) for row in numbers for number in row):
-        raise ValueError("its history has figures that are no numbers")
+        raise ValueError("its history has figures that are not finite numbers")
     if [report.epoch for report in history] != list(range(1, len(history) + 1)) or not history or not history[0].best:
         raise ValueError("its history is not that of a run")
     return history
 
 
-def _parts(
-    tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], dict[int, dict[str, Tensor]]]:
-    """Weights, and the optimizer's slots by parameter; ValueError if a parameter lacks any, or has others."""
-    weights: dict[str, Tensor] = {}
-    slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        kind, _, rest = key.partition(".")
-        if kind == "model":
-            weights[rest] = value
-        else:
-            index, _, slot = rest.partition(".")
-            slots.setdefault(int(index), {})[slot] = value
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    expected = [{"step": torch.Size(), "exp_avg": each.shape, "exp_avg_sq": each.shape} for each in parameters]
-    if {index: {name: each.shape for name, each in of.items()} for index, of in slots.items()} != dict(
-        enumerate(expected)
-    ):
-        raise ValueError("its optimizer is not that of this model")
-    return weights, slots
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise NoDevice(f"device {name!r} cannot be used here; ask for cpu, or install a torch that has it") from error
-    return device
-
-
-def _autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 where the hardware multiplies it; emulated, it would be 50 times slower than float32."""
-    enabled = device.type == "cuda" or (device.type == "cpu" and bf16_available())
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
 def _mixed_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """Of the order of an epoch, which replicas share; and of what each draws by itself."""
+    """Seed for an epoch. All replicas order windows with the seed of rank 0; other numbers depend on the rank."""
     return int(np.random.SeedSequence((seed, epoch, rank) if rank else (seed, epoch)).generate_state(1)[0])
-
-
-class _seeded(AbstractContextManager[None]):
-    """Draw from a seed inside the block; outside, the caller's random state is as it was."""
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self.seed = seed
-        self.fork = torch.random.fork_rng([device] if device.type == "cuda" else [])
-
-    def __enter__(self) -> None:
-        self.fork.__enter__()
-        torch.manual_seed(self.seed)
-
-    def __exit__(self, *error: Any) -> None:
-        self.fork.__exit__(*error)

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BertConfig, BertForPreTraining, BertModel, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
-from lvm.spaces.encoder import Recipe, TextEncoder
-from tests.spaces.conftest import minilm_folder
+from lvm.encoding.encoder import TextEncoder
+from lvm.encoding.recipe import Recipe
+from tests.spaces.fixtures import minilm_folder
 
 RECIPE = Recipe("a folder", max_tokens=12)
 BERT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import save_file
 from transformers import T5Config
 
+from lvm.encoding import weights
+from lvm.encoding.encoder import TextEncoder
+from lvm.encoding.recipe import Recipe, sentence_transformers_recipe
+from lvm.encoding.weights import WeightsNotHere, WeightsUnusable
 from lvm.errors import LvmError
+from lvm.inversion import vec2text
 from lvm.settings import Settings
-from lvm.spaces import vec2text, weights
-from lvm.spaces.encoder import Recipe, TextEncoder, sentence_transformers_recipe
 from lvm.spaces.registry import InvalidSpaces, configured
-from lvm.spaces.weights import WeightsNotHere, WeightsUnusable
 from tests.attacks.folders import change_config, encoder, make
 
 EVIL = """

@@ -17,10 +17,9 @@ import psutil
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from lvm.doctor import examine_all
+from lvm.cli.doctor import examine_all
 from lvm.settings import Settings
-from lvm.store import open_store, postgres, server
-from lvm.store.server import ServerUnavailable
+from lvm.store import ServerUnavailable, open_store, postgres, server
 
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="takes root")

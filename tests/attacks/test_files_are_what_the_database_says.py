@@ -16,15 +16,16 @@ from flows.extract import extract_flow
 from flows.ingest import ingest_flow
 from flows.train import train_flow
 from flows.validate import validate_flow
-from lvm.doctor import examine_all
+from lvm.cli.doctor import examine_all
 from lvm.errors import LvmError
 from lvm.files import CorruptedFile
-from lvm.inference import open_model
+from lvm.inversion.inverter import PrefixInverter
+from lvm.pipeline.errors import GateMissing
+from lvm.pipeline.predict import open_model
+from lvm.pipeline.workspace import open_workspace
 from lvm.settings import Settings
-from lvm.spaces.inverter import Inverter
 from lvm.store import Store
 from lvm.training import checkpoints, train
-from lvm.workspace import GateMissing, open_workspace
 from tests.flows.conftest import prefect_server, small  # noqa: F401  fixtures
 from tests.flows.corpora import write_unseen
 
@@ -107,7 +108,7 @@ def test_an_inverter_is_all_of_its_files(validated: Path, tmp_path: Path, file: 
 
     folder = tmp_path / "copy"
     shutil.copytree(Path(lvm.spaces.__file__).parent / "minilm", folder)
-    before = Inverter.load(folder).sha256
+    before = PrefixInverter.load(folder).sha256
     path = folder / file
     if file == "config.json":
         config = json.loads(path.read_text())
@@ -115,7 +116,7 @@ def test_an_inverter_is_all_of_its_files(validated: Path, tmp_path: Path, file: 
         path.write_text(json.dumps(config))
     else:
         path.write_text(path.read_text() + "\n")
-    assert Inverter.load(folder).sha256 != before
+    assert PrefixInverter.load(folder).sha256 != before
 
 
 def test_a_sequence_set_with_other_vectors_is_written_again(validated: Path, settings: Settings) -> None:
@@ -146,7 +147,7 @@ def test_a_checkpoint_with_other_weights_is_not_used(
 ) -> None:
     extract_flow()
     train_flow(model="gru", epochs=1)
-    with open_workspace(settings) as work:
+    with open_workspace(settings=settings) as work:
         assert open_model("gru", work.space, settings, work).name == "gru"
         resealed(settings.artifacts / "gru" / "model.safetensors", "weights")
         with pytest.raises(CorruptedFile, match="not one that a finished training run recorded"):
@@ -170,7 +171,7 @@ def test_a_sequence_set_changed_while_it_is_read_leaves_no_run(
         return train(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr("flows.train.train", beside)
+        patched.setattr("lvm.pipeline.train.fit", beside)
         with pytest.raises(CorruptedFile, match="changed while gru was trained"):
             train_flow(model="gru", epochs=1)
     extract_flow()
@@ -188,7 +189,7 @@ def test_a_checkpoint_changed_while_its_run_is_interrupted_is_not_recorded(
         raise RuntimeError("killed after the last epoch")
 
     with monkeypatch.context() as patched:
-        patched.setattr("flows.train.train", killed)
+        patched.setattr("lvm.pipeline.train.fit", killed)
         with pytest.raises(RuntimeError):
             train_flow(model="gru", epochs=2)
     resealed(settings.artifacts / "gru" / "model.safetensors", "weights")

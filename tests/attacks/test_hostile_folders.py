@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from lvm.spaces import weights
-from lvm.spaces.corrector import Corrector
-from lvm.spaces.decoder import DecoderConfig, VectorCorrector, VectorDecoder
-from lvm.spaces.encoder import TextEncoder
-from lvm.spaces.inverter import Card, Inverter
-from lvm.spaces.vec2text import Vec2TextInverter
-from lvm.spaces.weights import WeightsUnusable
+from lvm.encoding import weights
+from lvm.encoding.encoder import TextEncoder
+from lvm.encoding.weights import WeightsUnusable
+from lvm.inversion.inverter import Card, PrefixInverter
+from lvm.inversion.network import DecoderConfig, VectorDecoder
+from lvm.inversion.vec2text import Vec2TextInverter
 from tests.attacks.folders import RECIPE, encoder, make
 from tests.attacks.hostile import JSON, LONG, mutated, opens_or_is_refused, refused, write
 
@@ -131,33 +130,27 @@ SIZES = DecoderConfig(
     dim=16, vocabulary=11, width=16, layers=1, heads=2, feedforward=16, prefix=2, bottleneck=8, max_length=6
 )
 CARD = Card("0" * 16, "a corpus", "a command", 0, ["ab"], ["a title"], {}, {})
-OPENED: dict[str, type[Inverter] | type[Corrector]] = {"inverter": Inverter, "corrector": Corrector}
 
 
 @pytest.fixture(scope="module")
-def inverters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Small folders of both kinds, not trained."""
+def inverter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small inverter, not trained."""
     torch.manual_seed(0)
-    root, seen = tmp_path_factory.mktemp("inverters"), np.array([3, 5])
-    for kind, of in (("inverter", VectorDecoder), ("corrector", VectorCorrector)):
-        OPENED[kind](of(SIZES), small_tokenizer(), CARD, seen).save(root / kind)
-    return {kind: root / kind for kind in OPENED}
+    folder = tmp_path_factory.mktemp("inverters") / "inverter"
+    PrefixInverter(VectorDecoder(SIZES), small_tokenizer(), CARD, np.array([3, 5])).save(folder)
+    return folder
 
 
-@pytest.mark.parametrize("kind", OPENED)
-def test_a_small_inverter_opens(kind: str, inverters: dict[str, Path]) -> None:
-    assert OPENED[kind].load(inverters[kind]).dim == 16
+def test_a_small_inverter_opens(inverter: Path) -> None:
+    assert PrefixInverter.load(inverter).dim == 16
 
 
-@pytest.mark.parametrize("kind", OPENED)
 @pytest.mark.parametrize("text", JSON)
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
-def test_an_inverters_folder_of_anything_is_refused(
-    name: str, text: str, kind: str, inverters: dict[str, Path], tmp_path: Path
-) -> None:
-    folder = copied(inverters[kind], tmp_path / kind)
+def test_an_inverters_folder_of_anything_is_refused(name: str, text: str, inverter: Path, tmp_path: Path) -> None:
+    folder = copied(inverter, tmp_path / "inverter")
     write(folder / name, text)
-    refused(lambda: OPENED[kind].load(folder), WeightsUnusable)
+    refused(lambda: PrefixInverter.load(folder), WeightsUnusable)
 
 
 PARTS: dict[str, tuple[str, Any]] = {
@@ -177,45 +170,42 @@ PARTS: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("change", PARTS.values(), ids=PARTS)
-def test_an_inverter_of_wrong_values_is_refused(
-    change: tuple[str, Any], inverters: dict[str, Path], tmp_path: Path
-) -> None:
+def test_an_inverter_of_wrong_values_is_refused(change: tuple[str, Any], inverter: Path, tmp_path: Path) -> None:
     where, value = change
-    folder = copied(inverters["inverter"], tmp_path / "inverter")
+    folder = copied(inverter, tmp_path / "inverter")
     config = json.loads((folder / "config.json").read_text())
     *outer, last = where.split(".")
     (config[outer[0]] if outer else config)[last] = value
     (folder / "config.json").write_text(json.dumps(config))
-    refused(lambda: Inverter.load(folder), WeightsUnusable)
+    refused(lambda: PrefixInverter.load(folder), WeightsUnusable)
 
 
-def test_a_tokenizer_of_more_words_than_the_network_is_refused(inverters: dict[str, Path], tmp_path: Path) -> None:
-    folder = copied(inverters["inverter"], tmp_path / "inverter")
+def test_a_tokenizer_of_more_words_than_the_network_is_refused(inverter: Path, tmp_path: Path) -> None:
+    folder = copied(inverter, tmp_path / "inverter")
     tokenizer = small_tokenizer()
     tokenizer.add_tokens(["one more"])
     tokenizer.save(str(folder / "tokenizer.json"))
-    refused(lambda: Inverter.load(folder), WeightsUnusable)
+    refused(lambda: PrefixInverter.load(folder), WeightsUnusable)
 
 
-def test_a_pickled_inverter_is_refused(inverters: dict[str, Path], tmp_path: Path) -> None:
-    folder = copied(inverters["inverter"], tmp_path / "inverter")
+def test_a_pickled_inverter_is_refused(inverter: Path, tmp_path: Path) -> None:
+    folder = copied(inverter, tmp_path / "inverter")
     pickle_of_tensors(folder / "inverter.safetensors")
-    refused(lambda: Inverter.load(folder), WeightsUnusable)
+    refused(lambda: PrefixInverter.load(folder), WeightsUnusable)
 
 
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
-    kind=st.sampled_from(sorted(OPENED)),
     name=st.sampled_from(["config.json", "tokenizer.json", "weights"]),
 )
 def test_any_changed_bytes_of_an_inverter(
-    seed: int, kind: str, name: str, inverters: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    seed: int, name: str, inverter: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    name = f"{kind}.safetensors" if name == "weights" else name
-    folder = copied(inverters[kind], tmp_path_factory.getbasetemp() / f"fuzzed-{kind}")
-    (folder / name).write_bytes(mutated((inverters[kind] / name).read_bytes(), random.Random(seed)))
-    opens_or_is_refused(lambda: OPENED[kind].load(folder))
+    name = "inverter.safetensors" if name == "weights" else name
+    folder = copied(inverter, tmp_path_factory.getbasetemp() / "fuzzed-inverter")
+    (folder / name).write_bytes(mutated((inverter / name).read_bytes(), random.Random(seed)))
+    opens_or_is_refused(lambda: PrefixInverter.load(folder))
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lvm.spaces.encoder import Recipe, TextEncoder
-from lvm.spaces.inverter import Inverter
-from lvm.spaces.weights import WeightsUnusable, fill
+from lvm.encoding.encoder import TextEncoder
+from lvm.encoding.recipe import Recipe
+from lvm.encoding.weights import WeightsUnusable, fill
+from lvm.inversion.inverter import PrefixInverter
 from tests.attacks.folders import KINDS, change_config, change_weights, encoder, make
-from tests.spaces.conftest import SHIPPED, minilm_folder
+from tests.spaces.fixtures import SHIPPED, minilm_folder
 
 TEXTS = ["The harbour froze before the last ship came in.", "Nobody counted the votes."]
 
@@ -175,7 +176,7 @@ def test_an_inverter_is_loaded_whole_or_refused(damage: str, tmp_path: Path) -> 
         tensors["trained_chunks"] = tensors["trained_chunks"].float()
     save_file(tensors, folder / "inverter.safetensors")
     with pytest.raises(WeightsUnusable, match=expected[damage]):
-        Inverter.load(folder)
+        PrefixInverter.load(folder)
 
 
 def test_a_network_on_meta_gets_every_tensor(tmp_path: Path) -> None:

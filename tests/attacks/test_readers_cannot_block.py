@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
+from lvm.pipeline.workspace import open_workspace
 from lvm.settings import Settings
-from lvm.store import GateRow, LockTimeout, SchemaUnusable, Store, migrate, open_store
-from lvm.workspace import open_workspace
+from lvm.store import Gate, LockTimeout, SchemaUnusable, Store, migrate, open_store
+
+NO_GATE = Gate(1, "roundtrip", 1, "", 1, 1.0, 0.63, True, {}, None, datetime.now(UTC))
+"""A verdict that no database holds."""
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def test_the_lock_of_migrations_stops_nobody_where_the_schema_is_current(
 def test_where_a_lock_is_needed_it_is_waited_for_and_its_holder_named(
     as_reader: Engine, database: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lvm.store.store.LOCK_SECONDS", 1)
+    monkeypatch.setattr("lvm.store.connect.LOCK_SECONDS", 1)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE lvm.alembic_version SET version_num = '0001'")
     with as_reader.connect() as held:
@@ -68,12 +72,12 @@ def test_where_a_lock_is_needed_it_is_waited_for_and_its_holder_named(
 def test_no_other_lock_is_waited_for_without_end(
     as_reader: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    monkeypatch.setattr("lvm.store.store.LOCK_SECONDS", 1)
+    monkeypatch.setattr("lvm.store.connect.LOCK_SECONDS", 1)
     with as_reader.connect() as held:
         held.execute(text("SELECT pg_advisory_lock(hashtextextended(:key, 0))"), {"key": key})
         try:
-            with open_workspace(settings) as work:
-                work.store.start_training_run("gru", 1, GateRow(id=1), 1, {})
+            with open_workspace(settings=settings) as work:
+                work.store.start_training_run("gru", 1, NO_GATE, 1, {})
         except Exception as error:  # without a gate it is refused, if nobody is in the way
             assert isinstance(error, LockTimeout) and "'a notebook'" in str(error)
         else:

@@ -16,7 +16,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from lvm.store import GateRequired, IngestedDocument, Store
-from tests.store.toy import DIM, Doc, fill, gate, ingested, measured, register, sequence_set, start, unit_rows
+from tests.store.toy import DIM, document, fill, gate, ingested, measured, register, sequence_set, start, unit_rows
 
 REINSERT = """
     CREATE TEMP TABLE kept AS SELECT * FROM embedding;
@@ -186,9 +186,9 @@ def test_no_separator_makes_two_corpora_one(database: Store, separator: str) -> 
     seen = set()
     for source, external in ((f"a{separator}b", "c"), ("a", f"b{separator}c"), (f"a{separator}b{separator}c", "")):
         item = ingested("x", 2)
-        document = Doc(external, "x", source=source)
+        info = document(external, "x", source=source)
         with database.writer(number) as writer:
-            writer.write_documents([replace(item, document=document)])
+            writer.write_documents([replace(item, document=info)])
         seen.add(database.corpus_revision(number))
         with database.engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM document")

@@ -20,11 +20,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from lvm import connections, serve
-from lvm.connections import BoundedConnection
 from lvm.models import build as build_model
 from lvm.models import hyperparameters
-from lvm.serve import build
+from lvm.service import connections, limits, messages
+from lvm.service.app import build
+from lvm.service.connections import BoundedConnection
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.training import checkpoints
@@ -326,5 +326,5 @@ def test_a_client_in_time_is_not_cut_off(served: tuple[uvicorn.Server, int]) -> 
 
 
 def test_limits_fit_each_other() -> None:
-    assert serve.MAX_ALL_CHARACTERS * 12 < serve.MAX_BODY, "a text of escaped characters fits into a body"
+    assert messages.MAX_ALL_CHARACTERS * 12 < limits.MAX_BODY, "a text of escaped characters fits into a body"
     assert connections.MAX_CONNECTIONS < 1024

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from lvm import cli
+from lvm.cli.common import show_hits
 from lvm.corpus.documents import Document
 from lvm.errors import LvmError, one_line, visible
+from lvm.progress import bar
 from lvm.settings import Settings
 from lvm.store import Hit
-from lvm.terminal import Terminal, bar
-from tests.flows.test_cli import lvm
+from lvm.terminal import Terminal
+from tests.cli.test_cli import lvm
 
 CLEAR, TITLE, BIDI = "\x1b[2J", "\x1b]0;pwned\x07", "\u202egpj.exe"
 HOSTILE = f"a{CLEAR}b{TITLE}c\rd\x9bAe{BIDI}f\x7f\udc80"
@@ -81,7 +82,7 @@ def test_in_tables_where_markup_is_text_too() -> None:
 
 
 def test_hits(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._hits([Hit(1, HOSTILE, "[/x]" + HOSTILE, 0, 0.5)])
+    show_hits([Hit(1, HOSTILE, "[/x]" + HOSTILE, 0, 0.5)])
     shown = capsys.readouterr().out
     assert "0.500" in shown and not steers(shown)
 

@@ -18,16 +18,17 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from lvm import door
+from lvm.cli import vectors as door
 from lvm.corpus.documents import Document
-from lvm.inference import predict_next
-from lvm.serve import build
+from lvm.encoding import vector_files
+from lvm.encoding.encoder import TextEncoder
+from lvm.pipeline.predict import predict
+from lvm.pipeline.workspace import register
+from lvm.service.app import build
 from lvm.settings import Settings
-from lvm.spaces import InvalidVectors, Space, SpaceMismatch, Vectors, open_space, vector_files
-from lvm.spaces.encoder import TextEncoder
-from lvm.spaces.statistics import ForeignVectors
+from lvm.spaces import InvalidVectors, Space, SpaceMismatch, Vectors, open_space
+from lvm.spaces.check import ForeignVectors
 from lvm.store import IngestedDocument, Store
-from lvm.workspace import register
 
 TEXTS = [
     "The harbour froze before the last ship came in.",
@@ -122,7 +123,7 @@ def test_by_search(database: Store, space: Space, cls: Vectors) -> None:
 
 def test_by_ingestion(database: Store, space: Space, cls: Vectors) -> None:
     number, before = register(database, space), database.contents()
-    item = IngestedDocument(Document("test", "one", "", " ".join(TEXTS)), TEXTS, [9] * len(TEXTS), cls)
+    item = IngestedDocument(Document("test", "one", "", " ".join(TEXTS)).info, TEXTS, [9] * len(TEXTS), cls)
     with database.writer(number) as writer, pytest.raises(SpaceMismatch) as caught:
         writer.write_documents([item])
     one_line(caught.value, cls.fingerprint, space.fingerprint, "minilm")
@@ -132,7 +133,7 @@ def test_by_ingestion(database: Store, space: Space, cls: Vectors) -> None:
 def test_by_a_model_of_another_space(space: Space) -> None:
     model: Any = SimpleNamespace(name="gru", space_name="other", space="0" * 16, context=5)
     with pytest.raises(SpaceMismatch) as caught:
-        predict_next(space, model, TEXTS)
+        predict(space, model, TEXTS)
     one_line(caught.value, "other", "0" * 16, space.fingerprint)
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from lvm.spaces.vectors import SpaceMismatch, Vectors
+from lvm.encoding.vectors import SpaceMismatch, Vectors
 from lvm.store import GateRequired, Store
 from tests.store.toy import (
     DIM,

@@ -23,6 +23,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lvm.door import encode
+from lvm.ingest import ingest
+from lvm.spaces.decoder import DecoderConfig, VectorDecoder
+from lvm.spaces.encoder import Recipe, TextEncoder
+from lvm.spaces.inverter import Card, Inverter
+from lvm.spaces.training import InverterTraining, Silent, TrainingText, train, word_piece
+from lvm.spaces.vectors import Vectors
+from lvm.workspace import Workspace, register
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
@@ -30,21 +38,13 @@ from transformers import BertConfig, BertModel
 import lvm
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
-from lvm.door import encode
-from lvm.ingest import ingest
 from lvm.sequences import SequenceSet, extract
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
-from lvm.spaces.decoder import DecoderConfig, VectorDecoder
-from lvm.spaces.encoder import Recipe, TextEncoder
-from lvm.spaces.inverter import Card, Inverter
-from lvm.spaces.training import InverterTraining, Silent, TrainingText, train, word_piece
-from lvm.spaces.vectors import Vectors
 from lvm.store import GateRecord, GateRow, Store, open_store, server
 from lvm.training import EpochReport, TrainConfig, TrainResult, load_model
 from lvm.training import train as train_model
 from lvm.training.trainer import describe
-from lvm.workspace import Workspace, register
 from tests.store.toy import at_cosine
 
 WIDTH, DIM, CONTEXT = 16, 8, 3

@@ -10,16 +10,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from lvm.gates import PROBE_MIN_COSINE
-from lvm.ingest import ingest
+from lvm.pipeline.ingest import ingest
+from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.settings import Settings
 from lvm.spaces import Space
-from lvm.store import GateRequired, GateRow, IngestedDocument, Store, TrainingRunRow, open_store
+from lvm.store import Gate, GateRequired, IngestedDocument, Store, TrainingRun, open_store
 from lvm.store.migrate import script
 from lvm.training import TrainConfig
 from lvm.training.trainer import describe
-from lvm.workspace import Workspace, open_workspace
 from tests.compatibility.made import CONTEXT, EXPECTED, FOLDER, documents
-from tests.store.toy import Doc, measured
+from tests.store.toy import document, measured
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def store(restored: Settings) -> Iterator[Store]:
 
 @pytest.fixture
 def work(restored: Settings) -> Iterator[Workspace]:
-    with open_workspace(restored) as opened:
+    with open_workspace(settings=restored) as opened:
         yield opened
 
 
@@ -40,7 +40,7 @@ def space_of(store: Store) -> int:
     return number
 
 
-def standing(store: Store) -> GateRow:
+def standing(store: Store) -> Gate:
     """The verdict that stands for the corpus as it is."""
     space = space_of(store)
     inverter = store.inverter_id(EXPECTED["inverter"])
@@ -50,7 +50,7 @@ def standing(store: Store) -> GateRow:
     return found
 
 
-def runs(store: Store) -> tuple[TrainingRunRow, TrainingRunRow]:
+def runs(store: Store) -> tuple[TrainingRun, TrainingRun]:
     """The interrupted run, and the finished one."""
     interrupted, finished = store.training_runs()
     return interrupted, finished
@@ -95,11 +95,11 @@ def test_documents_chunks_and_vectors_are_read(store: Store, old_space: Space) -
     }  # fmt: skip
     corpus = {each.external_id: each for each in documents()}
     rows = store.documents(space)
-    assert {row.external_id: (row.sha256, row.title, row.details) for row in rows} == {
+    assert {row.external_id: (row.sha256, row.title, row.metadata) for row in rows} == {
         name: (each.sha256, each.title, each.metadata) for name, each in corpus.items()
     }
     [batch] = store.read_vectors(space)
-    assert batch.space == EXPECTED["fingerprint"] and batch.unit.shape == (EXPECTED["chunks"], 8)
+    assert batch.fingerprint == EXPECTED["fingerprint"] and batch.unit.shape == (EXPECTED["chunks"], 8)
     chunker = old_space.chunker()
     chunks = [chunk.text for row in rows for chunk in chunker.split(corpus[row.external_id].text)[0]]
     assert store.chunk_texts(batch.chunk_ids) == chunks
@@ -143,13 +143,13 @@ def test_the_interrupted_run_goes_on_under_its_id_and_a_new_one_starts(work: Wor
 
 def test_ingesting_again_changes_nothing_and_something_new_needs_a_new_gate(store: Store, old_space: Space) -> None:
     space, gate = space_of(store), standing(store)
-    report = ingest(store, space, old_space, "toy", documents())
+    report = ingest(Workspace(Settings(quiet=True), store, old_space, space), documents())
     assert (report.documents, report.unchanged) == (0, EXPECTED["documents"])
     assert store.corpus_revision(space) == EXPECTED["corpus_revision"]
     sequences = store.sequence_set(EXPECTED["sequences"]["sha256"], gate)
     assert sequences is not None
     with store.writer(space) as writer:
-        writer.write_documents([IngestedDocument(Doc("one more"), ["One."], [1], old_space.encode(["One."]))])
+        writer.write_documents([IngestedDocument(document("one more"), ["One."], [1], old_space.encode(["One."]))])
     revision = store.corpus_revision(space)
     assert revision == store.recomputed_revision(space) != EXPECTED["corpus_revision"]
     assert store.verdict(space, revision, gate.inverter_id) is None

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lvm.encoding.vector_files import read
+from lvm.encoding.weights import find
+from lvm.files import file_sha256
 from lvm.gates import PROBE_MIN_COSINE
+from lvm.inversion.inverter import PrefixInverter
+from lvm.inversion.training import InverterTraining, Silent, TrainingText, train
 from lvm.sequences import load
 from lvm.spaces import Space
-from lvm.spaces.encoder import file_sha256
-from lvm.spaces.inverter import Inverter
 from lvm.spaces.statistics import FILE, Statistics
-from lvm.spaces.training import InverterTraining, Silent, TrainingText, train
-from lvm.spaces.vector_files import read
-from lvm.spaces.weights import find
 from lvm.training import EpochReport, TrainConfig, load_model
 from lvm.training import train as train_model
 from tests.compatibility.made import CONTEXT, EXPECTED, FOLDER, documents
@@ -101,7 +101,7 @@ def test_an_encoder_and_its_inverter_are_who_they_were(old_space: Space) -> None
 def test_an_unfinished_training_of_an_inverter_goes_on(old_space: Space, tmp_path: Path) -> None:
     scratch = shutil.copytree(FOLDER / "scratch", tmp_path / "scratch")
     text, told = TrainingText.collect(documents(), old_space.chunker(), Silent()), Told()
-    assert isinstance(old_space.inverter, Inverter)
+    assert isinstance(old_space.inverter, PrefixInverter)
     made = train(
         old_space.encoder, text, "toy", tmp_path / "tuned", scratch, InverterTraining(**EXPECTED["training"]),
         "lvm inverter finetune", tmp_path / "not used", start=old_space.inverter, progress=told,
@@ -110,7 +110,7 @@ def test_an_unfinished_training_of_an_inverter_goes_on(old_space: Space, tmp_pat
     first, *later = told.advances["train"]
     assert first == 400 and set(later) == {1}
     assert first + len(later) == told.totals["train"] == made.card.training["steps"]
-    assert Inverter.load(tmp_path / "tuned").sha256 == made.sha256 != EXPECTED["inverter"]
+    assert PrefixInverter.load(tmp_path / "tuned").sha256 == made.sha256 != EXPECTED["inverter"]
     assert set(made.card.trained_documents) > set(old_space.trained_documents)
 
 
@@ -129,6 +129,6 @@ def test_vectors_in_files_are_read(suffix: str, old_space: Space) -> None:
 def test_the_shipped_inverter_is_what_it_was() -> None:
     folder = find("package:lvm/spaces/minilm", Path())
     assert {file.name: file_sha256(file) for file in folder.iterdir()} == SHIPPED
-    inverter = Inverter.load(folder)
+    inverter = PrefixInverter.load(folder)
     assert inverter.sha256 == "e4dfc56ac7afc987acb97dd0a3770322db7904b1194376c61acf1120b9f2010f"
     assert Statistics.load(folder / FILE).fingerprint == inverter.encoder

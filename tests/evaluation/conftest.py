@@ -9,14 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from lvm.spaces.vectors import Vectors, require
+from lvm.encoding.vectors import Vectors, require
+from lvm.spaces import Decoded
 
 DIM = 64
-
-
-@dataclass
-class Texts:
-    texts: list[str]
 
 
 @dataclass
@@ -46,15 +42,17 @@ class FakeSpace:
         candidates: int = 8,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
-    ) -> Texts:
+    ) -> Decoded:
         self.seeds.append(seed)
         require(vectors, self.name, self.fingerprint, DIM)
         nearest = (vectors.unit @ self.encode(self.library).unit.T).argmax(axis=1)
         if progress:
             progress(len(vectors))
-        return Texts([self.slip(self.library[i]) for i in nearest])
+        texts = [self.slip(self.library[i]) for i in nearest]
+        encoded = self.encode(texts)
+        return Decoded(texts, encoded, np.einsum("nd,nd->n", vectors.unit, encoded.unit))
 
-    def inverter_saw(self, texts: Sequence[str]) -> np.ndarray:
+    def was_trained_on(self, texts: Sequence[str]) -> np.ndarray:
         return np.array([text in self.trained_texts for text in texts], dtype=bool)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lvm import gates
+from lvm.encoding.vectors import SpaceMismatch, Vectors
 from lvm.evaluation.decoding import (
     SAMPLE_WINDOWS,
     UnusablePredictions,
@@ -12,7 +13,6 @@ from lvm.evaluation.decoding import (
     decode_predictions,
     examples,
 )
-from lvm.spaces.vectors import SpaceMismatch, Vectors
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_collapsed_predictions_are_seen_as_one_and_outputs_that_are_not_unit_fai
     collapsed = Vectors("f" * 64, same, np.ones(40, dtype=np.float32))
     long = Vectors("f" * 64, windows.target, np.full(40, 1.01, dtype=np.float32))
     found = decode_predictions(fake_space(sentences), windows, {"collapsed": collapsed, "long": long})
-    assert found[0].crowding == pytest.approx(1.0, abs=1e-5)
+    assert found[0].mean_pairwise_cosine == pytest.approx(1.0, abs=1e-5)
     assert found[0].to_truth.mean < 0.2
     assert found[1].norm_error == pytest.approx(0.01, abs=1e-6)
     assert not found[1].verdict.passed and "unit" in found[1].verdict.message

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm.evaluation.retrieval import EmptySplit, InvalidPrediction, corpus_mean, evaluate, rank_of
+from lvm.evaluation.retrieval import EmptySplit, InvalidPrediction, evaluate, rank_of
 from lvm.sequences import SequenceSet, extract
 
 
@@ -28,7 +28,7 @@ def sequences(folder: Path, vectors: np.ndarray, counts: list[int], context: int
         unit=vectors,
     )
     return extract(
-        folder / "s.safetensors", [batch], documents, inverter_saw={d.sha256 for d in documents[:-2]},
+        folder / "s.safetensors", [batch], documents, trained_documents={d.sha256 for d in documents[:-2]},
         context=context, dim=vectors.shape[1], space_name="toy", space="0" * 64, inverter="1" * 64, corpus_revision="r",
     )  # fmt: skip
 
@@ -87,21 +87,6 @@ def test_metrics(tmp_path: Path) -> None:
 
     both = evaluate(s, split_heads)
     assert both.r1 == 1.0 and both.cosine < 0.9, "one head ranks, the other is compared"
-
-
-def test_centred_scoring_takes_the_common_part_out(tmp_path: Path) -> None:
-    counts = [30] * 8
-    shifted = unit(240, 16) + 3.0
-    s = sequences(tmp_path, (shifted / np.linalg.norm(shifted, axis=1, keepdims=True)).astype(np.float32), counts)
-    centre = corpus_mean(s)
-    np.testing.assert_allclose(centre, s.unit[s.rows("train")].mean(axis=0), atol=1e-6)
-
-    def noisy(contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return contexts.mean(axis=1), contexts.mean(axis=1)
-
-    raw, centred = evaluate(s, noisy), evaluate(s, noisy, centre=centre)
-    assert raw.cosine == centred.cosine
-    assert raw.mrr != centred.mrr
 
 
 def test_no_number_is_no_rank(tmp_path: Path) -> None:

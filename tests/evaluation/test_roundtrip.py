@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvm import gates
-from lvm.evaluation.alignment import crowding
+from lvm.encoding.vectors import SpaceMismatch, Vectors
+from lvm.evaluation.alignment import mean_pairwise_cosine
 from lvm.evaluation.roundtrip import (
     NothingToMeasure,
     choose_chunks,
@@ -18,7 +19,6 @@ from lvm.evaluation.roundtrip import (
     measure,
     spread,
 )
-from lvm.spaces.vectors import SpaceMismatch, Vectors
 
 
 def drop_last_word(text: str) -> str:
@@ -110,7 +110,7 @@ def test_texts_the_inverter_knows_are_decoded_and_left_out(fake_space, sentences
     space = fake_space(sentences, trained_texts=frozenset(sentences[:3]))
     seen = known_texts(space, sentences[:8])
     assert seen.tolist() == [True] * 3 + [False] * 5
-    found = measure(space, sentences[:8], range(8), seen=seen)
+    found = measure(space, sentences[:8], range(8), was_trained_on=seen)
     assert (found.n, found.pool, len(found.returned)) == (5, 8, 8)
     assert found.chunk_ids.tolist() == [3, 4, 5, 6, 7]
     with pytest.raises(NothingToMeasure, match="trained on every chunk"):
@@ -226,8 +226,8 @@ def test_a_corpus_the_inverter_was_trained_on_cannot_be_measured(fake_space, sen
 
 
 def test_crowding_of_fewer_than_two_vectors_does_not_exist() -> None:
-    assert np.isnan(crowding(np.ones((1, 3), dtype=np.float32)))
-    assert crowding(np.array([[1, 0], [0, 1], [0, -1]], dtype=np.float32)) == pytest.approx(-1 / 3)
+    assert np.isnan(mean_pairwise_cosine(np.ones((1, 3), dtype=np.float32)))
+    assert mean_pairwise_cosine(np.array([[1, 0], [0, 1], [0, -1]], dtype=np.float32)) == pytest.approx(-1 / 3)
 
 
 def test_an_inverter_of_another_encoder_is_blocked_however_well_it_decodes(fake_space, sentences) -> None:

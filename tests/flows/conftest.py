@@ -34,7 +34,7 @@ def prefect_server() -> Iterator[None]:
 def small(database: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer chunks and windows decoded; everything else is the real thing."""
     set_gate_size(database, 30)
-    monkeypatch.setattr("flows.evaluate.SAMPLE_WINDOWS", 4)
+    monkeypatch.setattr("lvm.pipeline.evaluate.SAMPLE_WINDOWS", 4)
     monkeypatch.setenv("LVM_QUIET", "1")
 
 

@@ -42,12 +42,11 @@ ATTEMPTS = 5
 
 def pipeline(source: str, flow_run: str | None) -> None:
     """Run the pipeline, or retry a run, and say on standard output where it is; only the samples are smaller."""
-    import flows.evaluate
     import flows.pipeline
-    import flows.validate
-    from lvm.workspace import Workspace
+    from lvm.pipeline import evaluate, extract, train, validate
+    from lvm.pipeline.workspace import Workspace
 
-    flows.evaluate.SAMPLE_WINDOWS = 2
+    evaluate.SAMPLE_WINDOWS = 2
 
     from prefect import Flow
     from prefect.client.orchestration import get_client
@@ -63,9 +62,9 @@ def pipeline(source: str, flow_run: str | None) -> None:
 
     # what each stage does first, once it is sure that it has something to do
     flows.ingest.ingest = told("ingest", flows.ingest.ingest)  # type: ignore[assignment]
-    flows.validate.known_texts = told("validate", flows.validate.known_texts)  # type: ignore[assignment]
-    flows.extract.extract = told("extract", flows.extract.extract)  # type: ignore[assignment]
-    flows.train.describe = told("train", flows.train.describe)  # type: ignore[assignment]
+    validate.known_texts = told("validate", validate.known_texts)
+    extract.write_sequences = told("extract", extract.write_sequences)
+    train.describe = told("train", train.describe)
     Workspace.models = told("evaluate", Workspace.models)  # type: ignore[method-assign]
 
     flow: Flow[..., Any] = flows.pipeline.pipeline_flow

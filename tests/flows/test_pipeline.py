@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,15 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from flows.clear import clear_flow
-from flows.common import GateBlocked
 from flows.extract import extract_flow
 from flows.ingest import ingest_flow
 from flows.pipeline import pipeline_flow
 from flows.train import train_flow
 from flows.validate import validate_flow
+from lvm.pipeline.errors import GateBlocked, GateMissing
 from lvm.settings import Settings
 from lvm.spaces import SpaceMismatch, registry
 from lvm.store import NotConfirmed, Store
-from lvm.workspace import GateMissing
 from tests.flows.corpora import write_unseen
 
 TABLES = ("document", "chunk", "embedding", "gate_result", "sequence_set", "training_run")
@@ -45,21 +45,22 @@ def test_text_to_models_to_text_and_again_for_nothing(
     source = str(write_unseen(tmp_path / "texts", documents=8, characters=3000))
     summary = pipeline_flow(source=source, epochs=2)
 
-    assert summary.corpus["documents"] == 8
-    assert summary.roundtrip["mean"] >= 0.75 and 20 <= summary.roundtrip["n"] <= 30
+    assert summary.corpus.documents == 8
+    assert summary.roundtrip.mean >= 0.75 and 20 <= summary.roundtrip.n <= 30
     assert set(summary.models) == {"lstm", "gru", "mamba2", "transformer"}
     assert {"copy_last", "context_mean", "recency_mean", "ridge"} <= set(summary.baselines)
     for name, figures in summary.models.items():
-        assert figures["norm_error"] <= 1e-5
-        assert figures["pipeline_cosine"] >= 0.6, name
+        assert figures.norm_error <= 1e-5
+        assert figures.pipeline_cosine >= 0.6, name
         assert (settings.artifacts / name / "model.safetensors").is_file()
     written = json.loads((settings.artifacts / "summary.json").read_text())
-    assert written["models"] == summary.models and written["roundtrip"]["mean"] == summary.roundtrip["mean"]
+    models = {name: asdict(figures) for name, figures in summary.models.items()}
+    assert written["models"] == models and written["roundtrip"]["mean"] == summary.roundtrip.mean
     page = (settings.artifacts / "report.html").read_text()
     assert page.count('<img src="data:image/png;base64,') == 4
     assert "http://" not in page and "https://" not in page, "one self-contained page"
     for example in summary.examples:
-        assert set(example["decoded"]) >= set(summary.models) and example["truth"]
+        assert set(example.decoded) >= set(summary.models) and example.truth
 
     before = rows(database)
     files = {path: path.stat().st_mtime_ns for path in settings.artifacts.rglob("model.safetensors")}
@@ -73,7 +74,7 @@ def test_text_to_models_to_text_and_again_for_nothing(
 
     extract_flow(export="npz")
     with np.load(settings.artifacts / "training_sequences_ctx5.npz") as data:
-        assert data["context_sequences"].shape == (summary.corpus["sequences"]["train"], 5, 384)
+        assert data["context_sequences"].shape == (summary.corpus.sequences["train"], 5, 384)
         np.testing.assert_allclose(np.linalg.norm(data["target_vectors"], axis=1), 1, atol=1e-5)
 
     with pytest.raises(NotConfirmed, match=database.database_name):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flows.common import GateBlocked
 from flows.ingest import ingest_flow
 from flows.reembed import reembed_flow
 from lvm.corpus.sources import open_source
-from lvm.reembed import SameSpace, reembed
+from lvm.pipeline.errors import GateBlocked
+from lvm.pipeline.reembed import SameSpace, reembed
+from lvm.pipeline.workspace import open_workspace
+from lvm.progress import Progress
 from lvm.settings import Settings
 from lvm.store import Store
-from lvm.workspace import open_workspace
 
 COPY = """
 [{name}]
@@ -42,7 +45,7 @@ def vectors(database: Store, name: str) -> np.ndarray:
 @pytest.mark.usefixtures("spaces", "small")
 def test_a_database_moves_and_keeps_what_it_had(database: Store, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()
-    with open_workspace(Settings()) as work:  # speeches that the inverter has not seen, and enough of each
+    with open_workspace() as work:  # speeches that the inverter has not seen, and enough of each
         unseen = [
             each for each in open_source("sotu") if getattr(each, "sha256", "") not in work.space.trained_documents
         ]
@@ -51,15 +54,19 @@ def test_a_database_moves_and_keeps_what_it_had(database: Store, settings: Setti
     ingest_flow(source=str(tmp_path / "texts"))
     before = vectors(database, "minilm")
 
-    with open_workspace(Settings(), "minilm") as old, open_workspace(Settings(), "twin") as new:
+    with open_workspace("minilm") as old, open_workspace("twin") as new:
         with pytest.raises(SameSpace):
             reembed(old, old)
 
         def stop(_: int) -> None:
             raise KeyboardInterrupt
 
+        @contextmanager
+        def stopping(description: str, total: int | None) -> Iterator[Progress]:
+            yield stop
+
         with pytest.raises(KeyboardInterrupt):
-            reembed(old, new, stop)
+            reembed(old, new, bars=stopping)
         assert database.counts(new.space_id)["chunks"] == 0, "no document is half there"
 
     report = reembed_flow(to="twin")

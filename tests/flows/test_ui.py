@@ -209,6 +209,15 @@ def test_a_failed_stage_is_retried_and_the_finished_ones_are_not(ui: Ui) -> None
     assert {"ingest", "roundtrip-gate", "sequences", "training-curves", "models", "decoded-examples"} <= keys
 
 
+def test_a_command_beside_it_shows_its_run_there(ui: Ui) -> None:
+    command = [sys.executable, "-c", "from lvm.cli import main; main()", "ingest", "sotu", "--limit", "1"]
+    environment = {name: value for name, value in ui.environment.items() if name != "PREFECT_HOME"}
+    before = len(ui.post("flow_runs/filter", flows={"name": {"any_": ["ingest"]}}))
+    done = subprocess.run(command, env=environment, cwd=ui.folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(ui.post("flow_runs/filter", flows={"name": {"any_": ["ingest"]}})) == before + 1
+
+
 def test_seen_in_a_browser(ui: Ui) -> None:
     """What people do by hand; with LVM_SCREENSHOTS=FOLDER it leaves pictures there."""
     playwright = pytest.importorskip("playwright.sync_api")

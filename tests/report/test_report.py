@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from lvm.report import Summary, render, verdicts, write
+from lvm.corpus.documents import Skipped
+from lvm.evaluation.decoding import DecodedExample, Spread
+from lvm.evaluation.retrieval import RetrievalMetrics
+from lvm.evaluation.roundtrip import Example, RoundtripFigures
+from lvm.report import Summary, markdown, render, verdicts, write
 from lvm.report.plots import comparison, document_map, png, roundtrip_histogram
+from lvm.report.summary import CorpusFigures, DecodingFigures, ModelFigures, SpaceFigures
 
 HOSTILE = '<script>alert("x")</script> & "quotes"'
 
 
-def figures(cosine: float, r10: float) -> dict[str, float]:
-    names = ("margin", "r1", "r5", "r50", "mrr")
-    return {"n": 10, "cosine": cosine, "r10": r10, "norm_error": 1e-7, **dict.fromkeys(names, 0.1)}
+def figures(cosine: float, r10: float) -> RetrievalMetrics:
+    return RetrievalMetrics(
+        n=10, pool=12, cosine=cosine, copy_cosine=0.3, margin=0.1, r1=0.1, r5=0.1, r10=r10, r50=0.1, mrr=0.1,
+        norm_error=1e-7,
+    )  # fmt: skip
 
 
 @pytest.fixture
 def summary() -> Summary:
-    spread = {"mean": 0.7, "median": 0.71}
-    decoded: dict[str, Any] = {"n": 8, "pipeline": spread, "to_truth": spread, "to_random": spread}
+    spread = Spread(0.7, 0.71, 8)
     return Summary(
-        space={"name": "minilm", "fingerprint": "f" * 16, "dim": 384, "inverter": "a" * 64},
-        corpus={"documents": 2, "chunks": 30, "revision": "b" * 64},
-        roundtrip={
-            "mean": 0.84,
-            "n": 40,
-            "pool": 40,
-            "chance": 0.1,
-            "identify_r1": 0.8,
-            "examples": [{"kind": "best", "cosine": 0.9, "text": HOSTILE, "decoded": HOSTILE}],
-        },
+        space=SpaceFigures("minilm", "f" * 16, 384, "a" * 64),
+        corpus=CorpusFigures(2, 30, 30, "b" * 64, {"train": 20}, 5),
+        roundtrip=RoundtripFigures(
+            space="f" * 16, inverter="a" * 64, inverter_encoder="f" * 16, seed=0, n=40, mean=0.84, p10=0.7,
+            median=0.85, interval=(0.8, 0.88), chance=0.1, identify_r1=0.8, pool=40, drawn=40, overlap=0.5,
+            seconds=3.0, seen=[], examples=[Example("best", 1, HOSTILE, HOSTILE, 0.9)],
+        ),
         baselines={"copy_last": figures(0.3, 0.2)},
-        models={"gru": {**figures(0.4, 0.1), "pipeline_cosine": 0.59, "seconds": 3.0}},
-        decoding={"gru": decoded},
-        examples=[{"context": [HOSTILE], "truth": HOSTILE, "decoded": {"gru": HOSTILE}, "cosines": {"gru": 0.5}}],
+        models={"gru": ModelFigures(**asdict(figures(0.4, 0.1)), pipeline_cosine=0.59, seconds=3.0)},
+        decoding={"gru": DecodingFigures("model", 8, 0.7, spread, spread, spread, spread)},
+        examples=[DecodedExample([HOSTILE], HOSTILE, {"gru": HOSTILE}, {"gru": 0.5})],
         seed=0,
-    )
+    )  # fmt: skip
 
 
 def test_no_text_becomes_markup(summary: Summary) -> None:
@@ -77,3 +80,18 @@ def test_plots_are_pictures() -> None:
         roundtrip_histogram([0.5, -0.2], None),
     ):
         assert png(figure).startswith(b"\x89PNG") and len(png(figure)) > 5000
+
+
+def test_a_notebook_shows_the_verdicts_as_a_table(summary: Summary) -> None:
+    shown = summary._repr_html_()
+    assert shown.startswith("<table>") and "not met" in shown and shown.count("<tr>") == 1 + len(verdicts(summary))
+    assert repr(summary) == "Summary(space='minilm', documents=2, gru R@10 0.100)"
+
+
+def test_markdown_for_the_prefect_ui(summary: Summary) -> None:
+    hostile = replace(summary.roundtrip, examples=[Example("best", 1, "a | b\n<i>", "c", 0.5)])
+    evidence = markdown.gate_evidence(hostile, "blocked")
+    assert "| best | 0.500 | a \\| b &lt;i> | c |" in evidence and "0.840 (0.800 to 0.880)" in evidence
+    assert [row["name"] for row in markdown.model_rows(summary)] == ["gru", "copy_last"]
+    assert "<script" not in markdown.decoded_examples(summary)
+    assert "| a.txt | is empty |" in markdown.ingested("**1** document", [Skipped("a.txt", "is empty")])

@@ -70,7 +70,7 @@ def make(folder: Path, counts: Sequence[int], context: int = 5, saw: Sequence[in
     documents = rows_of(counts)
     options = {
         "batches": batches_of(counts), "documents": documents, "context": context, "dim": DIM,
-        "inverter_saw": {documents[i].sha256 for i in saw}, "space_name": "minilm", "space": "f" * 64,
+        "trained_documents": {documents[i].sha256 for i in saw}, "space_name": "minilm", "space": "f" * 64,
         "inverter": "1" * 64, "corpus_revision": "abc",
     } | kwargs  # fmt: skip
     batches, rows = options.pop("batches"), options.pop("documents")

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from lvm import gates
+from lvm.encoding.encoder import TextEncoder
 from lvm.evaluation.baselines import context_mean, recency_mean
 from lvm.files import CorruptedFile
+from lvm.inversion.inverter import PrefixInverter
 from lvm.settings import Settings
 from lvm.spaces import Space, Vectors, open_space, statistics
-from lvm.spaces.encoder import TextEncoder
-from lvm.spaces.inverter import Inverter
+from lvm.spaces.check import ForeignVectors, check, demand
 from lvm.spaces.registry import open_statistics
-from lvm.spaces.statistics import FILE, ForeignVectors, Statistics, check, demand
-from tests.spaces.conftest import SHIPPED, Variant
+from lvm.spaces.statistics import FILE, Statistics
+from tests.spaces.fixtures import SHIPPED, Variant
 
 ROOT = Path(__file__).parents[2]
 
@@ -186,7 +187,7 @@ def test_statistics_are_measured_once_where_the_inverter_has_none(
     monkeypatch.setattr(statistics, "PATH_CHUNKS", 20)
     bare = tmp_path / "inverter"
     bare.mkdir()
-    Inverter.load(SHIPPED).save(bare)
+    PrefixInverter.load(SHIPPED).save(bare)
     settings = Settings(home=tmp_path / "home", inverter=bare)
     space = open_space("minilm", settings)
     found = open_statistics(space, settings)

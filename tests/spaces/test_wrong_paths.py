@@ -10,7 +10,7 @@ import pytest
 from lvm.evaluation.roundtrip import measure
 from lvm.spaces import Space
 from lvm.spaces.diagnosis import diagnose
-from tests.spaces.conftest import Variant
+from tests.spaces.fixtures import Variant
 
 WRONG: list[dict[str, Any]] = [
     {"normalize": False},

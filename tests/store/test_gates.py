@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import time
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,22 @@ from sqlalchemy.exc import DBAPIError
 
 from lvm import gates
 from lvm.settings import Settings
-from lvm.store import Busy, GateRequired, Store, TrainingActive, open_store
+from lvm.store import (
+    Busy,
+    Gate,
+    GateRequired,
+    SequenceSetRecord,
+    Store,
+    StoredDocument,
+    TrainingActive,
+    TrainingRun,
+    open_store,
+)
 from tests.store.toy import (
     DIM,
     FINGERPRINT,
-    Doc,
     at_cosine,
+    document,
     fill,
     gate,
     ingested,
@@ -233,7 +244,7 @@ def test_a_run_of_the_same_number_in_another_database_keeps_nothing_alive(
     fill(database, space)
     passed = gate(database, space)
     run = start(database, sequence_set(database, passed), passed)
-    lock = database._locks.pop(run)
+    lock = database._run_locks.pop(run)
     lock.invalidate()  # its process is gone
     other = create_engine(postgres)
     with other.connect() as connection:
@@ -253,7 +264,7 @@ def test_the_sample_depends_on_corpus_and_inverter_only(database: Store, space: 
     one = database.register_inverter("1" * 64, FINGERPRINT, [])
     first = [c.text for c in database.gate_sample(space, one)]
     assert len(first) == 31 and len({" ".join(t.lower().split()) for t in first}) == 31
-    two = database.register_inverter("2" * 64, FINGERPRINT, [Doc("doc0", "doc0").sha256])
+    two = database.register_inverter("2" * 64, FINGERPRINT, [document("doc0", "doc0").sha256])
     other = [c.text for c in database.gate_sample(space, two)]
     assert not any(t.startswith("doc0") for t in other)
     assert other != [t for t in first if not t.startswith("doc0")]  # another order
@@ -262,3 +273,19 @@ def test_the_sample_depends_on_corpus_and_inverter_only(database: Store, space: 
         assert first != [c.text for c in database.gate_sample(space, one)]
         writer.write_documents([ingested("doc1", 6, seed=1)])
     assert first == [c.text for c in database.gate_sample(space, one)]
+
+
+def test_records_are_plain_values(database: Store, space: int) -> None:
+    fill(database, space)
+    verdict = gate(database, space)
+    sequences = sequence_set(database, verdict)
+    run = start(database, sequences, verdict, width=4)
+    stored = database.sequence_set("a" * 64, verdict)
+    assert stored is not None and (stored.id, stored.gate_result_id) == (sequences, verdict.id)
+    records = [verdict, stored, *database.training_runs(), *database.documents(space)]
+    assert [type(record) for record in records[:4]] == [Gate, SequenceSetRecord, TrainingRun, StoredDocument]
+    assert records[2] == database.active_training_runs()[0] and database.latest_gate(space) == verdict
+    for record in records:
+        assert pickle.loads(pickle.dumps(record)) == record
+        with pytest.raises(FrozenInstanceError):
+            record.id = run  # type: ignore[misc]

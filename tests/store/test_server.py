@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from lvm.settings import Settings
-from lvm.store import open_store, server
-from lvm.store.server import ServerUnavailable
+from lvm.store import ServerUnavailable, open_store, server
 
 TWICE = """
 from lvm.settings import Settings

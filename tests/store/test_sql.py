@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from lvm.spaces import Vectors
-from lvm.store import Store, store
+from lvm.store import Store, search
 from tests.store.toy import DIM, gate, ingested, register, sequence_set, start, unit_rows
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
@@ -92,7 +92,7 @@ def test_a_model_leads_back_to_its_corpus(database: Store, space_id: int) -> Non
 
 
 def test_the_index_is_built_once_and_nearly_exact(database: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "INDEX_FROM", 2000)
+    monkeypatch.setattr(search, "INDEX_FROM", 2000)
     dim, number = 64, database.register_space("minilm", 64, "f" * 16, {}, unit_rows(3, 64))
     small = database.register_space("small", DIM, "e" * 16, {}, unit_rows(3))
     with database.writer(number) as writer:

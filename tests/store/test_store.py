@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from lvm.encoding.vectors import InvalidVectors, SpaceMismatch, Vectors
 from lvm.settings import Settings
-from lvm.spaces.vectors import InvalidVectors, SpaceMismatch, Vectors
 from lvm.store import (
     Busy,
     ChunkingDiffers,
@@ -24,11 +24,11 @@ from lvm.store import (
     InvalidDatabaseUrl,
     InvalidText,
     NotConfirmed,
+    SchemaUnusable,
     Store,
     open_store,
 )
-from lvm.store.migrate import SchemaUnusable
-from tests.store.toy import DIM, FINGERPRINT, Doc, fill, gate, ingested, register, sequence_set, unit_rows
+from tests.store.toy import DIM, FINGERPRINT, document, fill, gate, ingested, register, sequence_set, unit_rows
 
 _numbers = itertools.count()
 
@@ -51,12 +51,12 @@ def test_vectors_come_back_bit_for_bit_and_in_order(database: Store, space: int)
     np.testing.assert_array_equal(
         np.concatenate([b.positions for b in batches]), np.concatenate([np.arange(len(d.vectors)) for d in by_name])
     )
-    assert {b.space for b in batches} == {"f" * 16}
+    assert {b.fingerprint for b in batches} == {"f" * 16}
 
 
 def test_reading_spans_many_batches(database: Store, space: int, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(database, space, documents=7, chunks=5)
-    monkeypatch.setattr("lvm.store.store.READ_ROWS", 11)
+    monkeypatch.setattr("lvm.store.reader.READ_ROWS", 11)
     batches = list(database.read_vectors(space))
     assert [len(b.unit) for b in batches] == [10, 10, 10, 5]
     wanted = [row.id for row in database.documents(space)][2:4]
@@ -72,7 +72,7 @@ postgres_text = st.text(st.characters(exclude_categories=["Cs"], exclude_charact
 )
 def test_any_text_survives(database: Store, space: int, texts: list[str], title: str, seed: int) -> None:
     title = title.encode("utf-8", "ignore").decode().replace("\0", "")
-    doc = Doc(f"id {next(_numbers)}", "".join(texts), title=title, metadata={"texts": texts})
+    doc = document(f"id {next(_numbers)}", "".join(texts), title=title, metadata={"texts": texts})
     vectors = Vectors("f" * 16, unit_rows(len(texts), seed=seed), np.ones(len(texts), np.float32))
     item = IngestedDocument(doc, texts, [1] * len(texts), vectors)
     with database.writer(space) as writer:
@@ -80,7 +80,7 @@ def test_any_text_survives(database: Store, space: int, texts: list[str], title:
     row = next(r for r in database.documents(space) if r.external_id == doc.external_id)
     batch = next(database.read_vectors(space, [row.id]))
     assert database.chunk_texts(batch.chunk_ids) == texts
-    assert (row.title, row.details) == (title, {"texts": texts})
+    assert (row.title, row.metadata) == (title, {"texts": texts})
 
 
 def test_writing_twice_changes_nothing_and_a_changed_document_is_replaced(database: Store, space: int) -> None:
@@ -198,7 +198,7 @@ def test_clear_needs_the_name_and_takes_everything(database: Store, space: int) 
 def test_search_finds_the_nearest(database: Store, space: int) -> None:
     fill(database, space)
     batch = next(database.read_vectors(space))
-    hits = database.search(space, Vectors(batch.space, batch.unit[7:8], batch.norms[7:8]), k=3)
+    hits = database.search(space, Vectors(batch.fingerprint, batch.unit[7:8], batch.norms[7:8]), k=3)
     assert hits[0].chunk_id == batch.chunk_ids[7]
     assert hits[0].cosine == pytest.approx(1, abs=1e-6)
     best = np.sort(batch.unit @ batch.unit[7])[::-1][:3]

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from lvm.spaces.vectors import Vectors
-from lvm.store import GateRecord, GateRow, IngestedDocument, Store
+from lvm.corpus.documents import Document, DocumentInfo
+from lvm.encoding.vectors import Vectors
+from lvm.store import Gate, GateMeasurement, IngestedDocument, Store
 
 DIM = 256  # random vectors of many dimensions are nearly orthogonal: a decoded one is nearest to its own
 FINGERPRINT, INVERTER = "f" * 16, "1" * 64
 
 
-@dataclass(frozen=True)
-class Doc:
-    external_id: str
-    body: str = "text"
-    source: str = "test"
-    title: str = "A title"
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.body.encode("utf-8", "surrogatepass")).hexdigest()
+def document(external_id: str, text: str = "text", source: str = "test", **values: Any) -> DocumentInfo:
+    return Document(**{"source": source, "external_id": external_id, "title": "A title", "text": text, **values}).info
 
 
 def unit_rows(count: int, dim: int = DIM, seed: int = 0) -> np.ndarray:
@@ -40,7 +30,7 @@ def ingested(
     texts = [f"{name} chunk {i}" for i in range(chunks)]
     norms = np.linspace(1, 2, chunks).astype(np.float32)
     vectors = Vectors(fingerprint, unit_rows(chunks, dim, seed), norms)
-    return IngestedDocument(Doc(name, body or name), texts, [3] * chunks, vectors)
+    return IngestedDocument(document(name, body or name), texts, [3] * chunks, vectors)
 
 
 def register(store: Store, name: str = "toy", dim: int = DIM, fingerprint: str = FINGERPRINT) -> int:
@@ -79,7 +69,7 @@ def measured(
     encoder: str = FINGERPRINT,
     trained: Sequence[str] = (),
     **changes: Any,
-) -> GateRecord:
+) -> GateMeasurement:
     """What an honest client hands in: re-encoded vectors of the sample that the database draws.
 
     Args:
@@ -104,21 +94,21 @@ def measured(
         "returned": Vectors(stored.fingerprint, returned, np.ones(len(returned), np.float32)),
         "sampled": ids,
     }
-    return GateRecord(**{**values, **changes})
+    return GateMeasurement(**{**values, **changes})
 
 
-def gate(store: Store, space: int, cosine: float = 0.8, **asked: Any) -> GateRow:
+def gate(store: Store, space: int, cosine: float = 0.8, **asked: Any) -> Gate:
     """The verdict about such a measurement."""
     return store.record_gate(measured(store, space, cosine, **asked))
 
 
-def sequence_set(store: Store, verdict: GateRow, sha256: str = "a" * 64, inverter: str = INVERTER) -> int:
+def sequence_set(store: Store, verdict: Gate, sha256: str = "a" * 64, inverter: str = INVERTER) -> int:
     number = store.inverter_id(inverter)
     assert number is not None
     return store.record_sequence_set(verdict, number, 5, {"train": 3}, "sequences/x", sha256)
 
 
-def start(store: Store, sequences: int, verdict: GateRow, **hyperparameters: Any) -> int:
+def start(store: Store, sequences: int, verdict: Gate, **hyperparameters: Any) -> int:
     number = store.inverter_id(INVERTER)
     assert number is not None
     return store.start_training_run("gru", sequences, verdict, number, hyperparameters)

@@ -16,18 +16,19 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import CONFIG, CONTEXT, corpus
 
+from lvm.devices import NoDevice
 from lvm.errors import LvmError, UsageError
-from lvm.evaluation.baselines import evaluate_baselines
+from lvm.evaluation.baselines import baselines
 from lvm.evaluation.retrieval import EmptySplit, evaluate
 from lvm.files import CannotWrite, CorruptedFile
 from lvm.gates import MAX_NORM_ERROR
 from lvm.models import MODELS, UnknownModel
 from lvm.sequences import SequenceSet
-from lvm.training import LOSSES, BadConfig, NoDevice, TrainConfig, checkpoints, load_model, train
-from lvm.training.losses import info_nce, likeness_of, negatives_allowed
+from lvm.training import LOSSES, BadConfig, TrainConfig, checkpoints, load_model, train
+from lvm.training.losses import info_nce, negatives_allowed, simhash
 from lvm.training.trainer import runs_of
+from tests.training.toy import CONFIG, CONTEXT, corpus
 
 HYPER = {"mamba2": {"hidden": 16, "head_width": 8, "state": 4}, "transformer": {"hidden": 16, "heads": 2}}
 
@@ -59,10 +60,10 @@ def undisturbed(toy: SequenceSet, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_every_model_learns_what_no_baseline_knows(name: str, toy: SequenceSet, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=12, hyper=HYPER.get(name, {"hidden": 24}))
     told = []
-    result = train(name, toy, config, tmp_path, progress=told.append)
+    result = train(name, toy, config, tmp_path, on_epoch=told.append)
     model = load_model(tmp_path)
     measured = evaluate(toy, model.predict)
-    rivals = evaluate_baselines(toy)
+    rivals = {rival: evaluate(toy, predictor) for rival, predictor in baselines(toy).items()}
     plain = [rivals[n] for n in ("copy_last", "context_mean", "recency_mean")]
     assert measured.mrr > 1.3 * max(r.mrr for r in plain)
     assert measured.cosine > 0.2 + max(r.cosine for r in plain)
@@ -152,7 +153,7 @@ def test_an_interruption_between_two_files_changes_nothing(
 def test_a_finished_run_is_not_done_again(toy: SequenceSet, undisturbed: Path) -> None:
     before = (undisturbed / "model.safetensors").stat().st_mtime_ns
     told = []
-    result = train("gru", toy, CONFIG, undisturbed, progress=told.append)
+    result = train("gru", toy, CONFIG, undisturbed, on_epoch=told.append)
     assert result.note == f"resumed after epoch {CONFIG.epochs}"
     assert len(told) == CONFIG.epochs
     assert (undisturbed / "model.safetensors").stat().st_mtime_ns == before
@@ -169,7 +170,7 @@ def test_another_configuration_starts_anew(change: str, toy: SequenceSet, tmp_pa
     }.get(change, base)
     data = corpus(tmp_path / "other.safetensors", seed=1) if change == "sequences" else toy
     result = train("lstm" if change == "model" else "gru", data, other, tmp_path)
-    assert result.note.startswith("anew: the run found there had another configuration")
+    assert result.note.startswith("anew: the earlier run there had another configuration")
     assert load_model(tmp_path).config == result.config
 
 
@@ -285,23 +286,23 @@ def test_runs_hold_every_window_once(counts: list[int], gap: int, length: int, s
 @given(seed=st.integers(0, 999), context=st.integers(1, 4))
 def test_which_negatives_count(seed: int, context: int) -> None:
     random = np.random.default_rng(seed)
-    likeness = random.integers(0, 6, size=20)
+    hashes = random.integers(0, 6, size=20)
     starts, others = random.integers(0, 20 - context, size=5), random.integers(0, 20, size=7)
     rows = np.concatenate([starts + context, others])
-    allowed = negatives_allowed(torch.from_numpy(starts), context, torch.from_numpy(rows), torch.from_numpy(likeness))
+    allowed = negatives_allowed(torch.from_numpy(starts), context, torch.from_numpy(rows), torch.from_numpy(hashes))
     for i, start in enumerate(starts):
         for j, row in enumerate(rows):
             own = start <= row < start + context
-            copy = likeness[row] == likeness[start + context]
+            copy = hashes[row] == hashes[start + context]
             assert bool(allowed[i, j]) == (i == j or not (own or copy))
 
 
-def test_likeness_tells_copies_from_others() -> None:
+def test_simhash_tells_copies_from_others() -> None:
     unit = torch.nn.functional.normalize(torch.randn(500, 32, generator=torch.Generator().manual_seed(0)), dim=-1)
     noisy = unit + 1e-7 * torch.randn(500, 32)
-    likeness = likeness_of(torch.cat([unit, noisy]))
-    assert (likeness[:500] == likeness[500:]).float().mean() > 0.99
-    assert len(likeness[:500].unique()) == 500
+    hashes = simhash(torch.cat([unit, noisy]))
+    assert (hashes[:500] == hashes[500:]).float().mean() > 0.99
+    assert len(hashes[:500].unique()) == 500
 
 
 def test_info_nce_is_cross_entropy_over_what_is_allowed() -> None:

@@ -37,7 +37,7 @@ def corpus(path: Path, *, seed: int = 0, documents: int = 24, length: int = 40) 
     )
     about = [SimpleNamespace(id=i, sha256=f"{i:x}" * 8, chunk_count=length) for i in range(documents)]
     return extract(
-        path, [batch], about, inverter_saw={d.sha256 for d in about[:-3]}, context=CONTEXT, dim=DIM,
+        path, [batch], about, trained_documents={d.sha256 for d in about[:-3]}, context=CONTEXT, dim=DIM,
         space_name="toy", space="ab" * 32, inverter="1" * 64, corpus_revision="r",
     )  # fmt: skip
 
@@ -49,4 +49,4 @@ if __name__ == "__main__":  # toy.py SEQUENCES FOLDER MODEL: trains slowly enoug
         print(report, flush=True)
         time.sleep(0.3)
 
-    train(sys.argv[3], load(Path(sys.argv[1])), CONFIG, Path(sys.argv[2]), progress=told)
+    train(sys.argv[3], load(Path(sys.argv[1])), CONFIG, Path(sys.argv[2]), on_epoch=told)

@@ -1,0 +1,155 @@
+"""What the commands share: option types, the two consoles, and how a stage is run.
+
+A stage runs as a Prefect flow if a Prefect server is there, so that the run shows in it, or if the settings want
+several workers, which Prefect starts. Otherwise the stage runs in this process: starting a Prefect server for one
+command would take longer than most commands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.table import Table
+
+from lvm.errors import UsageError
+from lvm.settings import Settings
+from lvm.terminal import Terminal
+
+if TYPE_CHECKING:
+    from lvm.pipeline.workspace import Workspace
+    from lvm.store import Hit
+
+R = TypeVar("R")
+
+out, err = Terminal(), Terminal(stderr=True)
+
+Source = Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")]
+Limit = Annotated[int | None, typer.Option(min=1, help="documents at most")]
+Context = Annotated[int, typer.Option(min=1, max=512, help="vectors before the one to predict")]
+SpaceName = Annotated[str | None, typer.Option("--space", help="space; default: LVM_SPACE")]
+Model = Annotated[str, typer.Option(help="lstm, gru, mamba2, transformer, or all")]
+Epochs = Annotated[int, typer.Option(min=1, max=10_000, help="at most; training stops early")]
+LossName = Annotated[str, typer.Option("--loss", help="cosine, infonce, or mix")]
+Device = Annotated[str | None, typer.Option(help="torch device: cpu, cuda, ...")]
+
+
+def run_stage(name: str, direct: Callable[[Workspace], R], *, space: str | None, **parameters: Any) -> Any:
+    """Run a stage, as a flow or in this process; see above. Both retry a database that cannot be reached.
+
+    Args:
+        name: of the flow.
+        direct: does the same in this process.
+        space: name of the space to work in.
+        parameters: of the flow, besides ``space``.
+    """
+    settings = Settings()
+    if prefect_api(settings) or settings.runner != "threads" or settings.workers > 1:
+        return flow(name)(space=space, **parameters)
+    from lvm.store.errors import RETRY_SECONDS, DatabaseUnavailable
+
+    for seconds in (*RETRY_SECONDS, None):
+        try:
+            with opened(space) as work:
+                return direct(work)
+        except DatabaseUnavailable as error:
+            if seconds is None:
+                raise
+            err.print(f"{error}; trying again in {seconds} s", soft_wrap=True)
+            time.sleep(seconds)
+    raise AssertionError  # the last attempt returns or raises
+
+
+@contextmanager
+def opened(space: str | None = None) -> Iterator[Workspace]:
+    """The workspace of a command.
+
+    The garbage collector pauses until it is open: importing torch and transformers makes no garbage, and looking for it
+    takes a quarter of the time of a `lvm search`.
+    """
+    with ExitStack() as stack:
+        gc.disable()
+        try:
+            from lvm.pipeline.workspace import open_workspace
+
+            work = stack.enter_context(open_workspace(space))
+        finally:
+            gc.freeze()  # what was imported stays until the end
+            gc.enable()
+        yield work
+
+
+def flow(name: str) -> Callable[..., Any]:
+    """A flow by name, with Prefect set up before it is imported."""
+    prepare_prefect(Settings())
+    found = getattr(flows_module(name), f"{name}_flow")
+    return partial(flows_module("common").call, found)
+
+
+def flows_module(name: str) -> Any:
+    """A module of the flows: ``lvm.flows`` in an installed wheel, ``flows`` in a checkout."""
+    package = "lvm.flows" if find_spec("lvm.flows") else "flows"
+    return import_module(f"{package}.{name}")
+
+
+def prefect_home(settings: Settings, environment: Mapping[str, str] = os.environ) -> Path:
+    """Folder of Prefect's state."""
+    return Path(environment.get("PREFECT_HOME") or settings.home / "prefect").expanduser()
+
+
+def prefect_api(settings: Settings, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Address of the Prefect API, if a server is there: ``PREFECT_API_URL``, or an ``lvm ui`` with the same home."""
+    if api := environment.get("PREFECT_API_URL"):
+        return api
+    try:
+        with (prefect_home(settings, environment) / "lvm-ui.lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:  # a running `lvm ui` holds the lock
+                return lock.read().strip() or None
+    except OSError:
+        pass
+    return None
+
+
+def prepare_prefect(settings: Settings) -> None:
+    """Set what Prefect reads when it is imported: state below ``LVM_HOME``, a quiet log, no telemetry.
+
+    Raises:
+        UsageError: if the home folder cannot be made; Prefect would wait two minutes for a server that cannot start.
+    """
+    from lvm.store.server import own_home
+
+    folder = (settings.home / "prefect").expanduser().resolve()
+    try:
+        home = own_home(settings)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.parent == home:  # no link to somewhere else
+            folder.chmod(0o700)  # it holds parameters, results and logs of runs
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made ({error.strerror}); set LVM_HOME to a folder you own") from error
+    os.environ.setdefault("PREFECT_HOME", str(folder))
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    if api := prefect_api(settings):
+        os.environ.setdefault("PREFECT_API_URL", api)
+
+
+def show_hits(hits: Iterable[Hit]) -> None:
+    """Print stored chunks as a table."""
+    table = Table("cosine", "text", "document")
+    for hit in hits:
+        table.add_row(f"{hit.cosine:.3f}", hit.text, f"{hit.title}, {hit.position}")
+    out.print(table)

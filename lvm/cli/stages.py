@@ -1,0 +1,231 @@
+"""The stages of the pipeline as commands, and ``lvm run``, which runs all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from lvm.cli.common import (
+    Context,
+    Device,
+    Epochs,
+    Limit,
+    LossName,
+    Model,
+    Source,
+    SpaceName,
+    flow,
+    out,
+    prefect_api,
+    run_stage,
+)
+from lvm.errors import UsageError
+from lvm.settings import Settings
+
+if TYPE_CHECKING:
+    from lvm.pipeline.extract import ExtractReport
+    from lvm.pipeline.workspace import Workspace
+    from lvm.report import Summary
+    from lvm.training import Loss, TrainResult
+
+DEFAULT_LIMIT = 60
+"""Documents of the default run: two cores without bfloat16 finish them in a quarter of an hour."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (run, ingest, validate, extract, train, evaluate, reembed, clear):
+        app.command()(command)
+
+
+def run(
+    source: Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")] = "sotu",
+    limit: Annotated[int | None, typer.Option(min=1, help="documents at most; for sotu 60 unless given")] = None,
+    context: Context = 5,
+    model: Model = "all",
+    epochs: Epochs = 20,
+    loss: LossName = "mix",
+    space: SpaceName = None,
+) -> None:
+    """Everything: ingest, validate, extract, train, evaluate. Run again, it goes on where it stopped."""
+    if source == "sotu" and limit is None:
+        limit = DEFAULT_LIMIT
+    pipeline = flow("pipeline")
+    summary = pipeline(
+        source=source, limit=limit, context=context, model=model, epochs=epochs, loss=_loss(loss), space=space
+    )
+    show(summary, Settings())
+
+
+def ingest(source: Source, limit: Limit = None, space: SpaceName = None) -> None:
+    """Store a source's documents, chunks and vectors; what is stored already stays as it is."""
+
+    def direct(work: Workspace) -> Any:
+        from lvm.pipeline.ingest import ingest
+
+        return ingest(work, source, limit)
+
+    report = run_stage("ingest", direct, space=space, source=source, limit=limit)
+    out.print(str(report))
+    for reason, count in report.skipped.items():
+        out.print(f"skipped {count}: {reason}")
+    for each in report.listed[:10]:
+        out.print(f"  {each.where}: {each.reason}")
+
+
+def validate(space: SpaceName = None) -> None:
+    """Measure the roundtrip gate and judge it."""
+
+    def direct(work: Workspace) -> Any:
+        from lvm.pipeline.validate import validate
+
+        return validate(work)
+
+    report = run_stage("validate", direct, space=space)
+    figures = report.figures
+    chance = "" if figures.chance is None else f", chance {figures.chance:.3f}"
+    out.print(
+        f"gate {report.gate_id} passed{' (measured earlier, still valid)' if report.reused else ''}: "
+        f"roundtrip cosine {figures.mean:.3f} (n = {figures.n}), "
+        f"identification R@1 {figures.identify_r1:.3f}{chance}"
+    )
+
+
+def extract(
+    context: Context = 5,
+    export: Annotated[str | None, typer.Option(help="npz: windows for notebooks")] = None,
+    space: SpaceName = None,
+) -> None:
+    """Write windows of consecutive vectors, split by document."""
+    if export not in (None, "npz"):
+        raise UsageError(f"--export {export!r} is not known; there is npz")
+
+    def direct(work: Workspace) -> dict[str, int]:
+        from lvm.pipeline.extract import export_npz, extract
+
+        sequences = extract(work, context)
+        if export:
+            export_npz(work, context)
+        return sequences.counts()
+
+    found = run_stage("extract", direct, space=space, context=context, export=export)
+    counts = found if isinstance(found, dict) else cast("ExtractReport", found).counts
+    out.print(", ".join(f"{name} {count}" for name, count in counts.items()))
+
+
+def train(
+    model: Model = "all",
+    epochs: Epochs = 20,
+    device: Device = None,
+    loss: LossName = "mix",
+    context: Context = 5,
+    space: SpaceName = None,
+) -> None:
+    """Train models. It needs a passing gate; a killed run resumes after its last epoch."""
+    names, by = _models(model), _loss(loss)
+
+    def direct(work: Workspace) -> dict[str, TrainResult | None]:
+        from lvm.pipeline.train import train
+
+        sequences, _ = work.sequences(context)
+        options: dict[str, Any] = {"epochs": epochs, "loss": by} | ({"device": device} if device else {})
+        return {name: train(work, sequences, name, **options).report for name in names}
+
+    results = run_stage(
+        "train", direct, space=space, model=model, epochs=epochs, device=device, loss=by, context=context
+    )
+    for name, result in results.items():
+        out.print(
+            f"{name}: best epoch {result.best.epoch} of {len(result.history)}, validation cosine "
+            f"{result.best.cosine:.3f}, R@10 {result.best.r10:.3f}, {result.seconds:.0f} s; {result.checkpoint}"
+        )
+
+
+def evaluate(context: Context = 5, space: SpaceName = None) -> None:
+    """Compare models with baselines, decode predictions, and write summary.json and report.html."""
+
+    def direct(work: Workspace) -> Summary:
+        from lvm.pipeline.evaluate import evaluate
+
+        sequences, _ = work.sequences(context)
+        return evaluate(work, sequences)
+
+    show(run_stage("evaluate", direct, space=space, context=context), Settings())
+
+
+def reembed(
+    to: Annotated[str, typer.Option("--to", help="the space to move to")],
+    space: Annotated[str | None, typer.Option(help="the space to move from; default: LVM_SPACE")] = None,
+) -> None:
+    """Encode what is stored in another space, beside the old one, and measure the new one's gate."""
+
+    def direct(old: Workspace) -> Any:
+        from lvm.pipeline.reembed import reembed
+        from lvm.pipeline.validate import validate
+        from lvm.pipeline.workspace import open_workspace
+
+        with open_workspace(to, old.settings) as new:
+            report = reembed(old, new)
+            validate(new)
+        return report
+
+    report = run_stage("reembed", direct, space=space, to=to)
+    out.print(
+        f"{report.documents} documents, {report.chunks} chunks in {report.seconds:.1f} s; {report.unchanged} documents "
+        f"were there already; {report.truncated} chunks are longer than the token limit of {to} and were cut there"
+    )
+    out.print(f"space {to} passed its gate; to work in it: export LVM_SPACE={to}. The old space is as it was.")
+
+
+def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "") -> None:
+    """Empty the database and remove the project's artifacts; only when the database's name is typed out."""
+    if prefect_api(Settings()):
+        cleared = flow("clear")(confirm=confirm)
+    else:
+        from lvm.pipeline.clear import clear
+
+        cleared = clear(confirm)
+    rows = ", ".join(f"{count} {table}" for table, count in cleared.rows.items())
+    out.print(f"removed {rows}; and {cleared.files} files")
+    for each in cleared.left[:20]:
+        out.print(f"left: {each}", soft_wrap=True)
+    if len(cleared.left) > 20:
+        out.print(f"left: {len(cleared.left) - 20} more")
+
+
+def show(summary: Summary, settings: Settings) -> None:
+    """Print the end of a run: verdicts, decoded predictions, and where the files are."""
+    from lvm.report import verdicts
+
+    table = Table("stage", "metric", "value", "target", "verdict", title="Results")
+    for row in verdicts(summary):
+        verdict = Text("") if row.passed is None else Text("met", "green") if row.passed else Text("not met", "red")
+        table.add_row(row.stage, row.metric, row.value, row.target, verdict)
+    out.print(table)
+    model = max(summary.models, key=lambda name: summary.models[name].cosine)
+    examples = Table("what came next", f"decoded prediction of {model}", "cosine", title="Held-out examples")
+    for example in summary.examples:
+        examples.add_row(example.truth, example.decoded[model], f"{example.cosines[model]:.2f}")
+    out.print(examples)
+    for path in ("summary.json", "report.html", *summary.models):
+        out.print(settings.artifacts / path)
+
+
+def _models(name: str) -> list[str]:
+    from lvm.models import MODELS
+
+    if name not in ("all", *MODELS):
+        raise UsageError(f"--model {name!r} is not known; there is {', '.join(MODELS)}, all")
+    return list(MODELS) if name == "all" else [name]
+
+
+def _loss(name: str) -> Loss:
+    from lvm.training import LOSSES
+
+    found = next((each for each in LOSSES if each == name), None)
+    if found is None:
+        raise UsageError(f"--loss {name!r} is not known; there is {', '.join(LOSSES)}")
+    return found

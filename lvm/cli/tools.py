@@ -1,0 +1,61 @@
+"""``lvm doctor`` and ``lvm ui``."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from lvm.cli.common import flows_module, out, prepare_prefect
+from lvm.settings import Settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(doctor)
+    app.command()(ui)
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="read every row and file: revisions, sequence sets, checkpoints")
+    ] = False,
+) -> None:
+    """Check everything that a run needs. It changes nothing, and says what to do."""
+    import json
+    from dataclasses import asdict
+
+    from lvm.cli.doctor import examine_all
+
+    table = Table("", "", "found", "to do")
+    colours = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+    findings = list(examine_all(Settings(), deep=deep))
+    for each in findings:
+        table.add_row(Text(each.verdict, colours[each.verdict]), each.name, each.found, each.advice)
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in findings], indent=1))
+    else:
+        out.print(table)
+    if any(each.verdict == "problem" for each in findings):
+        raise typer.Exit(1)
+
+
+def ui(
+    host: Annotated[str, typer.Option(help="address to listen on; the UI has no login")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
+) -> None:
+    """Serve Prefect's UI with every flow in it: run, schedule, watch, retry. Ctrl-C stops it."""
+    api = f"http://{host}:{port}/api"
+    os.environ |= {"PREFECT_API_URL": api, "PREFECT_UI_URL": api.removesuffix("/api"), "LVM_QUIET": "1"}
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    prepare_prefect(Settings())
+
+    def told(address: str) -> None:
+        out.print(f"{address}  (Ctrl-C stops it)")
+
+    flows_module("deployments").serve_all(api, told)
+    out.print("stopped")

@@ -1,0 +1,33 @@
+"""Why a stage of the pipeline does not start or does not pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvm.errors import LvmError
+from lvm.gates import Verdict
+
+if TYPE_CHECKING:
+    from lvm.pipeline.validate import GateReport
+    from lvm.report import Summary
+
+
+class GateMissing(LvmError):
+    """No passing verdict, sequence set or model exists for the corpus, encoder and inverter as they are now."""
+
+
+class GateBlocked(LvmError):
+    """A gate did not pass. What comes after it does not start.
+
+    Attributes:
+        verdicts: the failed verdicts, with every criterion, its value and its threshold.
+        report: what the stage measured.
+        evidence: where the evidence can be read, if it was published.
+    """
+
+    def __init__(
+        self, message: str, verdicts: tuple[Verdict, ...] = (), report: GateReport | Summary | None = None
+    ) -> None:
+        super().__init__(message)
+        self.verdicts, self.report = verdicts, report
+        self.evidence: str | None = None

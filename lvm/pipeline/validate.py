@@ -1,0 +1,141 @@
+"""Stage 2, validate: the roundtrip gate. Later stages start only behind a verdict that passed.
+
+Contract: the database draws the sample, computes the figures from the re-encoded vectors, and stores the verdict. A
+verdict about the same corpus revision, encoder and inverter is not measured again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lvm.evaluation.roundtrip import NothingToMeasure, RoundtripFigures, known_texts, measure
+from lvm.gates import Verdict, judge_roundtrip
+from lvm.pipeline.errors import GateBlocked
+from lvm.pipeline.workspace import Workspace, named_stage
+from lvm.progress import Bars
+from lvm.report.html import table
+from lvm.spaces import Decoded, Vectors
+from lvm.store import Gate, GateMeasurement
+
+PART_CHUNKS = 100
+"""Chunks decoded in one piece. The pieces do not depend on who decodes them, so the texts do not either."""
+
+DecodeParts = Callable[[Iterable[Vectors]], Iterator[Decoded]]
+"""Decodes pieces of the sample by the workspace's space, and gives the results in order."""
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """The current verdict of the roundtrip gate.
+
+    Attributes:
+        gate_id: of the verdict in the database.
+        corpus_revision: what the verdict is about.
+        figures: what was measured.
+        verdict: every criterion, its value and its threshold.
+        reused: whether the verdict was there already.
+    """
+
+    gate_id: int
+    corpus_revision: str
+    figures: RoundtripFigures
+    verdict: Verdict
+    reused: bool
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.name, f"{each.value:.3f}", f">= {each.threshold:g}", "met" if each.passed else "not met")
+            for each in self.verdict.criteria
+        ]
+        return table(("criterion", "value", "threshold", "verdict"), rows)
+
+
+@named_stage
+def validate(
+    work: Workspace,
+    *,
+    decode_parts: DecodeParts | None = None,
+    bars: Bars | None = None,
+    flow_run_id: str | None = None,
+) -> GateReport:
+    """Measure text -> vector -> text -> vector on stored chunks, and let the database judge it.
+
+    Args:
+        work: its corpus and space are measured.
+        decode_parts: decodes pieces of the sample, in this process or others; here unless given.
+        bars: opens progress bars; in the terminal unless given.
+        flow_run_id: id of the Prefect run, for the record.
+
+    Raises:
+        NothingToMeasure: if nothing is stored, or the inverter was trained on every stored chunk.
+        GateBlocked: if the gate does not pass; ``report`` has the figures.
+        Busy: if another process validates this space.
+    """
+    store, space = work.store, work.space
+    if not work.counts()["chunks"]:
+        raise NothingToMeasure(f"nothing is stored in space {space.name!r}; ingest text first: `lvm ingest SOURCE`")
+    with store.lock(f"validate {space.name}"):
+        gate = work.verdict()
+        reused = gate is not None
+        if gate is None:
+            gate = _measured(work, decode_parts or _decode_here(work), bars or work.bars, flow_run_id)
+    figures = RoundtripFigures.from_evidence(gate.evidence)
+    same_encoder = figures.inverter_encoder == space.fingerprint
+    verdict = judge_roundtrip(gate.value, figures.identify_r1, figures.n, same_encoder)
+    report = GateReport(gate.id, gate.corpus_revision, figures, verdict, reused)
+    if not (gate.passed and verdict.passed):
+        raise GateBlocked(verdict.message, (verdict,), report)
+    return report
+
+
+def _measured(work: Workspace, decode_parts: DecodeParts, bars: Bars, flow_run_id: str | None) -> Gate:
+    """Measure the sample that the database draws, and store what was measured."""
+    store, space, space_id = work.store, work.space, work.space_id
+    revision = store.corpus_revision(space_id)
+    inverter_id = store.register_inverter(space.inverter.sha256, space.inverter_encoder, space.trained_documents)
+    sample = store.gate_sample(space_id, inverter_id)
+    ids, texts = [each.chunk_id for each in sample], [each.text for each in sample]
+    known = known_texts(space, texts)
+    with bars("roundtrip gate", len(texts)) as advance:
+
+        def decode(vectors: Vectors) -> Decoded:
+            parts = [vectors[at : at + PART_CHUNKS] for at in range(0, len(vectors), PART_CHUNKS)]
+            done = []
+            for part in decode_parts(parts):
+                done.append(part)
+                advance(len(part.texts))
+            return Decoded(
+                [text for part in done for text in part.texts],
+                Vectors(
+                    space.fingerprint,
+                    np.concatenate([part.vectors.unit for part in done]),
+                    np.concatenate([part.vectors.norms for part in done]),
+                ),
+                np.concatenate([part.cosine for part in done]),
+            )
+
+        stored = store.vectors(space_id, ids)
+        measured = measure(
+            space, texts, ids, stored=stored, was_trained_on=known, seed=work.settings.seed, decode=decode
+        )
+    return store.record_gate(
+        GateMeasurement(
+            "roundtrip",
+            space_id,
+            revision,
+            inverter_id,
+            returned=measured.returned,
+            sampled=ids,
+            seen=[i for i, was_known in zip(ids, known, strict=True) if was_known],
+            evidence=measured.evidence(),
+            flow_run_id=flow_run_id,
+        )
+    )
+
+
+def _decode_here(work: Workspace) -> DecodeParts:
+    """Decode pieces one after the other in this process."""
+    return lambda parts: (work.space.decode(part, seed=work.settings.seed) for part in parts)

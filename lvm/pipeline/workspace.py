@@ -1,0 +1,300 @@
+"""A workspace: an open database, and a space whose encoder matches it.
+
+Contract: every stage works on a ``Workspace``. What it gives out is about the corpus as it is now, this encoder and
+this inverter: the verdict, the sequence set, the models. Their files are those that the database recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial, wraps
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from lvm.files import CorruptedFile
+from lvm.models import MODELS
+from lvm.pipeline.errors import GateMissing
+from lvm.progress import Bars, bar
+from lvm.report.html import table
+from lvm.sequences import SequenceSet, load
+from lvm.settings import Settings
+from lvm.spaces import Space, Vectors, open_space
+from lvm.store import Gate, Hit, SequenceSetRecord, Store, named_errors, open_store
+from lvm.training import TrainedModel, load_model
+from lvm.training.checkpoints import MODEL
+
+Stage = TypeVar("Stage", bound=Callable[..., Any])
+
+
+def named_stage(stage: Stage) -> Stage:
+    """Make a function of a workspace raise DatabaseUnavailable or LockTimeout where the database driver raises."""
+
+    @wraps(stage)
+    def named(work: Workspace, *args: Any, **kwargs: Any) -> Any:
+        with named_errors(work.store.engine):
+            return stage(work, *args, **kwargs)
+
+    return cast(Stage, named)
+
+
+class Hits(list[Hit]):
+    """Stored chunks, the nearest first. A notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = [(f"{hit.cosine:.3f}", hit.text, f"{hit.title}, {hit.position}") for hit in self]
+        return table(("cosine", "text", "document, position"), rows)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An open database, a space, and the space's id in that database. ``lvm.open_workspace`` opens one."""
+
+    settings: Settings
+    store: Store
+    space: Space
+    space_id: int
+
+    def __repr__(self) -> str:
+        return f"Workspace(database={self.store.database_name!r}, space={self.space.name!r})"
+
+    def _repr_html_(self) -> str:
+        counts = self.counts()
+        rows = [(self.store.database_name, self.space.name, str(counts["documents"]), str(counts["chunks"]))]
+        return table(("database", "space", "documents", "chunks"), rows)
+
+    @property
+    def bars(self) -> Bars:
+        """Progress bars in the terminal, unless ``settings.quiet``."""
+        return partial(bar, quiet=self.settings.quiet)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close. A database that went away inside the block is raised as DatabaseUnavailable."""
+        try:
+            if error is not None:
+                with named_errors(self.store.engine):
+                    raise error
+        except BaseException as named:
+            if named is not error:
+                raise
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give back all connections of the database."""
+        self.store.close()
+
+    @named_stage
+    def counts(self) -> dict[str, int]:
+        """Number of documents, chunks and embeddings in this space."""
+        return self.store.counts(self.space_id)
+
+    @named_stage
+    def search(self, query: str | Vectors, k: int = 5) -> Hits:
+        """The stored chunks nearest to a text or a vector, by exact cosine.
+
+        Args:
+            query: one text, or one vector of this space.
+            k: how many chunks.
+
+        Raises:
+            SpaceMismatch: if the vector is of another space.
+            InvalidVectors: if it is a bare array, or not exactly one vector.
+        """
+        vectors = self.space.encode([query]) if isinstance(query, str) else query
+        return Hits(self.store.search(self.space_id, vectors, k))
+
+    # -- gates ----------------------------------------------------------------------------------------------
+
+    @property
+    def inverter_id(self) -> int | None:
+        """Id of the space's inverter in the database; None if no gate has measured it there."""
+        return self.store.inverter_id(self.space.inverter.sha256)
+
+    def verdict(self) -> Gate | None:
+        """The last roundtrip verdict about the corpus as it is now and this inverter, passing or not."""
+        inverter = self.inverter_id
+        revision = self.store.corpus_revision(self.space_id)
+        return None if inverter is None else self.store.verdict(self.space_id, revision, inverter)
+
+    def passing_gate(self) -> Gate:
+        """The passing roundtrip verdict about the corpus as it is now and this inverter.
+
+        Raises:
+            GateMissing: if the last verdict did not pass, or there is none.
+        """
+        gate = self.verdict()
+        if gate is None or not gate.passed:
+            raise GateMissing(
+                f"no passing roundtrip gate stands for the current corpus in space {self.space.name!r} with "
+                f"inverter {self.space.inverter.sha256[:12]}; run `lvm validate` first"
+            )
+        return gate
+
+    # -- sequence sets --------------------------------------------------------------------------------------
+
+    def sequences_path(self, context: int) -> Path:
+        """Path of the sequence set of a context length."""
+        return self.settings.artifacts / "sequences" / f"ctx{context}.safetensors"
+
+    def sequences(self, context: int) -> tuple[SequenceSet, SequenceSetRecord]:
+        """The sequence set of a context length, and its record in the database.
+
+        Raises:
+            GateMissing: if no verdict passes, or the file is missing, damaged, of another space, inverter or revision
+                of the corpus, or not the file that the database recorded.
+        """
+        self.passing_gate()
+        path = self.sequences_path(context)
+        try:
+            found = load(path)
+        except CorruptedFile as error:
+            raise GateMissing(f"no usable sequence set of context {context} ({error}); run `lvm extract`") from error
+        if found.context != context:
+            raise GateMissing(f"{path} is of context {found.context}, not {context}; run `lvm extract` again")
+        return found, self.require_current(found)
+
+    def require_current(self, sequences: SequenceSet) -> SequenceSetRecord:
+        """The database's record of a sequence set that is about this space, inverter and corpus as they are now.
+
+        Raises:
+            GateMissing: if it is about another, or is not what the database recorded.
+        """
+        gate, path = self.passing_gate(), sequences.path
+        for what, has, now in (
+            ("space", sequences.space, self.space.fingerprint),
+            ("inverter", sequences.inverter, self.space.inverter.sha256),
+            ("corpus revision", sequences.corpus_revision, gate.corpus_revision),
+        ):
+            if has != now:
+                raise GateMissing(f"{path} is of {what} {has}, now it is {now}; run `lvm extract` again")
+        record = self.store.sequence_set(sequences.sha256, gate)
+        if record is None:
+            raise GateMissing(f"{path} is not what the database recorded for this corpus; run `lvm extract` again")
+        return record
+
+    def reopened(self, sequences: SequenceSet) -> tuple[SequenceSet, SequenceSetRecord]:
+        """The same sequence set, read from its file, and its record: arrays in memory may have been changed.
+
+        Raises:
+            GateMissing: if it is not the sequence set of the corpus as it is now.
+        """
+        found, record = self.sequences(sequences.context)
+        if found.sha256 != sequences.sha256:
+            raise GateMissing(f"{found.path} is another sequence set than the given one; run `lvm extract` again")
+        return found, record
+
+    def differing_vectors(self, sequences: SequenceSet) -> int:
+        """Number of vectors in a sequence set that are missing from the database, or differ there in any bit."""
+        row = wrong = 0
+        for batch in self.store.read_vectors(self.space_id):
+            part = sequences.unit[row : row + len(batch.unit)]
+            wrong += len(batch.unit) - int((part == batch.unit[: len(part)]).all(axis=1).sum())
+            row += len(batch.unit)
+        return wrong + max(0, len(sequences.unit) - row)
+
+    # -- models ---------------------------------------------------------------------------------------------
+
+    def require_recorded(self, model: TrainedModel, folder: Path) -> None:
+        """Compare a model that will predict, and the inverter that will decode it, with the database.
+
+        Raises:
+            CorruptedFile: if no finished training run left this checkpoint.
+            GateMissing: if the last gate about this space and inverter, on whatever corpus, did not pass.
+        """
+        run = self.store.finished_run(model.sha256)
+        if run is None or run.architecture != model.name:
+            raise not_recorded(folder, model.name)
+        inverter = self.inverter_id
+        gate = None if inverter is None else self.store.verdict(self.space_id, None, inverter)
+        if gate is None or not gate.passed:
+            raise GateMissing(
+                f"inverter {self.space.inverter.sha256[:12]} has not passed a roundtrip gate of space "
+                f"{self.space.name!r} in this database; run `lvm validate` first"
+            )
+
+    def models(
+        self, sequences: SequenceSet, record: SequenceSetRecord, names: Iterable[str] = MODELS
+    ) -> dict[str, TrainedModel]:
+        """The finished models of a sequence set, by name. Models still in training are left out.
+
+        Args:
+            sequences: that they were trained on.
+            record: of the sequence set.
+            names: models to look for.
+
+        Raises:
+            CorruptedFile: if a checkpoint is damaged, or not the one that its finished run recorded.
+        """
+        last = {run.architecture: run for run in self.store.training_runs(record.id)}
+        found = {}
+        for name in names:
+            folder = self.settings.artifacts / name
+            if not (folder / MODEL).is_file():
+                continue
+            model = load_model(folder, self.settings.device)
+            if model.config["sequences_sha256"] != sequences.sha256:
+                continue
+            if name in last and last[name].status != "finished":
+                continue
+            if name not in last or last[name].sha256 != model.sha256:
+                raise not_recorded(folder, name)
+            found[name] = model
+        return found
+
+
+def not_recorded(folder: Path, name: str) -> CorruptedFile:
+    """The error about a checkpoint that no finished training run left."""
+    return CorruptedFile(
+        f"the checkpoint in {folder} is not one that a finished training run recorded in the database; "
+        f"delete that folder and run `lvm train --model {name}`"
+    )
+
+
+def register(store: Store, space: Space) -> int:
+    """The space's id in the database. A known space is compared by its fingerprint and probe vectors.
+
+    Raises:
+        SpaceMismatch: if the database knows another encoder by that name.
+    """
+    return store.register_space(space.name, space.dim, space.fingerprint, space.recipe, space.probe().unit)
+
+
+def open_workspace(space: str | Space | None = None, settings: Settings | None = None) -> Workspace:
+    """Open the database and a space, and compare the two. Use the result in a ``with`` block, or close it.
+
+    The database is ``LVM_DATABASE_URL``, or an embedded Postgres below ``LVM_HOME``, which is started if needed and
+    stopped when the last process that uses it ends.
+
+    Args:
+        space: a space, or its name; ``settings.space`` unless given.
+        settings: where things are; from the environment unless given.
+
+    Raises:
+        UnknownSpace: if there is no such space.
+        WeightsUnusable: if the space's encoder cannot be opened.
+        SpaceMismatch: if the database knows another encoder by that name.
+        DatabaseUnavailable: if the database cannot be reached.
+        ServerUnavailable: if the embedded Postgres cannot be started.
+        InvalidDatabaseUrl: if ``LVM_DATABASE_URL`` cannot be read.
+        SchemaUnusable: if the database cannot hold this project's tables.
+    """
+    settings = settings or Settings()
+    if settings.threads:
+        import torch
+
+        torch.set_num_threads(settings.threads)
+    space = space if isinstance(space, Space) else open_space(space, settings)
+    store = open_store(settings)
+    try:
+        with named_errors(store.engine):
+            return Workspace(settings, store, space, register(store, space))
+    except BaseException:
+        store.close()
+        raise

@@ -1,0 +1,214 @@
+"""The web application: encode, decode and continue texts in one space. Clients need no model of their own.
+
+Contract: every answer has the space's fingerprint, and a request that names another space is refused. One thread runs
+the models. If the queue is full, the answer is 503. Error messages are short: they do not repeat the request and do not
+name paths of the server. If a token is set, callers without it get only ``{"status": "ok"}`` of ``/health``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from lvm.arrays import FloatArray
+from lvm.errors import LvmError
+from lvm.pipeline.predict import NoModel, NothingToContinue, open_model, predict
+from lvm.service.batching import Batcher, Encoded, Overloaded
+from lvm.service.limits import Bearer, BodyLimit
+from lvm.service.messages import (
+    MAX_VECTORS,
+    DecodeAnswer,
+    DecodeRequest,
+    EncodeAnswer,
+    EncodeRequest,
+    NextAnswer,
+    NextRequest,
+)
+from lvm.settings import Settings
+from lvm.spaces import Decoded, InvalidVectors, Space, SpaceMismatch, Vectors, available_spaces
+from lvm.spaces.check import demand
+from lvm.spaces.registry import open_statistics
+from lvm.spaces.statistics import Statistics
+from lvm.training import TrainedModel
+
+MAX_DECODES = 16  # requests that may wait for the inverter
+
+log = logging.getLogger(__name__)
+
+
+def build(space: Space, settings: Settings) -> FastAPI:
+    """Build the application for one space.
+
+    Args:
+        space: the space.
+        settings: names the folder of the models, and the token if callers must send one.
+    """
+    worker = ThreadPoolExecutor(1, thread_name_prefix="models")
+    models: dict[str, TrainedModel] = {}
+    decodes = 0
+
+    def encode(texts: Sequence[str]) -> Encoded:
+        vectors = space.encode(texts)
+        cut = np.zeros(len(texts), dtype=np.bool_)
+        cut[space.over_limit(texts)] = True
+        return vectors.unit, vectors.norms, cut
+
+    batched = Batcher(encode, worker)
+
+    @cache
+    def statistics() -> Statistics:
+        return open_statistics(space, settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        worker.shutdown(cancel_futures=True)
+
+    def same_space(named: str | None) -> None:
+        if named is not None and named != space.fingerprint:
+            raise SpaceMismatch(
+                f"this service serves space {space.name!r} ({space.fingerprint}), the request names {named[:40]!r}; "
+                "vectors of one space mean nothing in another: use a service of the right space"
+            )
+
+    async def on_models(work: Callable[[], Any]) -> Any:
+        nonlocal decodes
+        if decodes >= MAX_DECODES:
+            raise Overloaded(f"{decodes} requests are waiting for the models; send the request again in a moment")
+        decodes += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(worker, work)
+        finally:
+            decodes -= 1
+
+    app = FastAPI(
+        title="lvm",
+        description="Encode, decode and continue texts in one space, by the path that training used.",
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Bearer, token=settings.token.get_secret_value() if settings.token else "")
+
+    @app.exception_handler(LvmError)
+    def refused(_: Request, error: LvmError) -> JSONResponse:
+        statuses = (
+            (Overloaded, 503), (SpaceMismatch, 409), (InvalidVectors, 422), (NoModel, 422), (NothingToContinue, 422)
+        )  # fmt: skip
+        status = next((status for kind, status in statuses if isinstance(error, kind)), 500)
+        detail = str(error)
+        if status == 500:  # the message may name files of the server, so clients do not get it
+            log.error("%s: %s", type(error).__name__, error)
+            detail = "the service cannot do this; its log has the reason"
+        headers = {"Retry-After": "1"} if status == 503 else None
+        return JSONResponse({"error": type(error).__name__, "detail": detail}, status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        detail = f"{where or 'body'}: {first['msg']}"
+        return JSONResponse({"error": "InvalidRequest", "detail": detail[:500]}, 422)
+
+    @app.get("/health")
+    async def health(request: Request) -> dict[str, Any]:
+        """Whether the service runs; with a valid token, also its space and the length of its queue."""
+        if not request.scope["bearer"]:
+            return {"status": "ok"}
+        return {"status": "ok", "space": space.fingerprint, "name": space.name, "waiting": batched.waiting}
+
+    @app.get("/spaces")
+    async def spaces() -> dict[str, Any]:
+        """The served space, and the names of all configured spaces."""
+        served = {
+            "name": space.name,
+            "space": space.fingerprint,
+            "dim": space.dim,
+            "max_tokens": space.max_tokens,
+            "recipe": space.recipe,
+        }
+        return {"served": served, "configured": available_spaces(settings)}
+
+    @app.post("/encode")
+    async def encode_(request: EncodeRequest) -> EncodeAnswer:
+        """Encode texts to vectors."""
+        same_space(request.space)
+        unit, norms, cut = await batched(request.texts)
+        return EncodeAnswer(
+            space=space.fingerprint,
+            dim=space.dim,
+            vectors=_packed(unit) if request.format == "base64" else unit.tolist(),
+            norms=norms.tolist(),
+            truncated=np.flatnonzero(cut).tolist(),
+        )
+
+    @app.post("/decode")
+    async def decode(request: DecodeRequest) -> DecodeAnswer:
+        """Decode vectors to texts."""
+        same_space(request.space)
+        raw = _array(request.vectors, space.dim)
+        if not 0 < len(raw) <= MAX_VECTORS:
+            raise InvalidVectors(f"the request has {len(raw)} vectors; send 1 to {MAX_VECTORS}")
+        vectors = Vectors.from_raw(request.space, raw)
+
+        def work() -> Decoded:
+            demand(vectors, statistics(), space.name)  # a request may name the right space and send other vectors
+            return space.decode(vectors, seed=settings.seed)
+
+        decoded = await on_models(work)
+        return DecodeAnswer(space=space.fingerprint, texts=decoded.texts, cosine=decoded.cosine.tolist())
+
+    @app.post("/next")
+    async def next_(request: NextRequest) -> NextAnswer:
+        """Predict the text after the given texts with a trained model."""
+        same_space(request.space)
+
+        def work() -> Any:
+            if request.model not in models:
+                models[request.model] = open_model(request.model, space, settings)
+            return predict(space, models[request.model], request.texts, settings.seed)
+
+        predicted = await on_models(work)
+        return NextAnswer(
+            space=space.fingerprint,
+            model=request.model,
+            text=predicted.text,
+            cosine=predicted.cosine,
+            vector=predicted.vector.unit[0].tolist(),
+            query=predicted.query.unit[0].tolist(),
+        )
+
+    return app
+
+
+def _packed(unit: FloatArray) -> str:
+    return base64.b64encode(np.ascontiguousarray(unit, "<f4").tobytes()).decode()
+
+
+def _array(vectors: list[list[float]] | str, dim: int) -> FloatArray:
+    """The vectors of a request as (n, dim) float32.
+
+    Raises:
+        InvalidVectors: if they do not form such an array.
+    """
+    try:
+        if isinstance(vectors, str):
+            return np.frombuffer(base64.b64decode(vectors, validate=True), "<f4").reshape(-1, dim).astype(np.float32)
+        array = np.array(vectors, dtype=np.float32)
+    except ValueError as error:
+        raise InvalidVectors(
+            f"the vectors are not rows of {dim} numbers ({error}); send them as /encode does"
+        ) from error
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise InvalidVectors(f"the vectors have shape {array.shape}; send rows of {dim} numbers")
+    return array

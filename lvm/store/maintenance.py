@@ -1,0 +1,90 @@
+"""Locks between processes, and clearing of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import text
+
+from lvm.store.connect import ignore_lost_session
+from lvm.store.errors import Busy, NotAllowed, NotConfirmed, TrainingActive, lock_holders, missing_privilege
+from lvm.store.lineage import Lineage
+from lvm.store.migrate import SCHEMA, upgrade
+
+TABLES = ("space", "document", "chunk", "embedding", "inverter", "gate_result", "sequence_set", "training_run")
+"""The tables that ``Store.clear`` empties."""
+
+
+class Maintenance(Lineage):
+    """Locks and clears a database. Active training runs prevent clearing, so it builds on ``Lineage``."""
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Let one process at a time into the block. Postgres releases the lock if the process dies.
+
+        Args:
+            name: the work that is locked, e.g. ``ingest``.
+
+        Raises:
+            Busy: if another process holds the lock; this one does not wait.
+        """
+        with self.engine.connect() as connection:
+            key = {"name": f"lvm lock {name}"}
+            if not connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key):
+                raise Busy(
+                    f"another process is doing {name!r} on database {self.database_name!r}{lock_holders(self.engine)}, "
+                    "so nothing was done here; wait for it to end, then run this again"
+                )
+            connection.commit()
+            try:
+                yield
+            finally:
+                with ignore_lost_session():
+                    connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+                    connection.commit()
+
+    def contents(self) -> dict[str, int]:
+        """Number of rows by table."""
+        with self.engine.connect() as connection:
+            return {
+                table: connection.scalar(text(f"SELECT count(*) FROM {table}")) or 0  # noqa: S608  names from above
+                for table in TABLES
+            }
+
+    def clear(self, confirm: str) -> dict[str, int]:
+        """Empty the database.
+
+        Args:
+            confirm: the database's name.
+
+        Returns:
+            Number of deleted rows by table.
+
+        Raises:
+            NotConfirmed: if ``confirm`` is not the database's name.
+            TrainingActive: while a training run is active.
+            NotAllowed: if this user does not own the tables.
+        """
+        if confirm != self.database_name:
+            raise NotConfirmed(
+                f"this would empty database {self.database_name!r}; nothing was touched, "
+                f"type its name to do it: --confirm {self.database_name}"
+            )
+        active = self.active_training_runs()
+        if active:
+            names = ", ".join(f"{run.id} ({run.architecture})" for run in active)
+            raise TrainingActive(f"training run {names} is active; nothing was touched, wait for it or stop it first")
+        deleted = self.contents()
+        with missing_privilege(self._not_owner), self.engine.begin() as connection:
+            # The triggers let nobody delete the rows of a gate, so the schema is dropped and made anew.
+            connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
+            connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+            upgrade(connection)
+        return deleted
+
+    def _not_owner(self, reason: str) -> NotAllowed:
+        return NotAllowed(
+            f"user {self.engine.url.username!r} does not own the tables of database {self.database_name!r} ({reason}); "
+            "nothing was touched, name their owner in LVM_DATABASE_URL"
+        )

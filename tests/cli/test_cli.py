@@ -1,0 +1,168 @@
+"""The command line: every wrong request is one line and an exit code, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.deployments import alone
+from lvm import cli
+from lvm.cli.common import prefect_api, prepare_prefect
+from lvm.encoding.weights import find
+from lvm.settings import Settings
+from lvm.spaces import open_space
+from lvm.store import Store
+
+
+def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["lvm", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["ingest", "no/such/place"], 2, "no/such/place"),
+        (["ingest", "EMPTY"], 2, "no usable document"),
+        (["ingest", "BROKEN"], 2, "no usable document"),
+        (["ingest", "sotu", "--limit", "0"], 2, "--limit"),
+        (["ingest", "sotu", "--limit", "many"], 2, "--limit"),
+        (["ingest", "sotu", "--space", "gtr"], 2, "minilm"),
+        (["validate", "--space", "gtr"], 2, "minilm"),
+        (["validate"], 1, "ingest"),
+        (["extract"], 1, "lvm validate"),
+        (["extract", "--export", "csv"], 2, "npz"),
+        (["train", "--model", "gpt"], 2, "lstm"),
+        (["train", "--loss", "l2"], 2, "infonce"),
+        (["train", "--model", "gru"], 1, "lvm validate"),
+        (["evaluate"], 1, "lvm validate"),
+        (["clear"], 2, "lvm clear --confirm"),
+        (["clear", "--confirm", "wrong"], 2, "lvm clear --confirm"),
+        (["diagnose", "minilm", "minilm:pooling=median"], 2, "median"),
+        (["diagnose", "minilm", "minilm:colour=red"], 2, "colour"),
+        (["next", "One sentence."], 2, "lvm train"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_requests(
+    arguments: list[str],
+    code: int,
+    said: str,
+    settings: Settings,
+    database: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "broken.txt").write_bytes(b"\xff\xfe\x00broken")
+    names = {"EMPTY": str(tmp_path / "empty.txt"), "BROKEN": str(tmp_path / "broken.txt")}
+    before = database.contents()
+    assert lvm(monkeypatch, *(names.get(each, each) for each in arguments)) == code
+    error = capfd.readouterr().err
+    assert said in " ".join(error.split()), error
+    assert "Traceback" not in error
+    after = database.contents()
+    assert {**after, "space": 0} == {**before, "space": 0}
+
+
+def test_a_corrupted_inverter_is_one_line(
+    settings: Settings,
+    database: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    shipped = find("package:lvm/spaces/minilm", settings.home)
+    for file in ("inverter.safetensors", "tokenizer.json", "config.json"):
+        folder = tmp_path / file
+        shutil.copytree(shipped, folder)
+        (folder / file).write_bytes((folder / file).read_bytes()[:5000])
+        monkeypatch.setenv("LVM_INVERTER", str(folder))
+        assert lvm(monkeypatch, "ingest", "sotu", "--limit", "1") == 0  # ingesting needs no inverter
+        assert lvm(monkeypatch, "validate") == 1
+        error = capfd.readouterr().err
+        assert str(folder) in " ".join(error.split()).replace(" ", "") or file in error
+        assert "Traceback" not in error
+
+
+def test_an_unreachable_database_keeps_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LVM_DATABASE_URL", "postgresql://someone:hunter2@127.0.0.1:9/lvm")
+    assert lvm(monkeypatch, "search", "anything") == 1
+    said = capfd.readouterr().err
+    assert "hunter2" not in said and "127.0.0.1" in said and "Traceback" not in said
+
+
+def test_spaces_and_diagnosis_are_shown(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert lvm(monkeypatch, "spaces") == 0
+    assert open_space("minilm", settings).fingerprint in capfd.readouterr().out
+    assert lvm(monkeypatch, "diagnose", "minilm", "minilm:pooling=cls") == 0
+    assert "part at pooling" in " ".join(capfd.readouterr().out.split())
+
+
+def test_a_fresh_folder_needs_nothing_made_beforehand(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    prepare_prefect(Settings(home=tmp_path / "not" / "there" / "yet"))
+    assert (tmp_path / "not" / "there" / "yet" / "prefect").is_dir()
+
+
+def test_a_home_that_cannot_be_made_is_one_line(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LVM_HOME", str(tmp_path / "file"))
+    assert lvm(monkeypatch, "run", "sotu", "--limit", "1") == 2
+    said = capfd.readouterr().err
+    assert "LVM_HOME" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("api", ["http://127.0.0.1:9/api", "nonsense"])
+def test_a_prefect_server_that_is_not_there_is_one_line(api: str, settings: Settings) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from lvm.cli import main; main()", "ingest", "sotu", "--limit", "1"],
+        env={**os.environ, "PREFECT_API_URL": api}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("PrefectUnavailable: ") and done.stderr.count("\n") == 1, done.stderr
+    assert api in done.stderr and "lvm doctor" in done.stderr
+
+
+def test_a_stage_needs_no_prefect_server(settings: Settings, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    run = "import sys; from lvm.cli import main; main(); assert 'prefect' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", run, "ingest", "sotu", "--limit", "1"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0 and "1 documents" in done.stdout, done.stderr
+    assert not (settings.home / "prefect").exists()
+
+
+def test_a_running_ui_is_found_by_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    settings = Settings(home=tmp_path)
+    assert prefect_api(settings) is None
+    with alone(tmp_path / "prefect") as announce:
+        assert prefect_api(settings) is None, "its server does not answer yet"
+        announce("http://127.0.0.1:4321/api")
+        assert prefect_api(settings) == "http://127.0.0.1:4321/api"
+    assert prefect_api(settings) is None, "a lock that nobody holds says nothing"
+    monkeypatch.setenv("PREFECT_API_URL", "http://server/api")
+    assert prefect_api(settings) == "http://server/api"

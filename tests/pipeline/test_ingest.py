@@ -1,0 +1,81 @@
+"""Ingestion killed at any moment is completed by the next, and ends like one that was left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lvm.corpus.sources import open_source
+from lvm.pipeline.ingest import ingest
+from lvm.pipeline.workspace import open_workspace, register
+from lvm.settings import Settings
+from lvm.spaces import Space, open_space
+from lvm.store import Store, open_store
+
+KILLED = """
+import os, signal, sys
+from contextlib import contextmanager
+import lvm.pipeline.ingest
+from lvm.pipeline.workspace import open_workspace
+
+lvm.pipeline.ingest.GROUP_CHUNKS = 60
+left = int(sys.argv[1])
+
+def advance(count):
+    global left
+    left -= count
+    if left <= 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+@contextmanager
+def killing(description, total):
+    yield advance
+
+with open_workspace("minilm") as work:
+    lvm.pipeline.ingest.ingest(work, "sotu", 6, bars=killing)
+"""
+
+
+def registered(store: Store, settings: Settings) -> tuple[int, Space]:
+    space = open_space("minilm", settings)
+    return register(store, space), space
+
+
+@pytest.mark.parametrize("chunks", [30, 200])
+def test_killed_and_run_again(chunks: int, database: Store, settings: Settings, postgres: str) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(chunks)], capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    with open_workspace("minilm", settings) as work:
+        number, space = work.space_id, work.space
+    partial = database.counts(number)
+    assert partial["documents"] < 6
+    assert partial["chunks"] == partial["embeddings"], "no document is half there"
+    assert all(row.chunk_count > 0 for row in database.documents(number))
+
+    with open_workspace(space, settings) as work:
+        report = ingest(work, "sotu", 6)
+    assert report.unchanged == partial["documents"] and report.documents == 6 - partial["documents"]
+    with open_workspace(space, settings) as work:
+        again = ingest(work, "sotu", 6)
+    assert (again.documents, again.chunks, again.unchanged) == (0, 0, 6)
+    chunker = space.chunker()
+    expected = [len(chunker.split(document.text)[0]) for document in open_source("sotu", 6)]  # type: ignore[union-attr]
+    assert database.counts(number) == {"documents": 6, "chunks": sum(expected), "embeddings": sum(expected)}
+
+
+def test_a_document_without_words_is_counted_and_named(database: Store, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A real sentence.")
+    (tmp_path / "b.txt").write_text("... --- ...")
+    with open_workspace("minilm", settings) as work:
+        report = ingest(work, str(tmp_path))
+    assert report.documents == 1 and sum(report.skipped.values()) >= 1
+    assert any("b.txt" in each.where for each in report.listed)
+
+
+def test_two_stores_are_one_database(database: Store, settings: Settings) -> None:
+    registered(database, settings)
+    with open_store(settings) as second:
+        assert second.database_name == database.database_name
