@@ -10,8 +10,9 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from lvm.pipeline.errors import GateBlocked
-from lvm.pipeline.validate import GateReport, validate
+from lvm.pipeline.validate import validate
 from lvm.report import markdown
+from lvm.report.gate import GateReport
 from lvm.spaces import Decoded, Vectors
 
 from .common import (

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from lvm.errors import LvmError
 from lvm.gates import Verdict
-
-if TYPE_CHECKING:
-    from lvm.pipeline.validate import GateReport
-    from lvm.report import Summary
+from lvm.report import Summary
+from lvm.report.gate import GateReport
 
 
 class GateMissing(LvmError):

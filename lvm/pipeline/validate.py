@@ -7,16 +7,15 @@ verdict about the same corpus revision, encoder and inverter is not measured aga
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from lvm.evaluation.roundtrip import NothingToMeasure, RoundtripFigures, known_texts, measure
-from lvm.gates import Verdict, judge_roundtrip
+from lvm.gates import judge_roundtrip
 from lvm.pipeline.errors import GateBlocked
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars
-from lvm.report.html import table
+from lvm.report.gate import GateReport
 from lvm.spaces import Decoded, Vectors
 from lvm.store import Gate, GateMeasurement
 
@@ -25,32 +24,6 @@ PART_CHUNKS = 100
 
 DecodeParts = Callable[[Iterable[Vectors]], Iterator[Decoded]]
 """Decodes pieces of the sample by the workspace's space, and gives the results in order."""
-
-
-@dataclass(frozen=True)
-class GateReport:
-    """The current verdict of the roundtrip gate.
-
-    Attributes:
-        gate_id: of the verdict in the database.
-        corpus_revision: what the verdict is about.
-        figures: what was measured.
-        verdict: every criterion, its value and its threshold.
-        reused: whether the verdict was there already.
-    """
-
-    gate_id: int
-    corpus_revision: str
-    figures: RoundtripFigures
-    verdict: Verdict
-    reused: bool
-
-    def _repr_html_(self) -> str:
-        rows = [
-            (each.name, f"{each.value:.3f}", f">= {each.threshold:g}", "met" if each.passed else "not met")
-            for each in self.verdict.criteria
-        ]
-        return table(("criterion", "value", "threshold", "verdict"), rows)
 
 
 @named_stage

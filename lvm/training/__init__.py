@@ -1,9 +1,9 @@
 """Training of latent vector models: losses, the training loop, checkpoints, replicas."""
 
 from lvm.training.checkpoints import TrainedModel, checkpoint_of, load_model
-from lvm.training.config import LOSSES, BadConfig, EpochReport, Loss, TrainConfig
+from lvm.training.config import LOSSES, BadConfig, EpochReport, Loss, TrainConfig, TrainResult
 from lvm.training.parallel import train_on_ray
-from lvm.training.trainer import TrainResult, describe, train
+from lvm.training.trainer import describe, train
 
 __all__ = [
     "LOSSES",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,7 @@ from lvm.arrays import FloatArray
 from lvm.errors import first_line
 from lvm.files import CorruptedFile, replacing
 from lvm.models import LVM, UnknownModel, build
-from lvm.training.config import LOSSES
-
-if TYPE_CHECKING:
-    from lvm.training.trainer import TrainResult
+from lvm.training.config import LOSSES, TrainResult
 
 MODEL, LAST, CONFIG = "model.safetensors", "last.safetensors", "config.json"
 FORMAT = "lvm-model-1"

@@ -1,8 +1,9 @@
-"""The configuration of a training run, and the report of an epoch."""
+"""The configuration of a training run, the report of an epoch, and the result."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lvm.errors import UsageError
@@ -102,3 +103,32 @@ class EpochReport:
     learning_rate: float
     seconds: float
     best: bool
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Result of a finished run.
+
+    Attributes:
+        folder: folder of its files. ``load_model(folder)`` opens the model.
+        checkpoint: file of the best weights.
+        sha256: digest of the content of ``checkpoint``.
+        model: name of the architecture.
+        parameters: number of weights.
+        config: configuration of the run, as stored in the checkpoint.
+        history: reports of all epochs, also of those before an interruption.
+        best: report of the epoch whose weights are kept.
+        seconds: time of all epochs, also of those before an interruption.
+        note: how the run started: ``anew``, with the reason if an older run was replaced, or ``resumed after epoch K``.
+    """
+
+    folder: Path
+    checkpoint: Path
+    sha256: str
+    model: str
+    parameters: int
+    config: dict[str, Any]
+    history: list[EpochReport]
+    best: EpochReport
+    seconds: float
+    note: str

@@ -34,7 +34,7 @@ from lvm.files import CorruptedFile
 from lvm.models import LVM, build, hyperparameters
 from lvm.sequences import SequenceSet
 from lvm.training import checkpoints
-from lvm.training.config import EpochReport, TrainConfig
+from lvm.training.config import EpochReport, TrainConfig, TrainResult
 from lvm.training.losses import negatives_allowed, simhash, window_loss
 from lvm.training.parallel import Replica, this_replica
 
@@ -43,35 +43,6 @@ ALONE = Replica()
 log = logging.getLogger(__name__)
 
 OnEpoch = Callable[[EpochReport], None]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """Result of a finished run.
-
-    Attributes:
-        folder: folder of its files. ``load_model(folder)`` opens the model.
-        checkpoint: file of the best weights.
-        sha256: digest of the content of ``checkpoint``.
-        model: name of the architecture.
-        parameters: number of weights.
-        config: configuration of the run, as stored in the checkpoint.
-        history: reports of all epochs, also of those before an interruption.
-        best: report of the epoch whose weights are kept.
-        seconds: time of all epochs, also of those before an interruption.
-        note: how the run started: ``anew``, with the reason if an older run was replaced, or ``resumed after epoch K``.
-    """
-
-    folder: Path
-    checkpoint: Path
-    sha256: str
-    model: str
-    parameters: int
-    config: dict[str, Any]
-    history: list[EpochReport]
-    best: EpochReport
-    seconds: float
-    note: str
 
 
 def train(
