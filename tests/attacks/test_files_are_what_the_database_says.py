@@ -215,5 +215,5 @@ def test_doctor_compares_files_and_rows(validated: Path, settings: Settings, dat
         )
     found = problems()
     assert any("embedding_in" in each for each in found)
-    assert any("rows were written past the triggers" in each for each in found)
+    assert any("rows were written without the triggers" in each for each in found)
     assert any(each.startswith(f"{path.name}: 1 of ") for each in found)
