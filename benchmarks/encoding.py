@@ -16,8 +16,9 @@ from sentence_transformers import SentenceTransformer
 from benchmarks.common import compare, options
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
+from lvm.devices import bf16_available
 from lvm.gates import PROBE_MIN_COSINE
-from lvm.settings import Settings, bf16_available
+from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 
 

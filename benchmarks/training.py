@@ -21,9 +21,9 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.common import compare, options
+from lvm.devices import bf16_available
 from lvm.models import MODELS, build
 from lvm.sequences import SequenceSet, extract
-from lvm.settings import bf16_available
 from lvm.training import TrainConfig
 from lvm.training.losses import window_loss
 from lvm.training.trainer import TrainingData, optimizer_of, train_epoch
