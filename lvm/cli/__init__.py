@@ -16,6 +16,9 @@ from lvm.cli import database, inverters, spaces, stages, texts, tools
 from lvm.cli.common import err
 from lvm.errors import LvmError, visible
 
+STOPPED = 128 + signal.SIGINT
+"""Exit code of a command that Ctrl-C stopped."""
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Latent vector models, end to end.")
 stages.add_to(app)
 texts.add_to(app)
@@ -31,7 +34,9 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         code = app(standalone_mode=False)
-        if isinstance(code, int):  # typer returns a command's exit code instead of raising it
+        if isinstance(code, int):  # typer returns a command's exit code instead of raising it, and 130 for Ctrl-C
+            if code == STOPPED:
+                raise KeyboardInterrupt
             sys.exit(code)
     except LvmError as error:
         err.print(Text(type(error).__name__, "bold red"), end=": ")
@@ -39,7 +44,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         err.print("stopped; run the same command again and it goes on from where it was")
-        sys.exit(130)
+        sys.exit(STOPPED)
     except Exception as error:
         from typer._click.exceptions import ClickException  # typer carries its own click and exports no base class
 

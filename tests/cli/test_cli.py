@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from lvm.cli.common import prefect_api, prepare_prefect
 from lvm.encoding.weights import find
 from lvm.settings import Settings
 from lvm.spaces import open_space
-from lvm.store import Store
+from lvm.store import Store, open_store
 
 
 def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -166,3 +168,25 @@ def test_a_running_ui_is_found_by_its_lock(tmp_path: Path, monkeypatch: pytest.M
     assert prefect_api(settings) is None, "a lock that nobody holds says nothing"
     monkeypatch.setenv("PREFECT_API_URL", "http://server/api")
     assert prefect_api(settings) == "http://server/api"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_stopped_ends_in_peace(
+    number: signal.Signals, code: int, settings: Settings, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from lvm.cli import main; main()", "ingest", "sotu", "--limit", "249"],
+        env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with open_store(settings) as store:
+        until = time.monotonic() + 60
+        while not store.contents()["chunk"]:
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == code and "Traceback" not in said
+        assert ("run the same command again" in said) == (number is signal.SIGINT)
+        contents = store.contents()
+    assert contents["chunk"] == contents["embedding"], "no document is half there"
