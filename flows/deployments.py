@@ -35,6 +35,7 @@ from prefect.settings import PREFECT_HOME
 from prefect.states import Cancelled, Crashed
 from prefect.types.entrypoint import EntrypointType
 
+from lvm.cli.common import UI_LOCK
 from lvm.files import make_folder
 from lvm.settings import Settings
 from lvm.store import open_store
@@ -43,9 +44,6 @@ from .common import PrefectUnavailable, code_version
 
 START_SECONDS = 120
 """Seconds that a Prefect server may take to answer."""
-
-UI_LOCK = "lvm-ui.lock"
-"""File in ``PREFECT_HOME`` that a running `lvm ui` locks, with the address of its API."""
 
 
 def definitions() -> list[dict[str, Any]]:

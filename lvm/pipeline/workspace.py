@@ -150,34 +150,23 @@ class Workspace:
             GateMissing: if no verdict passes, or the file is missing, damaged, of another space, inverter or revision
                 of the corpus, or not the file that the database recorded.
         """
-        self.passing_gate()
-        path = self.sequences_path(context)
+        gate, path = self.passing_gate(), self.sequences_path(context)
         try:
             found = load(path)
         except CorruptedFile as error:
             raise GateMissing(f"no usable sequence set of context {context} ({error}); run `lvm extract`") from error
-        if found.context != context:
-            raise GateMissing(f"{path} is of context {found.context}, not {context}; run `lvm extract` again")
-        return found, self.require_current(found)
-
-    def require_current(self, sequences: SequenceSet) -> SequenceSetRecord:
-        """The database's record of a sequence set that is about this space, inverter and corpus as they are now.
-
-        Raises:
-            GateMissing: if it is about another, or is not what the database recorded.
-        """
-        gate, path = self.passing_gate(), sequences.path
         for what, has, now in (
-            ("space", sequences.space, self.space.fingerprint),
-            ("inverter", sequences.inverter, self.space.inverter.sha256),
-            ("corpus revision", sequences.corpus_revision, gate.corpus_revision),
+            ("space", found.space, self.space.fingerprint),
+            ("inverter", found.inverter, self.space.inverter.sha256),
+            ("corpus revision", found.corpus_revision, gate.corpus_revision),
+            ("context", found.context, context),
         ):
             if has != now:
                 raise GateMissing(f"{path} is of {what} {has}, now it is {now}; run `lvm extract` again")
-        record = self.store.sequence_set(sequences.sha256, gate)
+        record = self.store.sequence_set(found.sha256, gate)
         if record is None:
             raise GateMissing(f"{path} is not what the database recorded for this corpus; run `lvm extract` again")
-        return record
+        return found, record
 
     def reopened(self, sequences: SequenceSet) -> tuple[SequenceSet, SequenceSetRecord]:
         """The same sequence set, read from its file, and its record: arrays in memory may have been changed.
