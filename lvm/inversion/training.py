@@ -32,6 +32,7 @@ from lvm.devices import autocast
 from lvm.encoding.encoder import TextEncoder
 from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile, make_folder, replacing
+from lvm.inversion.augmentation import Noise, spans
 from lvm.inversion.inverter import Card, PrefixInverter, chunk_hashes
 from lvm.inversion.network import END, PAD, VectorDecoder
 from lvm.inversion.vocabulary import fresh
@@ -86,7 +87,9 @@ class InverterTraining:
         warmup: steps of linear warm-up. A cosine decay to 5 % follows.
         weight_decay: weight decay of AdamW.
         vocabulary: size of the decoder's vocabulary.
-        seed: seed of new weights and of the order of batches.
+        noise: largest share of noise in the vectors of a batch (``lvm.inversion.augmentation``); 0 for none.
+        spans: random spans of the corpus to train on, per chunk; 0 for chunks only.
+        seed: seed of new weights, of the order of batches, of noise and spans.
     """
 
     epochs: float = 4.0
@@ -95,6 +98,8 @@ class InverterTraining:
     warmup: int = 100
     weight_decay: float = 0.01
     vocabulary: int = 10_000
+    noise: float = 0.3
+    spans: float = 1.0
     seed: int = 0
 
 
@@ -104,12 +109,14 @@ class TrainingText:
 
     Attributes:
         train: chunks to train on.
+        train_documents: number of the document of every chunk in ``train``.
         held_out: chunks to measure on.
         trained_documents: sha256 of the texts of the training documents.
         held_out_documents: external ids of the held-out documents.
     """
 
     train: list[str]
+    train_documents: list[int]
     held_out: list[str]
     trained_documents: list[str]
     held_out_documents: list[str]
@@ -127,7 +134,7 @@ class TrainingText:
             NothingToTrainOn: if there is no chunk to train on or no chunk to hold out.
         """
         progress.stage("chunk", 0)
-        text = cls([], [], [], [])
+        text = cls([], [], [], [], [])
         for number, document in enumerate(documents):
             chunks = [chunk.text for chunk in chunker.split(document.text)[0]]
             if number % HOLD_OUT_EVERY == HOLD_OUT_EVERY - 1:
@@ -135,6 +142,7 @@ class TrainingText:
                 text.held_out_documents.append(document.external_id)
             else:
                 text.train.extend(chunks)
+                text.train_documents.extend([number] * len(chunks))
                 text.trained_documents.append(document.sha256)
             progress.advance(1)
         if not text.train or not text.held_out:
@@ -189,14 +197,26 @@ def train(
         tokenizer, network = start.tokenizer, deepcopy(start.network)
     device = encoder.device
     network.to(device)
-    vectors = encode_cached(encoder, text.train, scratch / "train.npy", progress)
+    texts = text.train
+    if training.spans:
+        more = spans(texts, text.train_documents, round(training.spans * len(texts)), training.seed)
+        cut = set(encoder.over_limit(more))
+        texts = [*texts, *(span for row, span in enumerate(more) if row not in cut)]
+    vectors = encode_cached(encoder, texts, scratch / "train.npy", progress)
     held_vectors = encode_cached(encoder, text.held_out[:HELD_OUT], scratch / "held_out.npy", progress)
     norm = encoder.median_norm  # ``Space.decode`` passes vectors to the inverter at this norm
-    ids, usable = tokens_of(text.train, tokenizer, network)
+    noise = Noise(vectors[: len(text.train)], training.noise, training.seed)
+    ids, usable = tokens_of(texts, tokenizer, network)
     held_ids, held_usable = tokens_of(text.held_out[:HELD_OUT], tokenizer, network)
 
-    def loss(rows: IntArray, ids: Sequence[Sequence[int]] = ids, vectors: FloatArray = vectors) -> Tensor:
-        return text_loss(network, network.prefix(_rows(vectors, rows, device) * norm), [ids[row] for row in rows])
+    def loss(step: int) -> Tensor:
+        rows = plan[step]
+        unit = noise(_rows(vectors, rows, device), step)
+        return text_loss(network, network.prefix(unit * norm), [ids[row] for row in rows])
+
+    def loss_on_held_out(rows: IntArray) -> Tensor:
+        unit = _rows(held_vectors, rows, device)
+        return text_loss(network, network.prefix(unit * norm), [held_ids[row] for row in rows])
 
     prefix = network.config.prefix
     plan: list[IntArray] = []
@@ -207,11 +227,11 @@ def train(
     held_plan = length_batches(held_ids, held_usable, 2048, prefix, 0, 0)
 
     def held_out_loss() -> float:
-        return _mean_loss(network, held_ids, held_plan, lambda rows: loss(rows, held_ids, held_vectors))
+        return _mean_loss(network, held_ids, held_plan, loss_on_held_out)
 
     identity = _identity(encoder, text, training, start.sha256 if start else None)
-    minutes = fit(network, plan, loss, held_out_loss, training, scratch, identity, progress)
-    trained_chunks = chunk_hashes([text.train[i] for i in usable])
+    minutes = fit(network, len(plan), loss, held_out_loss, training, scratch, identity, progress)
+    trained_chunks = chunk_hashes([texts[i] for i in usable])
     earlier = start.card.trained_documents if start else []
     card = Card(
         encoder=encoder.fingerprint,
@@ -232,20 +252,20 @@ def train(
 
 def fit(
     network: VectorDecoder,
-    plan: Sequence[IntArray],
-    loss_of: Callable[[IntArray], Tensor],
+    steps: int,
+    loss_of: Callable[[int], Tensor],
     held_out_loss: Callable[[], float],
     training: InverterTraining,
     scratch: Path,
     identity: str,
     progress: TrainingProgress,
 ) -> float:
-    """Train on all batches of a plan. Resumes from the checkpoint in ``scratch`` if it is of the same training.
+    """Train for a number of steps. Resumes from the checkpoint in ``scratch`` if it is of the same training.
 
     Args:
         network: the network to train.
-        plan: indices of the chunks of every batch, in order.
-        loss_of: the loss of a batch.
+        steps: number of steps.
+        loss_of: the loss of the batch of a step.
         held_out_loss: measures the loss on held-out chunks.
         training: hyperparameters.
         scratch: folder of the checkpoint.
@@ -264,26 +284,26 @@ def fit(
     device = network.bias.device
     path = scratch / CHECKPOINT
     step, seconds = _resume(path, network, optimizer, identity)
-    progress.stage("train", len(plan))
+    progress.stage("train", steps)
     progress.advance(step)
     started, losses = time.monotonic() - seconds, list[float]()
     network.train()
-    while step < len(plan):
-        fall = (step - training.warmup) / max(1, len(plan) - training.warmup)
+    while step < steps:
+        fall = (step - training.warmup) / max(1, steps - training.warmup)
         rise = (step + 1) / training.warmup if training.warmup else 1.0
         fitting.set_rate(optimizer, training.learning_rate * fitting.rate(rise, fall, floor=0.05))
         with autocast(device):
-            loss = loss_of(plan[step])
+            loss = loss_of(step)
         fitting.step(optimizer, loss, network.parameters(), clip=1.0)
         step += 1
         losses.append(fitting.require_finite(loss.item(), f"step {step}"))
         progress.advance(1)
-        if step % 100 == 0 or step == len(plan):
+        if step % 100 == 0 or step == steps:
             progress.metrics(step=step, loss=float(np.mean(losses[-100:])), seconds=time.monotonic() - started)
-        if step % SAVE_EVERY == 0 or step == len(plan):
+        if step % SAVE_EVERY == 0 or step == steps:
             facts = {"step": str(step), "seconds": str(time.monotonic() - started), "identity": identity}
             fitting.write(path, fitting.state_of(network, optimizer), facts, FORMAT)
-        if step % 1000 == 0 or step == len(plan):
+        if step % 1000 == 0 or step == steps:
             progress.metrics(step=step, held_out_loss=held_out_loss())
     return (time.monotonic() - started) / 60
 
@@ -463,5 +483,9 @@ def encode_cached(encoder: TextEncoder, texts: Sequence[str], path: Path, progre
 
 def _identity(encoder: TextEncoder, text: TrainingText, training: InverterTraining, start: str | None) -> str:
     """Hash of everything that decides the result of a training."""
-    facts = [encoder.fingerprint, asdict(training), text.trained_documents, start]
+    options = asdict(training)
+    for name in ("noise", "spans"):  # version 0.1.0 had neither, and its unfinished trainings go on
+        if not options[name]:
+            del options[name]
+    facts = [encoder.fingerprint, options, text.trained_documents, start]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -7,6 +7,7 @@ the inverter was not trained on.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -91,6 +92,7 @@ def make_inverter(
     space_name: str | None = None,
     *,
     kind: Literal["inverter", "finetuned"],
+    options: Mapping[str, Any] | None = None,
     command: str = "lvm.pipeline.inverter.make_inverter",
     progress: TrainingProgress | None = None,
 ) -> InverterReport:
@@ -103,6 +105,7 @@ def make_inverter(
         settings: where things are; from the environment unless given.
         space_name: the space; ``settings.space`` unless given.
         kind: a new inverter, or the space's own fine-tuned.
+        options: hyperparameters by name, see ``InverterTraining``.
         command: how it was made, for the card.
         progress: told of stages and steps.
 
@@ -120,6 +123,7 @@ def make_inverter(
     start = None
     if kind == "finetuned":
         training, start = replace(training, learning_rate=FINETUNE_RATE), _own(space)
+    training = replace(training, **(options or {}))
     text = TrainingText.collect((d for d in documents if isinstance(d, Document)), space.chunker(), progress)
     made = train(
         space.encoder,
