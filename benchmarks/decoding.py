@@ -54,7 +54,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def main() -> None:
     asked = options(__doc__, vectors=2, steps=6, beam=1)
-    script = Path(__file__).parents[1] / "tests" / "spaces" / "vec2text_side.py"
+    script = Path(__file__).parents[1] / "tests" / "inversion" / "vec2text_side.py"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print("making checkpoints of t5-base's size", flush=True)
@@ -68,7 +68,9 @@ def main() -> None:
         print("vec2text decodes", flush=True)
         hypothesizer, corrector = CHECKPOINTS["gtr_base"]
         case = {"hypothesizer": hypothesizer, "corrector": corrector, "vectors": vectors.tolist()}
-        (folder / "request.json").write_text(json.dumps([{**case, "runs": [[asked.steps, asked.beam]]}]))
+        (folder / "request.json").write_text(
+            json.dumps([{**case, "runs": [[asked.steps, asked.beam]], "batch": len(vectors)}])
+        )
         environment = {**os.environ, "HF_HUB_CACHE": str(hub.with_t5_weights), "HF_HUB_OFFLINE": "1"}
         environment |= {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(torch.get_num_threads())}
         command = [sys.executable, str(script), "request.json", "answer.json"]

@@ -215,10 +215,13 @@ def _train(
 def _fit(network: nn.Module, loss: Callable[[], Tensor], steps: int) -> None:
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    # without a decay the loss has spikes, and a network saved in one never ends its texts
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=max(1, steps))
     for _ in range(steps):
         optimizer.zero_grad()
         loss().backward()
         optimizer.step()
+        decay.step()
     network.eval()
 
 

@@ -1,10 +1,10 @@
 """vec2text's own side of a comparison, in a process of its own: ``python vec2text_side.py REQUEST ANSWER``.
 
-REQUEST is a JSON list of cases: ``hypothesizer`` and ``corrector`` (repositories or folders), ``vectors``, and
-``runs``, pairs of steps and beam. ANSWER gets, for each run of each case in order, the texts of
-``vec2text.invert_embeddings``, the seconds it took, and the texts embedded again. What does not work on today's
-transformers is gone around, the algorithm is untouched: metrics that ask the network are stubs, and weights are loaded
-by ``load_state_dict`` because ``from_pretrained`` raises.
+REQUEST is a JSON list of cases: ``hypothesizer`` and ``corrector`` (repositories or folders), ``vectors``, ``runs``,
+pairs of steps and beam, and ``batch``, the number of vectors that are inverted together. ANSWER gets, for each run of
+each case in order, the texts of ``vec2text.invert_embeddings``, the seconds it took, and the texts embedded again. What
+does not work on today's transformers is gone around, the algorithm is untouched: metrics that ask the network are
+stubs, and weights are loaded by ``load_state_dict`` because ``from_pretrained`` raises.
 """
 
 from __future__ import annotations
@@ -51,10 +51,12 @@ def main(request: str, answer: str) -> None:
         vectors = torch.tensor(case["vectors"], dtype=torch.float32)
         for steps, beam in case["runs"]:
             began = time.perf_counter()
+            texts: list[str] = []
             with torch.inference_mode():
-                texts = vec2text.invert_embeddings(
-                    vectors, corrector, num_steps=steps or None, sequence_beam_width=beam if steps else 0
-                )
+                for batch in vectors.split(case["batch"]):
+                    texts += vec2text.invert_embeddings(
+                        batch, corrector, num_steps=steps or None, sequence_beam_width=beam if steps else 0
+                    )
             seconds = time.perf_counter() - began
             tokens = hypothesizer.embedder_tokenizer(
                 texts, return_tensors="pt", max_length=32, truncation=True, padding="max_length"
