@@ -20,6 +20,7 @@ from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError
 from lvm.evaluation.alignment import mean_pairwise_cosine, row_cosines
 from lvm.evaluation.roundtrip import spread
+from lvm.evaluation.samples import distinct_2
 from lvm.evaluation.text import token_f1
 from lvm.progress import Progress
 from lvm.spaces import Space, SpaceMismatch, Vectors
@@ -61,6 +62,10 @@ class Windows:
     def __len__(self) -> int:
         return len(self.target)
 
+    def first(self, n: int) -> Windows:
+        """The first ``n`` windows, or all."""
+        return Windows(self.space, self.context[:n], self.target[:n], self.context_texts[:n], self.target_texts[:n])
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -97,6 +102,9 @@ class DecodedVectors:
         to_truth: cosine of a decoded text to the true next chunk.
         to_random: cosine of a decoded text to the next chunk of another window.
         overlap: F1 of shared words between decoded text and true next chunk.
+        off_manifold: distance of the decoded text to the true next chunk, minus that of the vector (LCM, arXiv
+            2412.08821): how much further from the truth decoding leads. Large if no text has such a vector.
+        distinct_2: share of different pairs of neighbouring words in all texts; low if all texts say the same.
         norm_error: largest ``|1 - norm|`` of the vectors, before decoding.
         mean_pairwise_cosine: mean cosine between two of the vectors; near 1 if all predictions are the same.
         predicted: the n vectors that were decoded.
@@ -111,6 +119,8 @@ class DecodedVectors:
     to_truth: Spread
     to_random: Spread
     overlap: Spread
+    off_manifold: Spread
+    distinct_2: float
     norm_error: float
     mean_pairwise_cosine: float
     predicted: Vectors
@@ -250,11 +260,86 @@ def _decode(
         to_truth=Spread.of(to_truth),
         to_random=Spread.of(row_cosines(decoded.unit[: len(others)], windows.target[others])),
         overlap=Spread.of(overlap),
+        off_manifold=Spread.of(_distances(decoded.unit, windows.target) - _distances(vectors.unit, windows.target)),
+        distinct_2=distinct_2(texts),
         norm_error=float(np.abs(vectors.norms.astype(np.float64) - 1.0).max()),
         mean_pairwise_cosine=mean_pairwise_cosine(vectors.unit),
         predicted=vectors,
         decoded=decoded,
     )
+
+
+@dataclass(frozen=True)
+class DecodedSamples:
+    """Samples of one model, decoded; of every window one text is chosen by the model's own ranking head.
+
+    Attributes:
+        n: number of windows.
+        count: samples per window.
+        pipeline: cosine of a decoded text to the decoded sample, all samples.
+        chosen: cosine of the chosen text to the true next chunk.
+        any: cosine of a decoded text to the true next chunk, all samples.
+        best_of: cosine to the truth of the text that is nearest to it: what a perfect choice would give.
+        mean_pairwise_cosine: mean cosine between the chosen texts of two windows.
+        distinct_2: share of different pairs of neighbouring words in the chosen texts.
+        texts: n lists of texts, the chosen one first.
+    """
+
+    n: int
+    count: int
+    pipeline: Spread
+    chosen: Spread
+    any: Spread
+    best_of: Spread
+    mean_pairwise_cosine: float
+    distinct_2: float
+    texts: list[list[str]]
+
+
+def decode_samples(
+    space: Space,
+    windows: Windows,
+    samples: FloatArray,
+    queries: FloatArray,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> DecodedSamples:
+    """Decode the samples of a model, rank the texts by its ranking head, and measure them.
+
+    Args:
+        space: decodes, and encodes the texts again.
+        windows: n held-out windows.
+        samples: (n, count, dim) unit vectors.
+        queries: (n, dim) unit vectors to rank by.
+        seed: seed of the inverter's sampling.
+        progress: called with the number of decoded vectors.
+
+    Raises:
+        SpaceMismatch: if the windows belong to another space.
+    """
+    n, count, dim = samples.shape
+    result = space.decode(Vectors.from_raw(windows.space, samples.reshape(-1, dim)), seed=seed, progress=progress)
+    unit = result.vectors.unit.reshape(n, count, dim)
+    order = np.einsum("ncd,nd->nc", unit, queries).argsort(axis=1)[:, ::-1]
+    to_truth = np.einsum("ncd,nd->nc", unit, windows.target).astype(np.float64)
+    rows = np.arange(n)
+    texts = [[result.texts[row * count + which] for which in order[row]] for row in range(n)]
+    return DecodedSamples(
+        n=n,
+        count=count,
+        pipeline=Spread.of(result.cosine.astype(np.float64)),
+        chosen=Spread.of(to_truth[rows, order[:, 0]]),
+        any=Spread.of(to_truth.ravel()),
+        best_of=Spread.of(to_truth.max(axis=1)),
+        mean_pairwise_cosine=mean_pairwise_cosine(unit[rows, order[:, 0]]),
+        distinct_2=distinct_2([each[0] for each in texts]),
+        texts=texts,
+    )
+
+
+def _distances(unit: FloatArray, other: FloatArray) -> npt.NDArray[np.float64]:
+    return np.sqrt(np.maximum(2 - 2 * row_cosines(unit, other), 0))
 
 
 def _others(n: int, rng: np.random.Generator) -> IntArray:

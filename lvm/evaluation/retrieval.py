@@ -104,7 +104,7 @@ def evaluate(
         starts = starts[np.linspace(0, len(starts) - 1, limit).round().astype(np.int64)]
     rows = sequences.rows(split)
     pool = np.asarray(sequences.unit[rows])
-    cosines, copies, ranks, norm_error = [], [], [], 0.0
+    cosines, copies, found, norm_error = [], [], [], 0.0
     for at in range(0, len(starts), batch):
         chosen = starts[at : at + batch]
         contexts = sequences.contexts(chosen)
@@ -119,10 +119,8 @@ def evaluate(
             norm_error = max(norm_error, float(np.abs(1 - norms).max()))
         cosines.append(np.einsum("nd,nd->n", vector, sequences.targets(chosen)))
         copies.append(np.einsum("nd,nd->n", vector, contexts[:, -1]))
-        window = chosen[:, None] + np.arange(sequences.context + 1)
-        places = np.searchsorted(rows, window)  # consecutive, because the pool holds whole documents
-        ranks.append(rank_of(query, pool, places[:, -1], places[:, :-1]))
-    rank = np.concatenate(ranks)
+        found.append(ranks(query, chosen, sequences.context, rows, pool))
+    rank = np.concatenate(found)
     cosine, copy = float(np.concatenate(cosines).mean()), float(np.concatenate(copies).mean())
     r1, r5, r10, r50 = (float((rank <= k).mean()) for k in CUTS)
     return RetrievalMetrics(
@@ -138,6 +136,23 @@ def evaluate(
         mrr=float((1.0 / rank).mean()),
         norm_error=norm_error,
     )
+
+
+def ranks(query: FloatArray, starts: IntArray, context: int, rows: IntArray, pool: FloatArray) -> IntArray:
+    """Ranks of the true next chunks of windows. The chunks of a window's own context are left out.
+
+    Args:
+        query: (n, dim) unit vectors.
+        starts: (n,) first rows of the windows.
+        context: vectors in a window.
+        rows: rows of the pool in the sequence set (``SequenceSet.rows``).
+        pool: vectors of these rows.
+
+    Returns:
+        (n,) int64, from 1.
+    """
+    places = np.searchsorted(rows, starts[:, None] + np.arange(context + 1))  # consecutive: documents are whole
+    return rank_of(query, pool, places[:, -1], places[:, :-1])
 
 
 def rank_of(

@@ -13,7 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,11 @@ from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 
 from lvm.arrays import FloatArray, IntArray
+from lvm.devices import multiplies_bf16
 from lvm.encoding.weights import WeightsUnusable, fill, open_tokenizer, read_json
 from lvm.errors import first_line
 from lvm.files import file_sha256, replacing
-from lvm.inversion.network import DecoderConfig, VectorDecoder
+from lvm.inversion.network import END, DecoderConfig, VectorDecoder, text_nats
 from lvm.inversion.protocol import Encode, Inverted
 from lvm.progress import Progress
 
@@ -138,7 +141,7 @@ class PrefixInverter:
         trained_chunks: IntArray,
         device: str = "cpu",
     ) -> None:
-        self.network, self.tokenizer, self.card = network.eval(), tokenizer, card
+        self.network, self.tokenizer, self.card = network.eval().requires_grad_(False), tokenizer, card
         self.trained_chunks = trained_chunks
         self.device = torch.device(device)
         self.network.to(self.device)
@@ -234,6 +237,33 @@ class PrefixInverter:
             texts: n chunk texts.
         """
         return np.isin(chunk_hashes(texts), self.trained_chunks)
+
+    @cached_property
+    def _reader(self) -> VectorDecoder:
+        """The network that scores texts: in bfloat16 where the device multiplies it. Converted once, not each step."""
+        if not multiplies_bf16(self.device):
+            return self.network
+        with torch.inference_mode(False):  # the text loss differentiates through it, whoever asked for it first
+            return deepcopy(self.network).to(torch.bfloat16)
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts with the end token; texts of more than ``max_length`` tokens are cut.
+
+        Args:
+            texts: n texts.
+        """
+        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [[*encoding.ids, END][: self.network.config.max_length] for encoding in encodings]
+
+    def nats(self, raw: torch.Tensor, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Cross-entropy of texts given vectors, in nats, summed over tokens: (n,). See ``Inverter.nats``.
+
+        Args:
+            raw: (n, dim) float32 at the encoder's median norm.
+            ids: n texts from ``token_ids``.
+        """
+        reader = self._reader
+        return text_nats(reader, reader.prefix(raw.to(self.device, reader.bias.dtype)), ids)
 
     def texts(self, ids: list[list[int]]) -> list[str]:
         """Token ids to texts. An empty text becomes a full stop, because an empty text cannot be encoded."""

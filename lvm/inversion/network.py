@@ -17,6 +17,8 @@ from torch import Tensor, nn
 PAD, UNK, END = 0, 1, 2
 """Special token ids: padding, unknown, end of text."""
 
+_IGNORED = -100  # target of a padded position
+
 _KEPT = 0.75  # finished sequences leave the batch when less than this share of the batch is unfinished
 
 
@@ -214,3 +216,23 @@ class VectorDecoder(nn.Module):
                 cache.keep(keep)
             last = self.hidden(self.embed(chosen[:, None], step), cache)[:, 0]
         return [row[: row.index(END)] if END in row else row for row in output.tolist()]
+
+
+def text_nats(network: VectorDecoder, prefix: Tensor, ids: Sequence[Sequence[int]]) -> Tensor:
+    """Cross-entropy of texts, in nats, summed over the tokens of a text.
+
+    Shorter texts are padded at the end. Padding does not count, and attention is causal, so padding changes nothing.
+
+    Args:
+        network: the network.
+        prefix: (batch, positions, width) from ``VectorDecoder.prefix``.
+        ids: token ids of ``batch`` texts. The end token is one of them, if the text has an end.
+
+    Returns:
+        (batch,) float32.
+    """
+    longest = max(map(len, ids))
+    inputs = torch.tensor([[*each[:-1], *[PAD] * (longest - len(each))] for each in ids], device=prefix.device)
+    targets = torch.tensor([[*each, *[_IGNORED] * (longest - len(each))] for each in ids], device=prefix.device)
+    logits = network(prefix, inputs.long()).float().transpose(1, 2)
+    return F.cross_entropy(logits, targets, ignore_index=_IGNORED, reduction="none").sum(dim=1)

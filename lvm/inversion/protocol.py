@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from lvm.arrays import FloatArray
 from lvm.progress import Progress
@@ -64,3 +65,37 @@ class Inverter(Protocol):
             progress: called with the number of decoded vectors.
         """
         ...
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts as the inverter would write them, with the end token. Long texts are cut at its limit.
+
+        Args:
+            texts: n texts.
+        """
+        ...
+
+    def nats(self, raw: Tensor, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Cross-entropy of texts given vectors, in nats, summed over the tokens of a text: (n,) float32.
+
+        The weights are frozen; the result can be differentiated by ``raw``. Call ``Space.score`` for figures.
+
+        Args:
+            raw: (n, dim) float32 at the norms that the inverter expects.
+            ids: n texts from ``token_ids``.
+        """
+        ...
+
+
+def batches_by_length(lengths: Sequence[int], positions: int) -> list[list[int]]:
+    """Rows in batches of similar length, so that little is padded, longest first.
+
+    Args:
+        lengths: number of tokens of every text, at least 1.
+        positions: largest number of positions of a batch, padding included; a longer text is a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > positions:
+            batches.append([])
+        batches[-1].append(row)
+    return batches

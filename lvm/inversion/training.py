@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -34,7 +33,7 @@ from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile, make_folder, replacing
 from lvm.inversion.augmentation import Noise, spans
 from lvm.inversion.inverter import Card, PrefixInverter, chunk_hashes
-from lvm.inversion.network import END, PAD, VectorDecoder
+from lvm.inversion.network import END, VectorDecoder, text_nats
 from lvm.inversion.vocabulary import fresh
 
 log = logging.getLogger(__name__)
@@ -194,7 +193,7 @@ def train(
     if start is None:
         tokenizer, network = fresh(encoder.dim, text.train, minilm, training.vocabulary)
     else:
-        tokenizer, network = start.tokenizer, deepcopy(start.network)
+        tokenizer, network = start.tokenizer, deepcopy(start.network).requires_grad_(True)
     device = encoder.device
     network.to(device)
     texts = text.train
@@ -397,17 +396,12 @@ def _facts(
 def text_loss(network: VectorDecoder, prefix: Tensor, ids: Sequence[Sequence[int]]) -> Tensor:
     """Mean cross-entropy per token of texts with their end tokens, in nats.
 
-    Shorter texts are padded at the end. Padding does not count, and attention is causal, so padding changes nothing.
-
     Args:
         network: the network.
         prefix: (batch, positions, width) from ``VectorDecoder.prefix``.
         ids: token ids of ``batch`` texts, without end tokens.
     """
-    longest = max(map(len, ids))
-    inputs = torch.tensor([[*each, *[PAD] * (longest - len(each))] for each in ids], device=prefix.device)
-    targets = torch.tensor([[*each, END, *[-100] * (longest - len(each))] for each in ids], device=prefix.device)
-    return F.cross_entropy(network(prefix, inputs).flatten(0, 1).float(), targets.flatten())
+    return text_nats(network, prefix, [[*each, END] for each in ids]).sum() / sum(len(each) + 1 for each in ids)
 
 
 def length_batches(

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
@@ -72,7 +73,7 @@ class Vec2TextInverter:
         beam: int,
         device: str = "cpu",
     ) -> None:
-        self.hypothesizer = hypothesizer.to(device).eval()
+        self.hypothesizer = hypothesizer.to(device).eval().requires_grad_(False)
         self.corrector: Any = corrector and corrector.to(device).eval()
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
         self.encoder, self.sha256, self.steps, self.beam = encoder, sha256, steps, beam
@@ -187,6 +188,27 @@ class Vec2TextInverter:
         if not ids:  # the tokenizer would return one empty text
             return []
         return list(self.tokenizer.batch_decode([list(each) for each in ids], skip_special_tokens=True))
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts with the end token; longer texts are cut at ``max_tokens``, as in vec2text's training.
+
+        Args:
+            texts: n texts.
+        """
+        return [list(ids) for ids in self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens).input_ids]
+
+    def nats(self, raw: Tensor, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Cross-entropy of texts under the hypothesizer, in nats, summed over tokens: (n,). See ``Inverter.nats``.
+
+        Args:
+            raw: (n, dim) float32 at the encoder's median norm.
+            ids: n texts from ``token_ids``.
+        """
+        inputs, mask = self.hypothesizer.embed_and_project(None, None, frozen_embeddings=raw.to(self.device))
+        longest = max(map(len, ids))
+        labels = torch.tensor([[*each, *[-100] * (longest - len(each))] for each in ids], device=self.device)
+        logits = self.hypothesizer.encoder_decoder(inputs_embeds=inputs, attention_mask=mask, labels=labels).logits
+        return F.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none").sum(dim=1)
 
     def _hypotheses(self, vectors: Tensor, max_length: int) -> list[Ids]:
         """Greedy hypotheses of (n, dim) vectors."""

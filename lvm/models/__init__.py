@@ -6,10 +6,10 @@ Contract: nothing in this package reads or writes a file or a database.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Literal, get_args
 
 from lvm.errors import UsageError
-from lvm.models.base import LVM, Prediction
+from lvm.models.base import LVM, Prediction, States
 from lvm.models.gru import GRU
 from lvm.models.lstm import LSTM
 from lvm.models.mamba2 import Mamba2
@@ -18,40 +18,55 @@ from lvm.models.transformer import Transformer
 MODELS: dict[str, type[LVM]] = {model.name: model for model in (LSTM, GRU, Mamba2, Transformer)}
 """All architectures by name."""
 
-__all__ = ["LVM", "MODELS", "Prediction", "UnknownModel", "build", "hyperparameters"]
+Head = Literal["point", "energy"]
+HEADS: tuple[Head, ...] = get_args(Head)
+"""``point``: one prediction to decode and one to rank by. ``energy``: a sampling head besides."""
+
+SAMPLER: dict[str, int] = {"sampler_width": 384, "sampler_blocks": 3, "sampler_noise": 64}
+"""Hyperparameters of the sampling head, with their defaults; see ``lvm.models.sampler``."""
+
+__all__ = ["HEADS", "LVM", "MODELS", "Head", "Prediction", "States", "UnknownModel", "build", "hyperparameters"]
 
 
 class UnknownModel(UsageError):
     """A model name or a hyperparameter does not exist."""
 
 
-def build(name: str, dim: int, context: int, **hyper: Any) -> LVM:
+def build(name: str, dim: int, context: int, head: Head = "point", **hyper: Any) -> LVM:
     """Build an untrained model.
 
     Args:
         name: one of ``MODELS``.
         dim: dimension of the space.
         context: number of vectors in a window.
+        head: one of ``HEADS``.
         **hyper: hyperparameters that differ from the defaults (``hidden``, ``dropout``, ...).
 
     Raises:
-        UnknownModel: if the architecture does not exist, or has no such hyperparameter.
+        UnknownModel: if the architecture or the head does not exist, or has no such hyperparameter.
     """
-    model = _model(name)
-    unknown = sorted(set(hyper) - set(hyperparameters(name)))
+    known = hyperparameters(name, head)
+    unknown = sorted(set(hyper) - set(known))
     if unknown:
-        raise UnknownModel(f"model {name} has no {', '.join(unknown)}; it has {', '.join(hyperparameters(name))}")
-    return model(dim, context, **hyper)
+        raise UnknownModel(f"model {name} has no {', '.join(unknown)}; it has {', '.join(known)}")
+    sampler = {key: hyper.pop(key, default) for key, default in SAMPLER.items()}
+    model = _model(name)(dim, context, **hyper)
+    if head == "energy":
+        model.add_sampler(*sampler.values())
+    return model
 
 
-def hyperparameters(name: str) -> dict[str, Any]:
-    """Hyperparameters of an architecture, with their defaults.
+def hyperparameters(name: str, head: Head = "point") -> dict[str, Any]:
+    """Hyperparameters of an architecture with a head, with their defaults.
 
     Raises:
-        UnknownModel: if the architecture does not exist.
+        UnknownModel: if the architecture or the head does not exist.
     """
+    if head not in HEADS:
+        raise UnknownModel(f"there is no head {head!r}; choose one of {', '.join(HEADS)}")
     parameters = inspect.signature(_model(name)).parameters
-    return {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}
+    own = {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}
+    return own | (SAMPLER if head == "energy" else {})
 
 
 def _model(name: str) -> type[LVM]:

@@ -17,7 +17,7 @@ from lvm.training.checkpoints import CONFIG, LAST, MODEL
 _MODEL_FILES = "|".join(map(re.escape, (MODEL, LAST, CONFIG)))
 _OURS = {
     ".": r"summary\.json|report\.html|training_sequences_ctx\d+\.npz",
-    "sequences": r"ctx\d+\.safetensors",
+    "sequences": r"ctx\d+(\.tokens)?\.safetensors",
     **dict.fromkeys(MODELS, _MODEL_FILES),
 }
 """Patterns of the file names that the project writes into each folder below ``LVM_ARTIFACTS``."""

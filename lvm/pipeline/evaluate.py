@@ -7,7 +7,7 @@ model (the pipeline gate). ``summary.json`` and ``report.html`` are written whet
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,15 +15,21 @@ from matplotlib.figure import Figure
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.decoding import (
     SAMPLE_WINDOWS,
+    TRUTH,
+    DecodedSamples,
     DecodedVectors,
     Windows,
     choose_windows,
     decode_predictions,
+    decode_samples,
     examples,
 )
+from lvm.evaluation.nll import TextNll, best_constant, text_nll
+from lvm.evaluation.order import OrderTest, order_test
 from lvm.evaluation.retrieval import MEASURED_WINDOWS, Predictor, RetrievalMetrics
 from lvm.evaluation.retrieval import evaluate as measure
 from lvm.evaluation.roundtrip import RoundtripFigures
+from lvm.evaluation.samples import SampleFigures, sample_figures
 from lvm.gates import Verdict
 from lvm.models import MODELS
 from lvm.pipeline.errors import GateBlocked, GateMissing
@@ -39,6 +45,28 @@ from lvm.training import EpochReport, TrainedModel
 
 MAP_CHUNKS = 40
 """Chunks of a document on the map of its path."""
+
+
+NLL_WINDOWS = 256
+"""Held-out windows whose text NLL and samples are measured."""
+
+CONSTANT_TEXTS = 4096
+"""Training texts that the best constant vector is fitted on."""
+
+SAMPLES, SAMPLED_WINDOWS = 8, 24
+"""Samples per window, and windows whose samples are decoded."""
+
+BEST_CONSTANT = "best_constant"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of a summary, under the names that they have there."""
+
+    text_nll: dict[str, TextNll]
+    samples: dict[str, SampleFigures]
+    decoded_samples: dict[str, DecodedSamples]
+    order: dict[str, OrderTest]
 
 
 @named_stage
@@ -69,13 +97,20 @@ def evaluate(
     gate, bars = work.passing_gate(), bars or work.bars
     sequences, record = work.reopened(sequences)
     opened = _models(work, sequences, record, models)
-    figures = _figures(sequences, opened, bars)
+    predictors = _predictors(sequences, opened)
+    figures = _figures(sequences, predictors, bars)
     windows = _windows(work, sequences)
-    decoded = _decoded(work, windows, opened, bars)
+    measured = Measured(
+        text_nll=_text_nll(work, sequences, windows, predictors, bars),
+        samples=_samples(windows, opened, predictors, work.settings.seed),
+        decoded_samples=_decoded_samples(work, windows.first(SAMPLED_WINDOWS), opened, bars),
+        order=_orders(sequences, predictors, opened, work.settings.seed, bars),
+    )
+    decoded = _decoded(work, windows.first(SAMPLE_WINDOWS), opened, bars)
     failed = _judge(work, gate, opened, decoded, flow_run_id)
 
     curves = _histories(work, sequences, opened)
-    summary = _summary(work, gate, sequences, opened, figures, windows, decoded, curves, seconds or {})
+    summary = _summary(work, gate, sequences, opened, figures, measured, windows, decoded, curves, seconds or {})
     summary.write(work.settings.artifacts / "summary.json")
     write(summary, _plots(gate, sequences, opened, figures, curves), work.settings.artifacts / "report.html")
     if failed:
@@ -105,16 +140,85 @@ def _models(
     return found
 
 
-def _figures(sequences: SequenceSet, models: Mapping[str, TrainedModel], bars: Bars) -> dict[str, RetrievalMetrics]:
+def _predictors(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> dict[str, Predictor]:
+    """Models, then baselines, by name."""
+    return {**{name: model.predict for name, model in models.items()}, **baselines(sequences)}
+
+
+def _figures(sequences: SequenceSet, predictors: Mapping[str, Predictor], bars: Bars) -> dict[str, RetrievalMetrics]:
     """Models and baselines on the test windows, by name."""
-    predictors: dict[str, Predictor] = {name: model.predict for name, model in models.items()}
-    predictors |= baselines(sequences)
     figures = {}
     with bars("evaluate", len(predictors)) as advance:
         for name, predictor in predictors.items():
             figures[name] = measure(sequences, predictor, limit=MEASURED_WINDOWS)
             advance(1)
     return figures
+
+
+def _text_nll(
+    work: Workspace, sequences: SequenceSet, windows: Windows, predictors: Mapping[str, Predictor], bars: Bars
+) -> dict[str, TextNll]:
+    """Text NLL of models and baselines, of the best constant vector, and of the true vectors."""
+    space, seed = work.space, work.settings.seed
+    rows = sequences.rows("train")
+    rows = np.sort(np.random.default_rng(seed).choice(rows, min(len(rows), CONSTANT_TEXTS), replace=False))
+    texts = work.store.chunk_texts(work.store.chunk_ids(work.space_id)[rows].tolist())
+    found = {}
+    with bars("text NLL", len(predictors) + 2) as advance:
+        constant = best_constant(space, texts, np.asarray(sequences.unit[rows]).mean(axis=0), seed)
+        vectors = {name: predictor(windows.context)[0] for name, predictor in predictors.items()}
+        vectors |= {BEST_CONSTANT: constant.unit[[0] * len(windows)], TRUTH: windows.target}
+        for name, unit in vectors.items():
+            found[name] = text_nll(space, windows.target_texts, Vectors.from_raw(windows.space, unit), seed)
+            advance(1)
+    return found
+
+
+def _samples(
+    windows: Windows, models: Mapping[str, TrainedModel], predictors: Mapping[str, Predictor], seed: int
+) -> dict[str, SampleFigures]:
+    """Figures of samples; a point prediction counts as one sample."""
+    found = {}
+    for name, predictor in predictors.items():
+        model = models.get(name)
+        sampled = model is not None and model.samples
+        drawn = model.sample(windows.context, SAMPLES, seed=seed) if model and sampled else None
+        found[name] = sample_figures(predictor(windows.context)[0][:, None] if drawn is None else drawn, windows.target)
+    found["context"] = sample_figures(windows.context, windows.target)
+    found[TRUTH] = sample_figures(windows.target[:, None], windows.target)
+    return found
+
+
+def _decoded_samples(
+    work: Workspace, windows: Windows, models: Mapping[str, TrainedModel], bars: Bars
+) -> dict[str, DecodedSamples]:
+    """Samples of every model with a sampling head, decoded and ranked."""
+    sampling = {name: model for name, model in models.items() if model.samples}
+    found, seed = {}, work.settings.seed
+    with bars("decode samples", len(sampling) * len(windows) * SAMPLES) as advance:
+        for name, model in sampling.items():
+            drawn, (_, query) = model.sample(windows.context, SAMPLES, seed=seed), model.predict(windows.context)
+            found[name] = decode_samples(work.space, windows, drawn, query, seed=seed, progress=advance)
+    return found
+
+
+def _orders(
+    sequences: SequenceSet,
+    predictors: Mapping[str, Predictor],
+    models: Mapping[str, TrainedModel],
+    seed: int,
+    bars: Bars,
+) -> dict[str, OrderTest]:
+    """Order tests of the models and of the recency mean."""
+    names = [*models, "recency_mean"]
+    found = {}
+    with bars("order tests", len(names)) as advance:
+        for name in names:
+            test = order_test(sequences, predictors[name], seed=seed)
+            if test is not None:
+                found[name] = test
+            advance(1)
+    return found
 
 
 def _decoded(work: Workspace, windows: Windows, models: Mapping[str, TrainedModel], bars: Bars) -> list[DecodedVectors]:
@@ -128,10 +232,10 @@ def _decoded(work: Workspace, windows: Windows, models: Mapping[str, TrainedMode
 
 
 def _windows(work: Workspace, sequences: SequenceSet) -> Windows:
-    """Held-out windows, as vectors and as text: at most ``SAMPLE_WINDOWS``, spread over documents."""
+    """Held-out windows, as vectors and as text: at most ``NLL_WINDOWS``, spread over documents."""
     starts = sequences.starts["test"]
     documents = np.searchsorted(sequences.document_starts, starts, side="right")
-    starts = starts[choose_windows(documents.tolist(), SAMPLE_WINDOWS, work.settings.seed)]
+    starts = starts[choose_windows(documents.tolist(), NLL_WINDOWS, work.settings.seed)]
     length = sequences.context + 1
     rows = starts[:, None] + np.arange(length)
     texts = work.store.chunk_texts(work.store.chunk_ids(work.space_id)[rows].ravel().tolist())
@@ -194,6 +298,7 @@ def _summary(
     sequences: SequenceSet,
     models: Mapping[str, TrainedModel],
     figures: Mapping[str, RetrievalMetrics],
+    measured: Measured,
     windows: Windows,
     decoded: Sequence[DecodedVectors],
     curves: Mapping[str, Sequence[EpochReport]],
@@ -222,6 +327,10 @@ def _summary(
         baselines={name: each for name, each in figures.items() if name not in models},
         models=of_models,
         decoding={each.name: DecodingFigures.of(each) for each in decoded},
+        text_nll=measured.text_nll,
+        samples=measured.samples,
+        decoded_samples=measured.decoded_samples,
+        order=measured.order,
         examples=examples(windows, decoded),
         seed=work.settings.seed,
         seconds={name: round(value, 1) for name, value in seconds.items()},

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lvm.files import CorruptedFile, verify
 from lvm.pipeline.workspace import Workspace, named_stage, not_recorded
 from lvm.progress import Bars
-from lvm.sequences import SequenceSet
+from lvm.sequences import SequenceSet, load
+from lvm.settings import Settings
+from lvm.spaces import Space, open_space
 from lvm.store import DatabaseUnavailable, Gate, RunMetrics, SequenceSetRecord, named_errors
 from lvm.training import BadConfig, TrainConfig, TrainedModel, TrainResult, checkpoint_of, describe, load_model
 from lvm.training import train as fit
 from lvm.training.checkpoints import LAST
 from lvm.training.parallel import train_on_ray
+from lvm.training.reading import Reading, read_tokens, write_tokens
+
+TEXTS_AT_ONCE = 10_000
+"""Texts read from the database and tokenized together."""
 
 
 @named_stage
@@ -124,11 +131,50 @@ def _fit(
 ) -> TrainResult:
     """Train, here or with Ray Train, and check that the sequence set did not change meanwhile."""
     settings = work.settings
+    reading = _reading(work, sequences) if config.needs_text else None
     if config.replicas > 1:
-        train_on_ray(name, sequences.path, config, folder, settings.home / "ray", settings.threads or 1)
+        opened = partial(_opened_elsewhere, settings, work.space.name, sequences.path) if reading else _nothing
+        train_on_ray(name, sequences.path, config, folder, settings.home / "ray", settings.threads or 1, opened)
     with bars(f"train {name}", config.epochs) as advance:
-        result = fit(name, sequences, config, folder, lambda _: advance(1))
+        result = fit(name, sequences, config, folder, lambda _: advance(1), reading)
     if verify(sequences.path)[0]["__metadata__"]["sha256"] != sequences.sha256:  # it was read until now
         (folder / LAST).unlink(missing_ok=True)  # no run continues what was trained on it
         raise CorruptedFile(f"{sequences.path} changed while {name} was trained; run `lvm extract` again")
     return result
+
+
+def _reading(work: Workspace, sequences: SequenceSet) -> Reading:
+    """The space's inverter, and the texts of the sequence set in its tokens. The file is written at the first use."""
+    found = _read(work.space, sequences)
+    if found is not None:
+        return found
+    store, ids = work.store, work.store.chunk_ids(work.space_id)
+    texts = (store.chunk_texts(ids[at : at + TEXTS_AT_ONCE].tolist()) for at in range(0, len(ids), TEXTS_AT_ONCE))
+    write_tokens(_tokens_path(sequences.path), work.space.inverter, texts, _identity(work.space, sequences))
+    found = _read(work.space, sequences)
+    if found is None or len(found.ends) != len(sequences.unit) + 1:
+        raise CorruptedFile(f"{_tokens_path(sequences.path)} changed while it was written; train again")
+    return found
+
+
+def _opened_elsewhere(settings: Settings, space_name: str, sequences: Path) -> Reading | None:
+    """``_reading`` in a replica, which has no database."""
+    return _read(open_space(space_name, settings), load(sequences))
+
+
+def _nothing() -> None:
+    """No inverter is read."""
+
+
+def _read(space: Space, sequences: SequenceSet) -> Reading | None:
+    path = _tokens_path(sequences.path)
+    return read_tokens(path, space.inverter, space.median_norm, _identity(space, sequences))
+
+
+def _tokens_path(sequences: Path) -> Path:
+    """File of token ids beside a sequence set."""
+    return sequences.with_suffix(".tokens.safetensors")
+
+
+def _identity(space: Space, sequences: SequenceSet) -> str:
+    return f"{sequences.sha256} {space.inverter.sha256}"

@@ -9,9 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lvm import gates
-from lvm.evaluation.decoding import DecodedExample, DecodedVectors, Kind, Spread
+from lvm.evaluation.decoding import DecodedExample, DecodedSamples, DecodedVectors, Kind, Spread
+from lvm.evaluation.nll import TextNll
+from lvm.evaluation.order import OrderTest
 from lvm.evaluation.retrieval import RetrievalMetrics
 from lvm.evaluation.roundtrip import RoundtripFigures
+from lvm.evaluation.samples import SampleFigures
 from lvm.files import replacing
 from lvm.report.html import table
 
@@ -80,6 +83,8 @@ class DecodingFigures:
     to_truth: Spread
     to_random: Spread
     overlap: Spread
+    off_manifold: Spread
+    distinct_2: float
 
     @classmethod
     def of(cls, decoded: DecodedVectors) -> DecodingFigures:
@@ -91,6 +96,8 @@ class DecodingFigures:
             decoded.to_truth,
             decoded.to_random,
             decoded.overlap,
+            decoded.off_manifold,
+            decoded.distinct_2,
         )
 
 
@@ -105,6 +112,11 @@ class Summary:
         baselines: metrics of the baselines on held-out documents, by name.
         models: metrics of the models on held-out documents, by name.
         decoding: figures of decoded vectors: by name of the model, ``copy_last``, ``context_mean``, ``truth``.
+        text_nll: text NLL by name of the model or baseline, and of ``best_constant`` (the floor) and ``truth``.
+        samples: figures of samples by name: of models with a sampling head, of point predictions as single samples,
+            of ``context`` (its own vectors as samples), and of ``truth``.
+        decoded_samples: samples decoded and chosen by the ranking head, by name of the model.
+        order: order tests by name of the model, and of ``recency_mean``.
         examples: decoded predictions and true next texts.
         seed: seed of all random numbers.
         seconds: wall time by stage.
@@ -117,6 +129,10 @@ class Summary:
     baselines: dict[str, RetrievalMetrics]
     models: dict[str, ModelFigures]
     decoding: dict[str, DecodingFigures]
+    text_nll: dict[str, TextNll]
+    samples: dict[str, SampleFigures]
+    decoded_samples: dict[str, DecodedSamples]
+    order: dict[str, OrderTest]
     examples: list[DecodedExample]
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)

@@ -21,13 +21,17 @@ from torch import Tensor
 
 from lvm import fitting
 from lvm.arrays import FloatArray
-from lvm.errors import first_line
+from lvm.errors import UsageError, first_line
 from lvm.files import CorruptedFile, replacing
 from lvm.models import LVM, UnknownModel, build
 from lvm.training.config import LOSSES, TrainResult
 
 MODEL, LAST, CONFIG = "model.safetensors", "last.safetensors", "config.json"
 FORMAT = "lvm-model-1"
+
+
+class NoSamples(UsageError):
+    """Samples are asked of a model without a sampling head."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,42 @@ class TrainedModel:
         """
         return predict(self.model, self.loss, contexts)
 
+    @property
+    def samples(self) -> bool:
+        """Whether the model has a sampling head."""
+        return self.model.sampler is not None
+
+    @torch.inference_mode()
+    def sample(self, contexts: FloatArray, count: int, *, temperature: float = 1.0, seed: int = 0) -> FloatArray:
+        """Draw samples of the next vectors.
+
+        Args:
+            contexts: (n, context, dim) float32 unit vectors of the model's space.
+            count: samples per context.
+            temperature: scale of the noise; 1 is what was trained, 0 gives one and the same sample.
+            seed: seed of the noise. Contexts and samples get independent noise.
+
+        Returns:
+            (n, count, dim) float32 unit vectors.
+
+        Raises:
+            NoSamples: if the model has no sampling head.
+        """
+        if self.model.sampler is None:
+            raise NoSamples(
+                f"model {self.name!r} has no sampling head, so it gives one prediction and no samples; train it with "
+                "--head energy"
+            )
+        device = self.model.recency.device
+        random = torch.Generator().manual_seed(seed)
+        noise = (torch.rand(len(contexts), count, self.model.sampler.noise, generator=random) - 0.5) * temperature
+        was_training = self.model.training
+        self.model.eval()
+        states = self.model.states(torch.from_numpy(np.ascontiguousarray(contexts, dtype=np.float32)).to(device))
+        drawn: FloatArray = self.model.draw(states, noise.to(device)).cpu().numpy()
+        self.model.train(was_training)
+        return drawn
+
 
 @torch.inference_mode()
 def predict(model: LVM, loss: str, contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -90,7 +130,7 @@ def predict(model: LVM, loss: str, contexts: FloatArray) -> tuple[FloatArray, Fl
     prediction = model(torch.from_numpy(np.ascontiguousarray(contexts, dtype=np.float32)).to(device))
     model.train(was_training)
     vector, query = (part.cpu().numpy() for part in prediction)
-    if loss == "cosine":
+    if loss in ("cosine", "text"):
         return vector, vector
     return (query, query) if loss == "infonce" else (vector, query)
 
@@ -108,7 +148,7 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     tensors, metadata = read(folder / MODEL)
     try:
         config = _described(metadata, tensors)
-        model = build(config["model"], config["dim"], config["context"], **config["hyper"])
+        model = build(config["model"], config["dim"], config["context"], config.get("head", "point"), **config["hyper"])
         model.load_state_dict(tensors)
         predict(model, config["loss"], np.zeros((1, config["context"], config["dim"]), np.float32))  # a test run
     except KeyError as error:
@@ -171,7 +211,8 @@ def _described(metadata: dict[str, str], tensors: dict[str, Tensor]) -> dict[str
     if config["hyper"].get("layers", 1) > len(tensors):
         raise ValueError("its number of layers does not match its weights")
     with torch.device("meta"):
-        shapes = build(config["model"], config["dim"], config["context"], **config["hyper"]).state_dict()
+        head = config.get("head", "point")  # version 0.1.0 had point models only
+        shapes = build(config["model"], config["dim"], config["context"], head, **config["hyper"]).state_dict()
     if {name: each.shape for name, each in shapes.items()} != {name: each.shape for name, each in tensors.items()}:
         raise ValueError("its sizes do not match its weights")
     if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in tensors.values()):

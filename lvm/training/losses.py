@@ -1,4 +1,4 @@
-"""The losses: cosine for the vector head, InfoNCE for the query head, or the sum of both."""
+"""The losses: cosine and text for the vector head, InfoNCE for the query head, energy for the sampling head."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from torch import Tensor
 from lvm.models import Prediction
 from lvm.training.config import TrainConfig
 
+_NEAR = 1e-6  # added to squared distances: the gradient of a root is infinite at 0
+
 
 def window_loss(
     config: TrainConfig, prediction: Prediction, targets: Tensor, others: Tensor, allowed: Tensor
 ) -> Tensor:
-    """Mean loss of a batch of windows.
+    """Mean loss of the point heads on a batch of windows, without the text loss.
 
     Args:
         config: names the loss, its temperature and its weight.
@@ -23,14 +25,37 @@ def window_loss(
         allowed: (batch, batch + n) bool from ``negatives_allowed``.
 
     Returns:
-        A scalar tensor.
+        A scalar tensor; 0 for the loss ``text``.
     """
-    if config.loss == "cosine":
-        return cosine_loss(prediction.vector, targets)
-    contrast = info_nce(prediction.query, torch.cat([targets, others]), allowed, config.temperature)
-    if config.loss == "infonce":
-        return contrast
-    return contrast + config.cosine_weight * cosine_loss(prediction.vector, targets)
+    loss = torch.zeros((), device=targets.device)
+    if config.loss in ("mix", "infonce"):
+        loss = loss + info_nce(prediction.query, torch.cat([targets, others]), allowed, config.temperature)
+    if config.loss in ("mix", "cosine"):
+        weight = config.cosine_weight if config.loss == "mix" else 1.0
+        loss = loss + weight * cosine_loss(prediction.vector, targets)
+    return loss
+
+
+def energy_loss(samples: Tensor, targets: Tensor) -> Tensor:
+    """Energy score of samples (Gneiting & Raftery, 2007): it is smallest if they follow the targets' distribution.
+
+    Args:
+        samples: (batch, n, dim) unit vectors, n at least 2.
+        targets: (batch, dim) true next vectors.
+
+    Returns:
+        Mean of 2/n sum |target - sample| - 1/(n (n - 1)) sum |sample - sample'|, a scalar tensor.
+    """
+    n = samples.shape[1]
+    to_target = _distance(torch.einsum("bnd,bd->bn", samples, targets)).mean()
+    between = _distance(torch.einsum("bnd,bmd->bnm", samples, samples))
+    apart = ~torch.eye(n, dtype=torch.bool, device=samples.device)
+    return 2 * to_target - between[:, apart].mean()
+
+
+def _distance(cosine: Tensor) -> Tensor:
+    """Euclidean distance of unit vectors with a cosine."""
+    return (2 - 2 * cosine.float()).clamp_min(0).add(_NEAR).sqrt()
 
 
 def cosine_loss(vector: Tensor, targets: Tensor) -> Tensor:

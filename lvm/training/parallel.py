@@ -21,6 +21,7 @@ from lvm.errors import UsageError
 
 if TYPE_CHECKING:
     from lvm.training.config import TrainConfig
+    from lvm.training.reading import Reading
 
 T = TypeVar("T")
 A = TypeVar("A", bound=npt.NDArray[np.int64])
@@ -78,7 +79,13 @@ def this_replica() -> Replica:
 
 
 def train_on_ray(
-    name: str, sequences: Path, config: TrainConfig, folder: Path, scratch: Path, threads: int = 1
+    name: str,
+    sequences: Path,
+    config: TrainConfig,
+    folder: Path,
+    scratch: Path,
+    threads: int = 1,
+    reading: Callable[[], Reading | None] = lambda: None,
 ) -> None:
     """Train a model in ``config.replicas`` processes of a Ray cluster.
 
@@ -91,6 +98,7 @@ def train_on_ray(
         folder: folder of the model.
         scratch: folder for Ray Train's own files.
         threads: CPUs that Ray reserves per replica.
+        reading: opens the inverter and the texts in a replica, for a configuration whose loss reads text.
 
     Raises:
         RayMissing: if Ray is not installed.
@@ -105,7 +113,7 @@ def train_on_ray(
         from lvm.sequences import load
         from lvm.training import train
 
-        train(name, load(sequences), config, folder)
+        train(name, load(sequences), config, folder, reading=reading())
 
     cuda = config.device.startswith("cuda")
     TorchTrainer(

@@ -34,9 +34,10 @@ from lvm.files import CorruptedFile
 from lvm.models import LVM, build, hyperparameters
 from lvm.sequences import SequenceSet
 from lvm.training import checkpoints
-from lvm.training.config import EpochReport, TrainConfig, TrainResult
-from lvm.training.losses import negatives_allowed, simhash, window_loss
+from lvm.training.config import BadConfig, EpochReport, TrainConfig, TrainResult
+from lvm.training.losses import energy_loss, negatives_allowed, simhash, window_loss
 from lvm.training.parallel import Replica, this_replica
+from lvm.training.reading import Reading
 
 ALONE = Replica()
 
@@ -51,6 +52,7 @@ def train(
     config: TrainConfig,
     folder: Path,
     on_epoch: OnEpoch | None = None,
+    reading: Reading | None = None,
 ) -> TrainResult:
     """Train a model. Resumes if the folder holds a run with the same configuration and sequence set.
 
@@ -61,8 +63,10 @@ def train(
         folder: folder of the model (``artifacts/lvm/<model>``). A run with another configuration or another sequence
             set is replaced; ``TrainResult.note`` says so.
         on_epoch: called after every epoch. On a resumed run it is first called for the earlier epochs.
+        reading: the inverter and the texts, for a configuration whose loss reads text.
 
     Raises:
+        BadConfig: if the loss reads text and there is no ``reading``.
         UnknownModel: if the architecture or a hyperparameter does not exist.
         NoDevice: if the device does not exist.
         UsageError: if the number of replicas does not match the number of processes or is too large.
@@ -71,11 +75,16 @@ def train(
         CannotWrite: if the disk is full. The state after the last epoch is intact, and the run can resume.
         Diverged: if the loss becomes NaN or infinite.
     """
+    if config.needs_text and reading is None:
+        raise BadConfig(
+            f"the loss {config.loss!r} reads texts through an inverter, and none is given; train with lvm.train, or "
+            "set text_weight to 0"
+        )
     device = open_device(config.device)
     recorded = describe(name, sequences, config)
     fingerprint = hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
     with fitting.seeded(config.seed, device):
-        model = build(name, sequences.dim, sequences.context, **config.hyper).to(device)
+        model = build(name, sequences.dim, sequences.context, config.head, **config.hyper).to(device)
     optimizer = optimizer_of(model, config)
 
     replica = this_replica()
@@ -97,7 +106,7 @@ def train(
         epoch = len(state.history)
         began = time.perf_counter()
         with fitting.seeded(_mixed_seed(config.seed, epoch, replica.rank), device):
-            loss = train_epoch(model, optimizer, data, config, epoch, replica)
+            loss = train_epoch(model, optimizer, data, config, epoch, replica, reading)
         loss, metrics = replica.first(partial(_measured, loss, model, sequences, config))
         report = EpochReport(
             epoch=epoch + 1,
@@ -145,16 +154,39 @@ def describe(name: str, sequences: SequenceSet, config: TrainConfig) -> dict[str
     """
     values = config.as_dict()
     del values["device"]
+    for option, without in _NEWER.items():
+        if values[option] == without or not _matters(option, config):
+            del values[option]
     return {
         **values,
         "model": name,
-        "hyper": {**hyperparameters(name), **config.hyper},
+        "hyper": {**hyperparameters(name, config.head), **config.hyper},
         "dim": sequences.dim,
         "context": sequences.context,
         "sequences_sha256": sequences.sha256,
         "space_name": sequences.space_name,
         "space": sequences.space,
     }
+
+
+_NEWER: dict[str, Any] = {
+    "head": "point",
+    "text_weight": 0.0,
+    "text_share": None,
+    "energy_weight": None,
+    "energy_share": None,
+    "energy_samples": None,
+}
+"""Options that version 0.1.0 did not have, with the value that means what it did: its runs are still known."""
+
+
+def _matters(option: str, config: TrainConfig) -> bool:
+    """Whether an option changes the result of a run."""
+    if option == "text_weight":
+        return config.loss == "mix"
+    if option == "text_share":
+        return config.needs_text
+    return option == "head" or config.head == "energy"
 
 
 def validate(model: LVM, sequences: SequenceSet, config: TrainConfig) -> RetrievalMetrics:
@@ -266,6 +298,7 @@ def train_epoch(
     config: TrainConfig,
     epoch: int,
     replica: Replica = ALONE,
+    reading: Reading | None = None,
 ) -> float:
     """Train for one epoch.
 
@@ -276,6 +309,7 @@ def train_epoch(
         config: the configuration.
         epoch: number of the epoch, from 0.
         replica: this replica; it trains on its share of the windows.
+        reading: the inverter and the texts, if the loss reads text.
 
     Returns:
         The mean loss of the steps.
@@ -296,16 +330,27 @@ def train_epoch(
         rows = (first[:, None] + span).clamp_(max=len(data.unit) - 1)
         drawn = data.rows[torch.randint(len(data.rows), (config.negatives,), device=device)]
         candidates = torch.cat([starts + data.context, drawn])
+        targets = starts + data.context
         with autocast(device):
-            prediction = model.forward_runs(data.unit[rows])
-            kept = type(prediction)(*(part[present.flatten()] for part in prediction))
+            states = model.states_of_runs(data.unit[rows]).of(present.flatten())
+            prediction = model.predict(states)
             loss = window_loss(
                 config,
-                kept,
-                data.unit[starts + data.context],
+                prediction,
+                data.unit[targets],
                 data.unit[drawn],
                 negatives_allowed(starts, data.context, candidates, data.hashes),
             )
+            if model.sampler is not None and config.energy_weight:
+                some = torch.randperm(len(starts), device=device)[: max(1, round(config.energy_share * len(starts)))]
+                noise = torch.rand(len(some), config.energy_samples, model.sampler.noise, device=device) - 0.5
+                samples = model.draw(states.of(some), noise)
+                loss = loss + config.energy_weight * energy_loss(samples, data.unit[targets[some]])
+        if reading is not None and config.needs_text:
+            texts = targets.cpu().numpy()
+            some = reading.choose(texts, config.text_share)
+            weight = config.text_weight if config.loss == "mix" else 1.0
+            loss = loss + weight * reading.loss(prediction.vector[some.to(device)], texts[some.numpy()])
         fitting.step(optimizer, loss, model.parameters(), config.clip, replica.average)
         total += loss.detach()
         steps += 1

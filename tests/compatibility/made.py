@@ -13,6 +13,8 @@ from lvm.settings import Settings
 
 FOLDER = Path(__file__).with_name("0.1.0")
 EXPECTED: dict[str, Any] = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
+AS_BEFORE: dict[str, Any] = {"head": "point", "text_weight": 0.0}
+"""Options of a training that version 0.1.0 did not have, as it trained."""
 CONTEXT = 3
 
 

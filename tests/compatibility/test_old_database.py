@@ -18,7 +18,7 @@ from lvm.store import Gate, GateRequired, IngestedDocument, Store, TrainingRun, 
 from lvm.store.migrate import script
 from lvm.training import TrainConfig
 from lvm.training.trainer import describe
-from tests.compatibility.made import CONTEXT, EXPECTED, FOLDER, documents
+from tests.compatibility.made import AS_BEFORE, CONTEXT, EXPECTED, FOLDER, documents
 from tests.store.toy import document, measured
 
 
@@ -131,10 +131,12 @@ def test_the_interrupted_run_goes_on_under_its_id_and_a_new_one_starts(work: Wor
     interrupted, finished = runs(store)
     sequences, row = work.sequences(CONTEXT)
     # what a run is asked to do is written down as it was then; else this would be another run
-    asked = describe("gru", sequences, TrainConfig(**EXPECTED["interrupted"]["config"]))
+    asked = describe("gru", sequences, TrainConfig(**EXPECTED["interrupted"]["config"], **AS_BEFORE))
     assert store.start_training_run("gru", row.id, gate, work.inverter_id, asked) == interrupted.id
     store.finish_training_run(interrupted.id, {}, "gru/model.safetensors", "b" * 64)
-    assert describe("gru", sequences, TrainConfig(**EXPECTED["model"]["config"])) == finished.hyperparameters
+    assert (
+        describe("gru", sequences, TrainConfig(**EXPECTED["model"]["config"], **AS_BEFORE)) == finished.hyperparameters
+    )
     new = store.start_training_run("gru", row.id, gate, work.inverter_id, {**asked, "seed": 1})
     assert new not in (interrupted.id, finished.id)
     store.fail_training_run(new)

@@ -19,7 +19,7 @@ from lvm.spaces import Space
 from lvm.spaces.statistics import FILE, Statistics
 from lvm.training import EpochReport, TrainConfig, load_model
 from lvm.training import train as train_model
-from tests.compatibility.made import CONTEXT, EXPECTED, FOLDER, documents
+from tests.compatibility.made import AS_BEFORE, CONTEXT, EXPECTED, FOLDER, documents
 
 SEQUENCES = FOLDER / "lvm" / "sequences" / f"ctx{CONTEXT}.safetensors"
 
@@ -69,7 +69,7 @@ def test_a_finished_model_predicts_what_it_predicted() -> None:
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     folder = shutil.copytree(FOLDER / "lvm" / "gru", tmp_path / "gru")
-    config = TrainConfig(**EXPECTED["model"]["config"])
+    config = TrainConfig(**EXPECTED["model"]["config"], **AS_BEFORE)
     result = train_model("gru", load(SEQUENCES), config, folder)
     assert result.note == f"resumed after epoch {config.epochs}" and len(result.history) == config.epochs
     assert result.sha256 == EXPECTED["model"]["sha256"]
@@ -81,7 +81,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     folder = shutil.copytree(FOLDER / "interrupted" / "gru", tmp_path / "gru")
     before = [EpochReport(**report) for report in EXPECTED["interrupted"]["history"]]
     assert len(before) == 2
-    result = train_model("gru", load(SEQUENCES), TrainConfig(**EXPECTED["interrupted"]["config"]), folder)
+    result = train_model("gru", load(SEQUENCES), TrainConfig(**EXPECTED["interrupted"]["config"], **AS_BEFORE), folder)
     assert result.note == "resumed after epoch 2"
     assert result.history[:2] == before and [report.epoch for report in result.history] == [1, 2, 3, 4]
     assert load_model(folder).sha256 == result.sha256
@@ -103,8 +103,8 @@ def test_an_unfinished_training_of_an_inverter_goes_on(old_space: Space, tmp_pat
     text, told = TrainingText.collect(documents(), old_space.chunker(), Silent()), Told()
     assert isinstance(old_space.inverter, PrefixInverter)
     made = train(
-        old_space.encoder, text, "toy", tmp_path / "tuned", scratch, InverterTraining(**EXPECTED["training"], noise=0.0, spans=0.0),
-        "lvm inverter finetune", tmp_path / "not used", start=old_space.inverter, progress=told,
+        old_space.encoder, text, "toy", tmp_path / "tuned", scratch,
+        InverterTraining(**EXPECTED["training"], noise=0.0, spans=0.0), "lvm inverter finetune", tmp_path / "not used", start=old_space.inverter, progress=told,
     )  # fmt: skip
     assert list(told.totals) == ["train"]  # the vectors were kept, nothing is encoded again
     first, *later = told.advances["train"]

@@ -14,21 +14,25 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from lvm.devices import NoDevice
 from lvm.errors import LvmError, UsageError
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.retrieval import EmptySplit, evaluate
+from lvm.evaluation.samples import sample_figures
 from lvm.files import CannotWrite, CorruptedFile
 from lvm.gates import MAX_NORM_ERROR
 from lvm.models import MODELS, UnknownModel
 from lvm.sequences import SequenceSet
-from lvm.training import LOSSES, BadConfig, TrainConfig, checkpoints, load_model, train
-from lvm.training.losses import info_nce, negatives_allowed, simhash
+from lvm.training import LOSSES, BadConfig, NoSamples, TrainConfig, checkpoints, load_model, train
+from lvm.training.losses import energy_loss, info_nce, negatives_allowed, simhash
+from lvm.training.reading import Reading, read_tokens
 from lvm.training.trainer import runs_of
-from tests.training.toy import CONFIG, CONTEXT, corpus
+from tests.training.toy import CONFIG, CONTEXT, DIM, ToyInverter, corpus, reading, texts_of
 
 HYPER = {"mamba2": {"hidden": 16, "head_width": 8, "state": 4}, "transformer": {"hidden": 16, "heads": 2}}
 
@@ -79,7 +83,8 @@ def test_every_model_learns_what_no_baseline_knows(name: str, toy: SequenceSet, 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_loss_decides_which_head_speaks(loss: str, toy: SequenceSet, tmp_path: Path) -> None:
-    train("gru", toy, replace(CONFIG, loss=loss, epochs=1), tmp_path)
+    texts = reading(toy, tmp_path / "tokens")
+    train("gru", toy, replace(CONFIG, loss=loss, epochs=1), tmp_path, reading=texts)
     vector, query = load_model(tmp_path).predict(toy.contexts(toy.starts["test"]))
     assert np.array_equal(vector, query) == (loss != "mix")
 
@@ -165,7 +170,7 @@ def test_another_configuration_starts_anew(change: str, toy: SequenceSet, tmp_pa
     train("gru", toy, base, tmp_path)
     other = {
         "seed": replace(base, seed=1),
-        "hyper": replace(base, hyper={"hidden": 8}),
+        "hyper": replace(base, hyper={**base.hyper, "hidden": 8}),
         "loss": replace(base, loss="cosine"),
     }.get(change, base)
     data = corpus(tmp_path / "other.safetensors", seed=1) if change == "sequences" else toy
@@ -238,7 +243,19 @@ def test_the_callers_random_state_is_left_alone(toy: SequenceSet, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"loss": "mse"}, {"temperature": 0.0}, {"learning_rate": -1.0}, {"negatives": -1}]
+    "wrong",
+    [
+        {"epochs": 0},
+        {"loss": "mse"},
+        {"temperature": 0.0},
+        {"learning_rate": -1.0},
+        {"negatives": -1},
+        {"head": "mean"},
+        {"text_share": 0.0},
+        {"energy_share": 1.5},
+        {"energy_samples": 1},
+        {"text_weight": -0.5},
+    ],  # fmt: skip
 )
 def test_options_that_cannot_be_meant(wrong: dict[str, object]) -> None:
     with pytest.raises(BadConfig, match=next(iter(wrong))) as caught:
@@ -310,3 +327,98 @@ def test_info_nce_is_cross_entropy_over_what_is_allowed() -> None:
     allowed = torch.tensor([[True, False, True], [True, True, True]])
     expected = (np.log(np.exp(10) + 1) - 10 + np.log(np.exp(10) + 2) - 10) / 2
     assert float(info_nce(query, candidates, allowed, 0.1)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_text_loss_makes_the_next_text_likelier(toy: SequenceSet, tmp_path: Path) -> None:
+    texts = reading(toy, tmp_path / "tokens")
+    starts = toy.starts["test"]
+
+    def nats(folder: Path, **options: object) -> float:
+        config = replace(CONFIG, epochs=8, text_share=0.5, **options)  # type: ignore[arg-type]
+        train("gru", toy, config, folder, reading=texts)
+        vector, _ = load_model(folder).predict(toy.contexts(starts))
+        return float(texts.loss(torch.from_numpy(vector), starts + CONTEXT))
+
+    without, mixed, alone = (
+        nats(tmp_path / name, **options)
+        for name, options in {
+            "without": {},
+            "mixed": {"text_weight": 4.0},
+            "alone": {"loss": "text"},
+        }.items()
+    )
+    assert mixed < without - 0.2
+    assert alone < without - 0.1
+    with pytest.raises(BadConfig, match="reads texts through an inverter, and none is given"):
+        train("gru", toy, replace(CONFIG, loss="text"), tmp_path / "none")
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=60), share=st.floats(0.01, 1.0), seed=st.integers(0, 99)
+)
+def test_windows_of_the_text_loss_have_similar_lengths(lengths: list[int], share: float, seed: int) -> None:
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    texts = Reading(ToyInverter(), 1.0, np.zeros(ends[-1], np.int32), ends)  # type: ignore[arg-type]
+    rows = np.arange(len(lengths))
+    torch.manual_seed(seed)
+    chosen = texts.choose(rows, share).numpy()
+    assert 1 <= len(chosen) == len(set(chosen.tolist())) <= max(1, round(share * len(lengths)))
+    own = np.sort(texts.lengths(rows[chosen]))
+    between = [length for row, length in enumerate(lengths) if row not in chosen and own[0] < length < own[-1]]
+    assert not between, "no window of a length in between was passed over"
+
+
+def test_a_file_of_tokens_is_read_only_as_what_it_is(toy: SequenceSet, tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    written = reading(toy, path)
+    assert [
+        written.ids[written.ends[row] : written.ends[row + 1]].tolist() for row in range(3)
+    ] == ToyInverter().token_ids(texts_of(toy)[:3])
+    assert read_tokens(path, ToyInverter(), 1.0, "another") is None  # type: ignore[arg-type]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert read_tokens(path, ToyInverter(), 1.0, toy.sha256) is None  # type: ignore[arg-type]
+    assert read_tokens(tmp_path / "none", ToyInverter(), 1.0, toy.sha256) is None  # type: ignore[arg-type]
+
+
+def test_the_energy_score_is_smallest_for_the_true_distribution() -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def draw(spread: float, *shape: int) -> Tensor:
+        centre = torch.zeros(DIM)
+        centre[0] = 1.0
+        return F.normalize(centre + spread * torch.randn(*shape, DIM, generator=random), dim=-1)
+
+    targets = draw(0.5, 4000)
+    scores = {spread: float(energy_loss(draw(spread, 4000, 8), targets)) for spread in (0.05, 0.25, 0.5, 1.0, 3.0)}
+    assert min(scores, key=lambda spread: scores[spread]) == 0.5
+    mean = F.normalize(targets.mean(0), dim=0).expand(4000, 8, DIM).clone().requires_grad_()
+    energy_loss(mean, targets).backward()  # all samples equal, as when training starts
+    assert torch.isfinite(mean.grad).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_sampling_head_learns_the_distribution(name: str, toy: SequenceSet, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=12, patience=12, energy_share=1.0, hyper={**CONFIG.hyper, **HYPER.get(name, {})})
+    train(name, toy, config, tmp_path)
+    model = load_model(tmp_path)
+    contexts, targets = toy.contexts(toy.starts["test"]), toy.targets(toy.starts["test"])
+    drawn = model.sample(contexts, 8, seed=3)
+    assert drawn.shape == (len(contexts), 8, DIM) and model.samples
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=-1), 1.0, atol=MAX_NORM_ERROR)
+    np.testing.assert_array_equal(drawn, model.sample(contexts, 8, seed=3))
+    assert not np.array_equal(drawn, model.sample(contexts, 8, seed=4))
+    sampled, point = sample_figures(drawn, targets), sample_figures(model.predict(contexts)[0][:, None], targets)
+    assert sampled.energy_score < point.energy_score - 0.1
+    assert sampled.within < 0.995
+    still = model.sample(contexts, 8, temperature=0.0)
+    np.testing.assert_allclose(still, still[:, :1].repeat(8, axis=1), atol=1e-6)
+
+
+def test_a_point_model_has_no_samples(toy: SequenceSet, tmp_path: Path) -> None:
+    train("gru", toy, replace(CONFIG, epochs=1, head="point", hyper={"hidden": 16}), tmp_path)
+    model = load_model(tmp_path)
+    assert not model.samples
+    with pytest.raises(NoSamples, match="has no sampling head"):
+        model.sample(toy.contexts(toy.starts["test"]), 8)
+    with pytest.raises(UnknownModel, match="has no sampler_width"):
+        train("gru", toy, replace(CONFIG, head="point", hyper={"sampler_width": 8}), tmp_path)

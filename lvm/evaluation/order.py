@@ -1,0 +1,121 @@
+"""Order tests: does a model use the order of its context at all?
+
+Contract: the same held-out windows are predicted from their context as it is, shuffled, reversed, and with one of its
+vectors left out. A drop is the figure of the intact context minus the figure of the changed one, so a positive drop of
+cosine or R@10 says that order, or the vector, carries information.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lvm.arrays import FloatArray, IntArray
+from lvm.evaluation.alignment import row_cosines
+from lvm.evaluation.retrieval import Predictor, ranks
+from lvm.sequences import SequenceSet
+
+ORDER_WINDOWS = 1024
+"""Windows that suffice: the standard error of a paired drop of R@10 is below 0.01."""
+
+_RESAMPLES = 1000  # samples of the bootstrap
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What a change of the context costs.
+
+    Attributes:
+        cosine: mean drop of the cosine to the true next vector.
+        r10: drop of R@10.
+        r10_interval: 95 % interval of ``r10``, by bootstrap over windows.
+    """
+
+    cosine: float
+    r10: float
+    r10_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class OrderTest:
+    """Order tests of one predictor.
+
+    Attributes:
+        n: number of windows.
+        shuffled: the context in a random order, another one for every window.
+        reversed: the context backwards.
+        left_out: without the last vector, without the last but one, and so on. The oldest vector is repeated to fill
+            the context.
+    """
+
+    n: int
+    shuffled: Drop
+    reversed: Drop
+    left_out: tuple[Drop, ...]
+
+
+def changed(contexts: FloatArray, seed: int) -> dict[str, FloatArray]:
+    """The contexts, changed in every way, by name: ``shuffled``, ``reversed``, ``without 1`` (the last), and so on.
+
+    Args:
+        contexts: (n, context, dim) vectors.
+        seed: seed of the shuffling.
+    """
+    n, length, _ = contexts.shape
+    order = np.random.default_rng(seed).random((n, length)).argsort(axis=1)
+    found = {
+        "shuffled": np.take_along_axis(contexts, order[:, :, None], axis=1),
+        "reversed": np.ascontiguousarray(contexts[:, ::-1]),
+    }
+    for back in range(1, length + 1 if length > 1 else 1):
+        kept = np.delete(np.arange(length), length - back)
+        found[f"without {back}"] = contexts[:, np.concatenate([kept[:1], kept])]
+    return found
+
+
+def order_test(
+    sequences: SequenceSet, predictor: Predictor, *, limit: int = ORDER_WINDOWS, seed: int = 0
+) -> OrderTest | None:
+    """Run all order tests on the test windows.
+
+    Args:
+        sequences: the sequence set.
+        predictor: model or baseline.
+        limit: largest number of windows, evenly spaced.
+        seed: seed of the shuffling and of the bootstrap.
+
+    Returns:
+        None if the context has one vector only, which has no order.
+    """
+    starts = sequences.starts["test"]
+    if sequences.context < 2 or not len(starts):
+        return None
+    starts = starts[np.linspace(0, len(starts) - 1, min(limit, len(starts))).round().astype(np.int64)]
+    contexts, targets = sequences.contexts(starts), sequences.targets(starts)
+    rows = sequences.rows("test")
+    pool = np.asarray(sequences.unit[rows])
+
+    def figures(contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
+        vector, query = predictor(contexts)
+        hits = ranks(query, starts, sequences.context, rows, pool) <= 10
+        return row_cosines(vector, targets).astype(np.float32), hits.astype(np.float32)
+
+    intact = figures(contexts)
+    draws = np.random.default_rng(seed).integers(len(starts), size=(_RESAMPLES, len(starts)))
+    drops: Mapping[str, Drop] = {
+        name: _drop(intact, figures(other), draws) for name, other in changed(contexts, seed).items()
+    }
+    return OrderTest(
+        n=len(starts),
+        shuffled=drops["shuffled"],
+        reversed=drops["reversed"],
+        left_out=tuple(drops[f"without {back}"] for back in range(1, sequences.context + 1)),
+    )
+
+
+def _drop(intact: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray], draws: IntArray) -> Drop:
+    cosine, hits = (before - after for before, after in zip(intact, other, strict=True))
+    low, high = np.quantile(hits[draws].mean(axis=1), (0.025, 0.975))
+    return Drop(float(cosine.mean()), float(hits.mean()), (float(low), float(high)))

@@ -1,0 +1,94 @@
+"""Figures of samples: do they follow the distribution of the next vector?
+
+Contract: several samples of the next vector for every window, and the true ones, in; figures out. A point prediction is
+one sample. It is near the truth on average, and as far from its distribution as any mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from lvm.arrays import FloatArray, IntArray
+from lvm.evaluation.alignment import mean_pairwise_cosine
+
+
+@dataclass(frozen=True)
+class SampleFigures:
+    """Samples of next vectors on held-out windows.
+
+    Attributes:
+        n: number of windows.
+        count: samples per window; 1 for a point prediction.
+        energy_score: mean of 2/N sum |truth - sample| - 1/(N (N - 1)) sum |sample - sample'|; lower is better.
+        mean_pairwise_cosine: mean cosine between samples of different windows.
+        within: mean cosine between samples of the same window; NaN for a point prediction.
+        cosine: mean cosine of a sample to the truth.
+        medoid: mean cosine to the truth of the sample that is nearest to the others.
+        best_of: mean cosine to the truth of the nearest sample: what a perfect choice would give.
+    """
+
+    n: int
+    count: int
+    energy_score: float
+    mean_pairwise_cosine: float
+    within: float
+    cosine: float
+    medoid: float
+    best_of: float
+
+
+def sample_figures(samples: FloatArray, targets: FloatArray) -> SampleFigures:
+    """Measure samples.
+
+    Args:
+        samples: (n, count, dim) unit vectors.
+        targets: (n, dim) true next vectors.
+    """
+    n, count, _ = samples.shape
+    to_truth = np.einsum("ncd,nd->nc", samples, targets)
+    between = np.einsum("ncd,nkd->nck", samples, samples)
+    energy = 2 * _distance(to_truth).mean(axis=1)
+    within = np.full(n, np.nan)
+    if count > 1:
+        apart = ~np.eye(count, dtype=np.bool_)
+        energy = energy - _distance(between[:, apart]).mean(axis=1)
+        within = between[:, apart].mean(axis=1)
+    return SampleFigures(
+        n=n,
+        count=count,
+        energy_score=float(energy.mean()),
+        mean_pairwise_cosine=float(np.mean([mean_pairwise_cosine(samples[:, i]) for i in range(count)])),
+        within=float(within.mean()),
+        cosine=float(to_truth.mean()),
+        medoid=float(to_truth[np.arange(n), medoid(samples)].mean()),
+        best_of=float(to_truth.max(axis=1).mean()),
+    )
+
+
+def medoid(samples: FloatArray) -> IntArray:
+    """Index of the sample that is nearest to the others, for every window: (n,) int64.
+
+    Args:
+        samples: (n, count, dim) unit vectors.
+    """
+    index: IntArray = np.einsum("ncd,nd->nc", samples, samples.sum(axis=1)).argmax(axis=1)
+    return index
+
+
+def distinct_2(texts: Sequence[str]) -> float:
+    """Share of different pairs of neighbouring words among all of them (Li et al., 2016); NaN if there is none.
+
+    Args:
+        texts: n texts.
+    """
+    pairs = [pair for text in texts for pair in pairwise(text.casefold().split())]
+    return len(set(pairs)) / len(pairs) if pairs else float("nan")
+
+
+def _distance(cosine: FloatArray) -> FloatArray:
+    distance: FloatArray = np.sqrt(np.maximum(2 - 2 * cosine, 0))
+    return distance
