@@ -68,13 +68,19 @@ def decode(
         str | None,
         typer.Option(help="fingerprint of the space the vectors are of, for an .npy or .npz, which name no space"),
     ] = None,
+    n_best: Annotated[
+        int, typer.Option(help="print up to this many texts of a vector: its number, cosine and text, with tabs")
+    ] = 1,
+    steps_shown: Annotated[
+        bool, typer.Option("--steps-shown", help="print every correction of vec2text: number, step, cosine and text")
+    ] = False,
 ) -> None:
     """Decode vectors to texts, one a line. Vectors of another space are refused."""
     from lvm.cli import vectors
 
     shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
-    for text in vectors.decode(source, space, Settings(), vectors_of):
-        typer.echo(shown(text))
+    for line in vectors.decode(source, space, Settings(), vectors_of, n_best=n_best, steps=steps_shown):
+        typer.echo(shown(line))
 
 
 def check(

@@ -14,7 +14,7 @@ from lvm.encoding.vectors import require
 from lvm.errors import UsageError, visible
 from lvm.progress import bar
 from lvm.settings import Settings
-from lvm.spaces import Space, SpaceMismatch, open_space
+from lvm.spaces import Decoded, Space, SpaceMismatch, open_space
 from lvm.spaces.check import demand
 from lvm.spaces.registry import statistics
 
@@ -59,17 +59,30 @@ def encode(source: Path | None, output: Path | None, space_name: str | None, set
 
 
 def decode(
-    source: Path | None, space_name: str | None, settings: Settings, vectors_of: str | None = None
+    source: Path | None,
+    space_name: str | None,
+    settings: Settings,
+    vectors_of: str | None = None,
+    *,
+    n_best: int = 1,
+    steps: bool = False,
 ) -> Iterator[str]:
-    """Decode the vectors in a file and yield their texts.
+    """Decode the vectors in a file and yield the lines to print.
+
+    A line is the text of a vector. With candidates, a line is the number of the vector (from 1), the cosine and the
+    text of a candidate, separated by tabs. With steps, it is number, step (0 for the hypothesis), cosine and text.
 
     Args:
         source: file of vectors; None for .jsonl lines on standard input.
         space_name: name of the space; ``settings.space`` unless given.
         settings: the settings.
         vectors_of: fingerprint of the space of the vectors, for a file that names no space.
+        n_best: largest number of candidates per vector; 1 for texts only.
+        steps: whether to yield the texts of all steps.
 
     Raises:
+        UsageError: if both candidates and steps are requested.
+        InvalidDecoding: if the inverter does not make so many candidates, or has no steps.
         NoSuchFile: if the file cannot be opened.
         UnreadableVectors: if the file holds no vectors.
         CorruptedFile: if the file is damaged.
@@ -77,7 +90,10 @@ def decode(
         ForeignVectors: if vectors of another program cannot be of the space.
         InvalidVectors: if vectors have another dimension, are NaN or zero.
     """
+    if steps and n_best != 1:
+        raise UsageError("--n-best and --steps-shown print different lines; give one of them")
     space = open_space(space_name or settings.space, settings)
+    space.check_decoding(n_best, steps)
     held = _vectors(source)
     _same(held, vectors_of, space)
     if held.fingerprint is None and vectors_of is None:
@@ -91,7 +107,18 @@ def decode(
     with bar("decode", len(vectors)) as advance:
         for start in range(0, len(vectors), VECTORS_AT_ONCE):
             part = vectors[start : start + VECTORS_AT_ONCE]
-            yield from space.decode(part, seed=settings.seed + start, progress=advance).texts
+            decoded = space.decode(part, n_best, steps=steps, seed=settings.seed + start, progress=advance)
+            yield from _printed(decoded, start)
+
+
+def _printed(decoded: Decoded, start: int) -> Iterator[str]:
+    """Lines of decoded vectors; ``start`` vectors came before."""
+    for row, candidates in enumerate(decoded.candidates or [], start=start + 1):
+        yield from (f"{row}\t{each.cosine:.3f}\t{each.text}" for each in candidates)
+    for row, path in enumerate(decoded.steps or [], start=start + 1):
+        yield from (f"{row}\t{step}\t{each.cosine:.3f}\t{each.text}" for step, each in enumerate(path))
+    if decoded.candidates is None and decoded.steps is None:
+        yield from decoded.texts
 
 
 def check(source: Path, space_name: str | None, settings: Settings) -> str:

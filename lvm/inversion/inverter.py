@@ -32,7 +32,7 @@ from lvm.encoding.weights import WeightsUnusable, fill, open_tokenizer, read_jso
 from lvm.errors import first_line
 from lvm.files import file_sha256, replacing
 from lvm.inversion.network import END, DecoderConfig, VectorDecoder, text_nats
-from lvm.inversion.protocol import Encode, Inverted
+from lvm.inversion.protocol import Candidate, Encode, Inverted, distinct, joined
 from lvm.progress import Progress
 
 TEMPERATURE = 0.5
@@ -128,10 +128,12 @@ class PrefixInverter:
 
     Attributes:
         candidates: texts generated per vector; 1 is greedy decoding.
+        corrections: 0, because it has no corrector.
         sha256: digest of weights, tokenizer, sizes, encoder and training documents. Verdicts are stored with it.
     """
 
     candidates = CANDIDATES
+    corrections = 0
 
     def __init__(
         self,
@@ -269,28 +271,35 @@ class PrefixInverter:
         """Token ids to texts. An empty text becomes a full stop, because an empty text cannot be encoded."""
         return [text.strip() or "." for text in self.tokenizer.decode_batch(ids)]
 
-    def decode(self, raw: FloatArray, encode: Encode, seed: int = 0, progress: Progress | None = None) -> Inverted:
-        """Decode vectors. Of ``candidates`` texts per vector, the one whose vector is nearest is kept.
+    def decode(
+        self,
+        raw: FloatArray,
+        encode: Encode,
+        seed: int = 0,
+        progress: Progress | None = None,
+        n_best: int = 1,
+        steps: bool = False,
+    ) -> Inverted:
+        """Decode vectors. Of ``candidates`` texts per vector, the one whose vector is nearest is the decoded text.
 
         Args:
             raw: (n, dim) float32. ``Space.decode`` has checked that they are of the right space.
             encode: the space's encoder, n texts -> (n, dim) float32, not normalised.
             seed: seed of the sampling. Vectors are sampled in fixed groups, so equal calls give equal texts.
             progress: called with the number of decoded vectors.
+            n_best: largest number of candidates per vector; 1 for none.
+            steps: not used: ``Space.decode`` refuses it, because there is no corrector.
         """
-        texts: list[str] = []
-        encoded: list[FloatArray] = []
+        parts: list[Inverted] = []
         size = max(1, _ROWS_AT_ONCE // self.candidates)
         for start in range(0, len(raw), size):
-            part = self._decode_batch(raw[start : start + size], encode, seed + start)
-            texts += part.texts
-            encoded += [part.raw] if part.raw is not None else []
+            parts.append(self._decode_batch(raw[start : start + size], encode, seed + start, n_best))
             if progress:
-                progress(len(part.texts))
-        return Inverted(texts, np.concatenate(encoded) if encoded else None)
+                progress(len(parts[-1].texts))
+        return joined(parts)
 
     @torch.inference_mode()
-    def _decode_batch(self, raw: FloatArray, encode: Encode, seed: int) -> Inverted:
+    def _decode_batch(self, raw: FloatArray, encode: Encode, seed: int, n_best: int) -> Inverted:
         target, candidates = torch.from_numpy(np.ascontiguousarray(raw)), self.candidates
         generator = torch.Generator(self.device).manual_seed(seed)
         temperatures = [0.0] + [TEMPERATURE] * (candidates - 1)
@@ -298,11 +307,17 @@ class PrefixInverter:
         texts = self.texts(self.network.generate(prefix, temperatures, generator))
         if candidates == 1:
             return Inverted(texts, None)
-        distinct = list(dict.fromkeys(texts))
-        row_of = {text: row for row, text in enumerate(distinct)}
-        vectors = encode(distinct)
+        different = list(dict.fromkeys(texts))
+        row_of = {text: row for row, text in enumerate(different)}
+        vectors = encode(different)
         unit = torch.nn.functional.normalize(torch.from_numpy(vectors), dim=-1)
         sampled = unit[[row_of[text] for text in texts]].view(len(raw), candidates, -1)
-        best = torch.einsum("nd,ncd->nc", target, sampled).argmax(dim=1).tolist()
-        chosen = [texts[row * candidates + which] for row, which in enumerate(best)]
-        return Inverted(chosen, vectors[[row_of[text] for text in chosen]])
+        products = torch.einsum("nd,ncd->nc", target, sampled)
+        order = products.argsort(dim=1, descending=True, stable=True).tolist()
+        cosines = (products / target.norm(dim=1, keepdim=True)).tolist()
+        nearest = [
+            distinct((Candidate(texts[row * candidates + i], cosines[row][i]) for i in ranked), n_best)
+            for row, ranked in enumerate(order)
+        ]
+        chosen = [best[0].text for best in nearest]
+        return Inverted(chosen, vectors[[row_of[text] for text in chosen]], nearest if n_best > 1 else None)

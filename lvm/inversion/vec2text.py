@@ -35,7 +35,7 @@ from lvm.errors import first_line
 from lvm.files import file_sha256
 from lvm.inversion import vec2text_networks as networks
 from lvm.inversion.prompt_lookup import greedy
-from lvm.inversion.protocol import Encode, Inverted
+from lvm.inversion.protocol import Candidate, Encode, Inverted, distinct, joined
 from lvm.progress import Progress
 
 _ROWS_AT_ONCE = 64  # sequences of beam searches generated together
@@ -157,31 +157,52 @@ class Vec2TextInverter:
         """Dimension of the vectors that it decodes."""
         return int(self.hypothesizer.embedder_dim)
 
+    @property
+    def corrections(self) -> int:
+        """Number of corrections; 0 without a corrector."""
+        return self.steps if self.corrector is not None else 0
+
+    @property
+    def candidates(self) -> int:
+        """Largest number of texts of one vector: the hypothesis, and all corrections of all steps."""
+        return 1 + self.beam + (self.corrections - 1) * self.beam**2 if self.corrections else 1
+
     def was_trained_on(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
         """(n,) False for all n texts: published checkpoints do not name their training texts."""
         return np.zeros(len(texts), dtype=np.bool_)
 
     @torch.inference_mode()
-    def decode(self, raw: FloatArray, encode: Encode, seed: int = 0, progress: Progress | None = None) -> Inverted:
+    def decode(
+        self,
+        raw: FloatArray,
+        encode: Encode,
+        seed: int = 0,
+        progress: Progress | None = None,
+        n_best: int = 1,
+        steps: bool = False,
+    ) -> Inverted:
         """Decode vectors to the texts of ``vec2text.invert_embeddings``.
+
+        The text of a vector is the last correction, as in vec2text. An earlier hypothesis may be nearer to the vector.
 
         Args:
             raw: (n, dim) float32 at the encoder's median norm.
             encode: the space's encoder, n texts -> (n, dim) float32, not normalised.
             seed: not used, because decoding is deterministic.
             progress: called with the number of decoded vectors.
+            n_best: largest number of candidates per vector; 1 for none.
+            steps: whether to return the best hypothesis of every step.
         """
-        texts: list[str] = []
+        parts: list[Inverted] = []
         for start in range(0, len(raw), _ROWS_AT_ONCE):
             vectors = torch.from_numpy(np.ascontiguousarray(raw[start : start + _ROWS_AT_ONCE])).to(self.device)
             if self.corrector is None:
-                ids = self._hypotheses(vectors, _MAX_LENGTH)
+                parts.append(Inverted(self.texts(self._hypotheses(vectors, _MAX_LENGTH)), None))
             else:
-                ids = _Search(self, vectors, encode).run()
-            texts += self.texts(ids)
+                parts.append(_Search(self, vectors, encode).run(n_best, steps))
             if progress:
                 progress(len(vectors))
-        return Inverted(texts, None)
+        return joined(parts)
 
     def texts(self, ids: Sequence[Ids]) -> list[str]:
         """Token ids to texts."""
@@ -272,6 +293,10 @@ class _Search:
     """Beam search over sequences for a batch of vectors (``Corrector.generate`` of vec2text).
 
     Corrections and vectors of texts are cached, because most hypotheses of a beam stay in the next step.
+
+    Attributes:
+        seen: all hypotheses of every vector, in the order of their steps.
+        best: the best hypothesis of every step, for every vector.
     """
 
     def __init__(self, inverter: Vec2TextInverter, vectors: Tensor, encode: Encode) -> None:
@@ -279,20 +304,39 @@ class _Search:
         self.expanded: dict[tuple[int, Ids], list[Ids]] = {}
         self.text: dict[Ids, str] = {}
         self.embedded: dict[str, Tensor] = {}
+        self.seen: list[dict[Ids, None]] = [{} for _ in vectors]
+        self.best: list[list[Ids]] = [[] for _ in vectors]
 
-    def run(self) -> list[Ids]:
-        """Token ids of the best hypothesis of every vector."""
+    def run(self, n_best: int, steps: bool) -> Inverted:
+        """Search, and return the last hypothesis of every vector; see ``Vec2TextInverter.decode``."""
         beams = [[ids] for ids in self.inverter._hypotheses(self.vectors, self.inverter.max_tokens)]
+        self._record(beams, beams)
         for step in range(self.inverter.steps):
             self._expand(beams)
             corrected = [[new for old in beam for new in self.expanded[row, old]] for row, beam in enumerate(beams)]
             last = step == self.inverter.steps - 1
+            beams = corrected
             if self.inverter.beam > 1:
                 self._embed([ids for beam in corrected for ids in beam])
                 width = 1 if last else self.inverter.beam
-                corrected = [self._best(row, beam, width) for row, beam in enumerate(corrected)]
-            beams = corrected
-        return [beam[0] for beam in beams]
+                beams = [self._nearest(row, beam)[:width] for row, beam in enumerate(corrected)]
+            self._record(corrected, beams)
+        self._embed([path[-1] for path in self.best])
+        texts = [self.text[path[-1]] for path in self.best]
+        raw = torch.stack([self.embedded[text] for text in texts]).cpu().numpy()
+        rows = range(len(self.vectors))
+        return Inverted(
+            texts,
+            raw,
+            [distinct(self._candidates(row), n_best) for row in rows] if n_best > 1 else None,
+            [self._measured(row, self.best[row]) for row in rows] if steps else None,
+        )
+
+    def _record(self, hypotheses: Sequence[Sequence[Ids]], beams: Sequence[Sequence[Ids]]) -> None:
+        """Remember the hypotheses of a step, and the first of those that were kept."""
+        for row, (new, beam) in enumerate(zip(hypotheses, beams, strict=True)):
+            self.seen[row].update(dict.fromkeys(new))
+            self.best[row].append(beam[0])
 
     def _expand(self, beams: list[list[Ids]]) -> None:
         """Correct the hypotheses that are not in the cache."""
@@ -316,12 +360,24 @@ class _Search:
             vectors = torch.from_numpy(self.encode(texts)).to(self.vectors.device)
             self.embedded.update(zip(texts, vectors, strict=True))
 
-    def _best(self, row: int, hypotheses: list[Ids], count: int) -> list[Ids]:
-        """The ``count`` distinct hypotheses whose vectors are nearest to vector ``row``, nearest first."""
+    def _cosines(self, row: int, hypotheses: Sequence[Ids]) -> Tensor:
+        """(n,) cosines between vector ``row`` and the vectors of n encoded hypotheses."""
         vectors = torch.stack([self.embedded[self.text[ids]] for ids in hypotheses])
-        cosines = torch.cosine_similarity(vectors, self.vectors[row][None], dim=1)
-        order = cosines.argsort(descending=True, stable=True).tolist()
-        return list(dict.fromkeys(hypotheses[i] for i in order))[:count]
+        return torch.cosine_similarity(vectors, self.vectors[row][None], dim=1)
+
+    def _nearest(self, row: int, hypotheses: Sequence[Ids]) -> list[Ids]:
+        """The distinct ones of encoded hypotheses, those with the nearest vectors to vector ``row`` first."""
+        order = self._cosines(row, hypotheses).argsort(descending=True, stable=True).tolist()
+        return list(dict.fromkeys(hypotheses[i] for i in order))
+
+    def _measured(self, row: int, hypotheses: Sequence[Ids]) -> list[Candidate]:
+        """Texts of encoded hypotheses, with their cosines to vector ``row``."""
+        cosines = self._cosines(row, hypotheses).tolist()
+        return [Candidate(self.text[ids], cosine) for ids, cosine in zip(hypotheses, cosines, strict=True)]
+
+    def _candidates(self, row: int) -> list[Candidate]:
+        """The text of vector ``row``, then all texts seen, the nearest first."""
+        return self._measured(row, [self.best[row][-1], *self._nearest(row, list(self.seen[row]))])
 
 
 def _trained_for(name: str, encoder: TextEncoder, embedder_weights: dict[str, Tensor]) -> str:

@@ -29,6 +29,7 @@ from lvm.service.limits import Bearer, BodyLimit
 from lvm.service.messages import (
     MAX_VECTORS,
     DecodeAnswer,
+    DecodedCandidate,
     DecodeRequest,
     EncodeAnswer,
     EncodeRequest,
@@ -36,7 +37,7 @@ from lvm.service.messages import (
     NextRequest,
 )
 from lvm.settings import Settings
-from lvm.spaces import Decoded, InvalidVectors, Space, SpaceMismatch, Vectors, available_spaces
+from lvm.spaces import Decoded, InvalidDecoding, InvalidVectors, Space, SpaceMismatch, Vectors, available_spaces
 from lvm.spaces.check import demand
 from lvm.spaces.registry import open_statistics
 from lvm.spaces.statistics import Statistics
@@ -103,7 +104,8 @@ def build(space: Space, settings: Settings) -> FastAPI:
     @app.exception_handler(LvmError)
     def refused(_: Request, error: LvmError) -> JSONResponse:
         statuses = (
-            (Overloaded, 503), (SpaceMismatch, 409), (InvalidVectors, 422), (NoModel, 422), (NothingToContinue, 422)
+            (Overloaded, 503), (SpaceMismatch, 409), (InvalidVectors, 422), (InvalidDecoding, 422), (NoModel, 422),
+            (NothingToContinue, 422),
         )  # fmt: skip
         status = next((status for kind, status in statuses if isinstance(error, kind)), 500)
         detail = str(error)
@@ -152,9 +154,9 @@ def build(space: Space, settings: Settings) -> FastAPI:
             truncated=np.flatnonzero(cut).tolist(),
         )
 
-    @app.post("/decode")
+    @app.post("/decode", response_model_exclude_none=True)
     async def decode(request: DecodeRequest) -> DecodeAnswer:
-        """Decode vectors to texts."""
+        """Decode vectors to texts, with up to ``n_best`` candidates per vector."""
         same_space(request.space)
         raw = _array(request.vectors, space.dim)
         if not 0 < len(raw) <= MAX_VECTORS:
@@ -163,10 +165,16 @@ def build(space: Space, settings: Settings) -> FastAPI:
 
         def work() -> Decoded:
             demand(vectors, statistics(), space.name)  # a request may name the right space and send other vectors
-            return space.decode(vectors, seed=settings.seed)
+            return space.decode(vectors, request.n_best, seed=settings.seed)
 
         decoded = await on_models(work)
-        return DecodeAnswer(space=space.fingerprint, texts=decoded.texts, cosine=decoded.cosine.tolist())
+        candidates = decoded.candidates and [
+            [DecodedCandidate(text=each.text, cosine=each.cosine) for each in of_vector]
+            for of_vector in decoded.candidates
+        ]
+        return DecodeAnswer(
+            space=space.fingerprint, texts=decoded.texts, cosine=decoded.cosine.tolist(), candidates=candidates
+        )
 
     @app.post("/next")
     async def next_(request: NextRequest) -> NextAnswer:

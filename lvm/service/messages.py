@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 MAX_TEXTS, MAX_VECTORS = 512, 64  # per request
 MAX_CHARACTERS, MAX_ALL_CHARACTERS = 20_000, 400_000  # per text, and of all texts of a request
 MAX_DIM = 65_536  # numbers per vector
+MAX_CANDIDATES = 64  # per vector
 
 
 def _limited(texts: list[str]) -> list[str]:
@@ -60,6 +61,20 @@ class DecodeRequest(BaseModel):
 
     vectors: Rows | str = Field(description="lists, or base64 of little-endian float32, row after row")
     space: str = Field(description="fingerprint of the space of the vectors")
+    n_best: int = Field(
+        1,
+        strict=True,
+        ge=1,
+        le=MAX_CANDIDATES,
+        description="texts per vector, at most as many as the space's inverter makes",
+    )
+
+
+class DecodedCandidate(BaseModel):
+    """A text, and the cosine of its vector to the requested vector."""
+
+    text: str
+    cosine: float
 
 
 class DecodeAnswer(BaseModel):
@@ -68,6 +83,11 @@ class DecodeAnswer(BaseModel):
     space: str
     texts: list[str]
     cosine: list[float]
+    candidates: list[list[DecodedCandidate]] | None = Field(
+        None,
+        description="if n_best is above 1: at most n_best distinct texts per vector, the decoded text first, then the "
+        "others, the nearest first",
+    )
 
 
 class NextRequest(BaseModel):

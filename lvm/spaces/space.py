@@ -21,7 +21,7 @@ from lvm.corpus.chunker import Chunker
 from lvm.encoding.encoder import TextEncoder
 from lvm.encoding.vectors import SpaceMismatch, Vectors, require
 from lvm.errors import UsageError
-from lvm.inversion.protocol import Inverter, batches_by_length
+from lvm.inversion.protocol import Candidate, Inverter, batches_by_length
 from lvm.progress import Progress
 
 _POSITIONS = 4096  # tokens scored together; their logits take 160 MB with 10,000 word pieces
@@ -29,6 +29,10 @@ _POSITIONS = 4096  # tokens scored together; their logits take 160 MB with 10,00
 
 class NotTexts(UsageError):
     """A single string where a list of texts is needed, or a wrong number of texts."""
+
+
+class InvalidDecoding(UsageError):
+    """More or fewer candidates than the inverter makes, or steps of an inverter without a corrector."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,17 @@ class Decoded:
         texts: n texts, never empty.
         vectors: n vectors of the decoded texts.
         cosine: (n,) float32, cosine between a vector and the vector of its decoded text.
+        candidates: n lists of at most ``n_best`` distinct texts: the decoded text, then the others, the nearest first.
+            None if ``n_best`` is 1. For vec2text's inverters the second can be nearer than the decoded text, which is
+            always the last correction.
+        steps: n lists of the best text of every step: the hypothesis, then every correction. None unless requested.
     """
 
     texts: list[str]
     vectors: Vectors
     cosine: FloatArray
+    candidates: list[list[Candidate]] | None = None
+    steps: list[list[Candidate]] | None = None
 
 
 @dataclass(frozen=True)
@@ -209,12 +219,22 @@ class Space:
                     progress(len(rows))
         return Score(nats, np.array([len(each) for each in ids], dtype=np.int64))
 
-    def decode(self, vectors: Vectors, *, seed: int = 0, progress: Progress | None = None) -> Decoded:
-        """Decode vectors to texts.
+    def decode(
+        self,
+        vectors: Vectors,
+        n_best: int = 1,
+        *,
+        steps: bool = False,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Decoded:
+        """Decode vectors to texts. ``n_best`` and ``steps`` do not change the texts.
 
         Args:
             vectors: n vectors of this space; n may be 0. Only directions count: the inverter gets all vectors at the
                 median norm.
+            n_best: largest number of candidates per vector; 1 for none.
+            steps: whether to return the text of every step of vec2text's corrector.
             seed: seed of the sampling.
             progress: called with the number of decoded vectors.
 
@@ -224,16 +244,44 @@ class Space:
         Raises:
             SpaceMismatch: if the vectors are of another space.
             InvalidVectors: if they are a bare array, of a wrong dimension, NaN or zero.
+            InvalidDecoding: if ``n_best`` is no number from 1 to the number of texts that the inverter makes of a
+                vector, or ``steps`` is true and there is no corrector.
             WeightsUnusable: if the inverter cannot be opened.
         """
         require(vectors, self.name, self.fingerprint, self.dim)
+        self.check_decoding(n_best, steps)
         if not len(vectors):
-            return Decoded([], vectors, np.empty(0, np.float32))
+            return Decoded([], vectors, np.empty(0, np.float32), [] if n_best > 1 else None, [] if steps else None)
         wanted = Vectors.from_raw(self.fingerprint, vectors.unit)
         at_norm = wanted.unit * np.float32(self.median_norm)
-        inverted = self.inverter.decode(at_norm, lambda batch: self.encode(batch).raw, seed, progress)
+        inverted = self.inverter.decode(at_norm, lambda batch: self.encode(batch).raw, seed, progress, n_best, steps)
         if inverted.raw is None:
             encoded = self.encode(inverted.texts)
         else:
             encoded = Vectors.from_raw(self.fingerprint, inverted.raw)
-        return Decoded(inverted.texts, encoded, np.einsum("nd,nd->n", wanted.unit, encoded.unit))
+        cosine = np.einsum("nd,nd->n", wanted.unit, encoded.unit)
+        return Decoded(inverted.texts, encoded, cosine, inverted.candidates, inverted.steps)
+
+    def check_decoding(self, n_best: int = 1, steps: bool = False) -> None:
+        """Refuse options of ``decode`` that the inverter cannot fulfil. The defaults do not open the inverter.
+
+        Args:
+            n_best: see ``decode``.
+            steps: see ``decode``.
+
+        Raises:
+            InvalidDecoding: see ``decode``.
+            WeightsUnusable: if the inverter cannot be opened.
+        """
+        if type(n_best) is not int or n_best < 1:
+            raise InvalidDecoding(f"n_best is {n_best!r}; it must be an integer of at least 1")
+        if n_best > 1 and n_best > (most := self.inverter.candidates):
+            raise InvalidDecoding(
+                f"n_best is {n_best}, but the inverter of space {self.name!r} makes at most {most} "
+                f"text{'s' if most > 1 else ''} of a vector; n_best may be 1 to {most}"
+            )
+        if steps and not self.inverter.corrections:
+            raise InvalidDecoding(
+                f"the inverter of space {self.name!r} has no corrector, so it decodes in one step; decode without "
+                "steps, or open a space with vec2text's corrector (gtr-base)"
+            )

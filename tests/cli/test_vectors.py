@@ -17,7 +17,7 @@ from lvm.encoding.vector_files import UnreadableVectors, read, write
 from lvm.errors import UsageError
 from lvm.service import CannotListen, serve
 from lvm.settings import Settings
-from lvm.spaces import InvalidVectors, SpaceMismatch, open_space
+from lvm.spaces import Candidate, Decoded, InvalidVectors, SpaceMismatch, Vectors, open_space
 
 TEXTS = ["The harbour froze before the last ship came in.", "Her report names every street of the old town."]
 
@@ -83,6 +83,46 @@ def test_pipes(quiet: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert len(list(commands.decode(None, None, quiet))) == 2
 
 
+def test_candidates_are_lines_of_number_cosine_and_text(quiet: Settings, tmp_path: Path) -> None:
+    space = open_space("minilm", quiet)
+    write(tmp_path / "v.safetensors", space.encode(TEXTS), "minilm", TEXTS)
+    plain = list(commands.decode(tmp_path / "v.safetensors", None, quiet))
+    rows = [line.split("\t") for line in commands.decode(tmp_path / "v.safetensors", None, quiet, n_best=4)]
+    assert [number for number, _, _ in rows] == ["1"] * 4 + ["2"] * 4
+    assert [rows[0][2], rows[4][2]] == plain and len({text for _, _, text in rows}) == 8
+    expected = space.decode(space.encode(TEXTS), 4, seed=quiet.seed).candidates
+    assert expected is not None
+    assert [cosine for _, cosine, _ in rows] == [f"{each.cosine:.3f}" for part in expected for each in part]
+
+
+def test_candidates_of_later_vectors_are_numbered_on(
+    quiet: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "VECTORS_AT_ONCE", 1)
+    write(tmp_path / "v.jsonl", open_space("minilm", quiet).encode(TEXTS), "minilm", TEXTS)
+    lines = list(commands.decode(tmp_path / "v.jsonl", None, quiet, n_best=2))
+    assert [line.split("\t")[0] for line in lines] == ["1", "1", "2", "2"]
+
+
+def test_steps_are_lines_of_number_step_cosine_and_text(
+    quiet: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = open_space("minilm", quiet)
+    vectors = space.encode(TEXTS)
+    write(tmp_path / "v.jsonl", vectors, "minilm", TEXTS)
+    path = [Candidate("a first try", 0.25), Candidate("a correction", 0.98765)]
+
+    def decode(given: Vectors, n_best: int, *, steps: bool, **_: object) -> Decoded:
+        assert n_best == 1 and steps
+        return Decoded([path[-1].text] * len(given), given, np.ones(len(given), np.float32), steps=[path] * len(given))
+
+    monkeypatch.setattr(space, "decode", decode)
+    monkeypatch.setattr(space.inverter, "corrections", 1)
+    monkeypatch.setattr(commands, "open_space", lambda *_: space)
+    lines = list(commands.decode(tmp_path / "v.jsonl", None, quiet, steps=True))
+    assert lines == [f"{row}\t{line}" for row in (1, 2) for line in ("0\t0.250\ta first try", "1\t0.988\ta correction")]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"", "no text"), (b"one\n\ntwo\n", "line 2 is empty"), (b"caf\xe9\n", "UTF-8")],
@@ -140,6 +180,11 @@ def test_bad_vectors(quiet: Settings, tmp_path: Path) -> None:
         (["decode", "broken.npz"], 2, "UnreadableVectors"),
         (["decode", "deep.jsonl"], 2, "line 1 is not a vector"),
         (["decode", "cut.safetensors"], 1, "CorruptedFile"),
+        (["decode", "ours.jsonl", "--n-best", "2"], 0, "2\t0."),
+        (["decode", "ours.jsonl", "--n-best", "0"], 2, "InvalidDecoding: n_best is 0; it must be an integer"),
+        (["decode", "ours.jsonl", "--n-best", "17"], 2, "makes at most 16 texts of a vector"),
+        (["decode", "ours.jsonl", "--steps-shown"], 2, "InvalidDecoding: the inverter of space 'minilm' has no"),
+        (["decode", "ours.jsonl", "--n-best", "2", "--steps-shown"], 2, "give one of them"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -163,6 +208,7 @@ def test_commands(
     Path("broken.npz").write_bytes(b"PK\x03\x04 and no more")
     Path("deep.jsonl").write_text("[" * 100_000)
     write(Path("cut.safetensors"), space.encode(TEXTS), "minilm", TEXTS)
+    write(Path("ours.jsonl"), space.encode(TEXTS), "minilm", TEXTS)
     Path("cut.safetensors").write_bytes(Path("cut.safetensors").read_bytes()[:-9])
     typed = [space.fingerprint if each == "FINGERPRINT" else each for each in arguments]
     monkeypatch.setattr(sys, "argv", ["lvm", *typed])

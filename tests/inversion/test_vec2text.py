@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from lvm.evaluation.crossing import cross
 from lvm.inversion.protocol import Inverted
 from lvm.inversion.vec2text import Vec2TextInverter
 from lvm.settings import Settings
-from lvm.spaces import Space, open_space
+from lvm.spaces import InvalidDecoding, Space, Vectors, open_space
 from tests.inversion.published import CHECKPOINTS, GTR, SENTENCES, Hub, make_hub
 
 SPACES = {
@@ -165,6 +165,56 @@ def test_no_correction_is_made_twice(offline: Settings, monkeypatch: pytest.Monk
     monkeypatch.setattr(inverter, "correct", counting)
     inverter.decode(asked(space)[:4], lambda batch: space.encode(batch).raw)
     assert len(made) == len(set(made)) > 0
+
+
+@pytest.mark.parametrize(("steps", "beam"), [(3, 1), (1, 3), (4, 3)])
+def test_candidates_and_steps_are_those_of_the_search(steps: int, beam: int, offline: Settings) -> None:
+    space = open_space("gtr-base", offline)
+    inverter = space.inverter
+    assert isinstance(inverter, Vec2TextInverter)
+    inverter.steps, inverter.beam = steps, beam
+    vectors = Vectors.from_raw(space.fingerprint, asked(space))
+    encoded: list[str] = []
+    encode = space.encode
+
+    def counting(texts: Sequence[str], progress: Any = None) -> Vectors:
+        encoded.extend(texts)
+        return encode(texts, progress)
+
+    space.encode = counting  # type: ignore[method-assign]
+    plain = space.decode(vectors)
+    of_plain = set(encoded)
+    encoded.clear()
+    decoded = space.decode(vectors, inverter.candidates, steps=True)
+    assert len(encoded) == len(set(encoded)), "no text is encoded twice"
+    assert set(encoded) == of_plain, "and none is encoded for the candidates only"
+    assert decoded.texts == plain.texts and plain.candidates is None and plain.steps is None
+    assert decoded.candidates is not None and decoded.steps is not None
+    for text, unit, candidates, path in zip(
+        decoded.texts, vectors.unit, decoded.candidates, decoded.steps, strict=True
+    ):
+        assert candidates[0].text == text == path[-1].text and len(path) == 1 + steps
+        texts, cosines = zip(*candidates, strict=True)
+        assert len(set(texts)) == len(texts) <= inverter.candidates
+        assert list(cosines[1:]) == sorted(cosines[1:], reverse=True)
+        np.testing.assert_allclose(cosines, encode(texts).unit @ unit, atol=1e-2)  # bfloat16
+        assert {each.text for each in path} <= set(texts)
+        if beam == 1:
+            assert set(texts) == {each.text for each in path}
+    assert max(map(len, decoded.candidates)) > 1
+    fewer = space.decode(vectors, 2).candidates
+    assert fewer == [candidates[:2] for candidates in decoded.candidates]
+
+
+def test_without_a_corrector_there_is_one_candidate_and_no_step(offline: Settings) -> None:
+    space = open_space("gtr-base", offline)
+    assert isinstance(space.inverter, Vec2TextInverter)
+    space.inverter.corrector = None
+    vectors = space.encode(SENTENCES[:2])
+    with pytest.raises(InvalidDecoding, match="at most 1 text of"):
+        space.decode(vectors, 2)
+    with pytest.raises(InvalidDecoding, match="no corrector"):
+        space.decode(vectors, steps=True)
 
 
 def test_the_matrix_of_the_disaster(offline: Settings) -> None:

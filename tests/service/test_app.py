@@ -57,6 +57,28 @@ def test_decode_gives_texts_that_come_back(client: TestClient, space: Space) -> 
     assert client.post("/decode", json={"vectors": packed, "space": space.fingerprint}).json() == answer
 
 
+def test_candidates_come_with_their_cosines(client: TestClient, space: Space) -> None:
+    vectors = space.encode(TEXTS)
+    body = {"vectors": vectors.unit.tolist(), "space": space.fingerprint}
+    plain = client.post("/decode", json=body).json()
+    assert set(plain) == {"space", "texts", "cosine"}
+    answer = client.post("/decode", json={**body, "n_best": 3}).json()
+    assert {name: answer[name] for name in plain} == plain
+    expected = space.decode(vectors, 3, seed=Settings().seed).candidates
+    assert expected is not None
+    for given, of_vector in zip(answer["candidates"], expected, strict=True):
+        assert [each["text"] for each in given] == [each.text for each in of_vector]
+        assert [each["cosine"] for each in given] == pytest.approx([each.cosine for each in of_vector], abs=1e-5)
+    assert [of_vector[0]["text"] for of_vector in answer["candidates"]] == answer["texts"]
+
+
+@pytest.mark.parametrize("n_best", [0, -1, 17, 65, 10**30, "4", 2.5, True, None, [2]])
+def test_a_wrong_number_of_candidates_is_named(n_best: object, client: TestClient, space: Space) -> None:
+    body = {"vectors": space.encode(TEXTS).unit.tolist(), "space": space.fingerprint, "n_best": n_best}
+    answer = client.post("/decode", json=body)
+    assert answer.status_code == 422 and "n_best" in answer.json()["detail"]
+
+
 def test_vectors_that_cannot_be_of_the_space_are_refused(client: TestClient, space: Space) -> None:
     unit = space.encode(TEXTS).unit
     for wrong in (unit[:, ::-1], unit * 5):

@@ -255,7 +255,7 @@ def test_the_callers_random_state_is_left_alone(toy: SequenceSet, tmp_path: Path
         {"energy_share": 1.5},
         {"energy_samples": 1},
         {"text_weight": -0.5},
-    ],  # fmt: skip
+    ],
 )
 def test_options_that_cannot_be_meant(wrong: dict[str, object]) -> None:
     with pytest.raises(BadConfig, match=next(iter(wrong))) as caught:
