@@ -1,6 +1,6 @@
 """Training of latent vector models: losses, the training loop, checkpoints, replicas."""
 
-from lvm.training.checkpoints import TrainedModel, checkpoint_of, load_model
+from lvm.training.checkpoints import NoSamples, TrainedModel, checkpoint_of, load_model
 from lvm.training.config import LOSSES, BadConfig, EpochReport, Loss, TrainConfig, TrainResult
 from lvm.training.parallel import train_on_ray
 from lvm.training.trainer import describe, train
@@ -10,6 +10,7 @@ __all__ = [
     "BadConfig",
     "EpochReport",
     "Loss",
+    "NoSamples",
     "TrainConfig",
     "TrainResult",
     "TrainedModel",

@@ -21,13 +21,17 @@ from torch import Tensor
 
 from lvm import fitting
 from lvm.arrays import FloatArray
-from lvm.errors import first_line
+from lvm.errors import UsageError, first_line
 from lvm.files import CorruptedFile, replacing
 from lvm.models import LVM, UnknownModel, build
 from lvm.training.config import LOSSES, TrainResult
 
 MODEL, LAST, CONFIG = "model.safetensors", "last.safetensors", "config.json"
 FORMAT = "lvm-model-1"
+
+
+class NoSamples(UsageError):
+    """A model without a sampling head was asked for samples."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,28 @@ class TrainedModel:
             Vectors to decode and vectors to rank by: (n, dim) float32 unit vectors.
         """
         return predict(self.model, self.loss, contexts)
+
+    @property
+    def samples(self) -> bool:
+        """Whether the model has a sampling head."""
+        return False
+
+    def sample(self, contexts: FloatArray, count: int, *, temperature: float = 1.0, seed: int = 0) -> FloatArray:
+        """Draw samples of the next vectors.
+
+        Args:
+            contexts: (n, context, dim) float32 unit vectors of the model's space.
+            count: samples of each context.
+            temperature: scale of the noise.
+            seed: seed of the noise.
+
+        Returns:
+            (n, count, dim) float32 unit vectors.
+
+        Raises:
+            NoSamples: if the model has no sampling head.
+        """
+        raise NoSamples(f"model {self.name!r} predicts one vector and draws no samples; ask it for one")
 
 
 @torch.inference_mode()
