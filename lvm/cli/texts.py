@@ -17,7 +17,6 @@ from lvm.settings import Settings
 if TYPE_CHECKING:
     from lvm.pipeline.predict import Candidate, Prediction
 
-Samples = Annotated[int | None, typer.Option(help="candidates to draw, if the model samples")]
 Temperature = Annotated[float, typer.Option(help="of the samples, 0 to 10")]
 Seed = Annotated[int | None, typer.Option(help="default: LVM_SEED")]
 
@@ -51,9 +50,6 @@ def next_(
     seed: Seed = None,
 ) -> None:
     """Predict what comes after these sentences: decoded, and the nearest stored chunks."""
-    from lvm.pipeline.predict import check_options
-
-    check_options(None, samples, temperature, seed or 0)
     texts = [_utf8(text) for text in texts]
     with opened() as work:
         from lvm.pipeline.predict import predict_next
@@ -73,7 +69,7 @@ def next_(
 def write(
     text: Annotated[str, typer.Argument(help="what to go on from; - reads standard input")],
     steps: Annotated[int, typer.Option(help="texts at most")] = 20,
-    samples: Samples = None,
+    samples: Annotated[int | None, typer.Option(help="candidates for each text, if the model samples")] = None,
     temperature: Temperature = 1.0,
     seed: Seed = None,
     model: Annotated[str | None, typer.Option(help="which trained model; default: the best one")] = None,
@@ -81,15 +77,13 @@ def write(
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with scores and candidates")] = False,
 ) -> None:
     """Go on from a text: predict, decode, append, again. A line a text, as soon as it is made."""
-    from lvm.pipeline.generate import REASONS, check_writing
-
-    check_writing(None, steps, samples, temperature, seed or 0)
     text = _standard_input() if text == "-" else _utf8(text)
     shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
     with opened(space) as work:
-        from lvm.pipeline.generate import write
+        from lvm.pipeline.generate import REASONS, check_writing, write
         from lvm.pipeline.predict import best_model
 
+        check_writing(None, steps, samples, temperature, seed or 0)
         options: dict[str, Any] = {"steps": steps, "samples": samples, "temperature": temperature, "seed": seed}
         writing = write(work, model or best_model(work), text, **options)
         err.print(f"model {writing.model.name}, space {work.space.name}", soft_wrap=True)
