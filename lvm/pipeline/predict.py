@@ -97,6 +97,7 @@ def open_model(name: str, space: Space, settings: Settings, work: Workspace | No
     return trained
 
 
+@named_stage
 def best_model(work: Workspace) -> TrainedModel:
     """The best finished model of this space: one that samples before one that does not, then by validation MRR.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 import uvicorn
 from fastapi import FastAPI
 
@@ -25,7 +26,9 @@ def untrained_gru(artifacts: Path, space: Space, context: int) -> None:
         "model": "gru", "dim": space.dim, "context": context, "hyper": hyperparameters("gru"), "loss": "mix",
         "space_name": space.name, "space": space.fingerprint,
     }  # fmt: skip
-    weights = build_model("gru", space.dim, context).state_dict()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = build_model("gru", space.dim, context).state_dict()
     checkpoints.write(artifacts / "gru" / checkpoints.MODEL, weights, {"config": json.dumps(about)})
 
 
