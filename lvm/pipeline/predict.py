@@ -121,7 +121,7 @@ def best_model(work: Workspace) -> TrainedModel:
             damaged = damaged or error
             continue
         history = run.metrics["history"] if run.metrics else []
-        found.append((model.samples, max((epoch["mrr"] for epoch in history), default=0.0), model))
+        found.append((model.samples, max((epoch.get("mrr", 0.0) for epoch in history), default=0.0), model))
     if found:
         return max(found, key=lambda each: each[:2])[2]
     raise damaged or NoModel(
