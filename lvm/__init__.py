@@ -9,6 +9,8 @@
         model = lvm.train(work, sequences, "gru", epochs=3)
         report = lvm.evaluate(work, sequences, [model])
         lvm.predict_next(work, model, ["The state of our union is strong."]).text
+        for step in lvm.write(work, model, "The state of our union is strong."):
+            print(step.text)
 
 Every name below is loaded on first use: ``import lvm`` alone imports neither torch nor a database driver.
 """
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from lvm.pipeline.errors import GateBlocked, GateMissing
     from lvm.pipeline.evaluate import evaluate
     from lvm.pipeline.extract import extract
+    from lvm.pipeline.generate import write
     from lvm.pipeline.ingest import ingest
     from lvm.pipeline.predict import predict_next
     from lvm.pipeline.train import train
@@ -53,6 +56,7 @@ _HOME = {
     "predict_next": "lvm.pipeline.predict",
     "train": "lvm.pipeline.train",
     "validate": "lvm.pipeline.validate",
+    "write": "lvm.pipeline.generate",
 }
 """Module of each public name."""
 
@@ -74,6 +78,7 @@ __all__ = [
     "predict_next",
     "train",
     "validate",
+    "write",
 ]
 
 try:

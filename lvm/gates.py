@@ -50,6 +50,9 @@ FOREIGN_NORM_MARGIN = 0.1
 FOREIGN_ZERO_SHARE = 0.1
 """Largest share of dimensions that are zero in all vectors of a batch. Beyond it, vectors were cut or padded."""
 
+REPETITION_COSINE = 0.9
+"""A text of a rollout repeats an earlier one if the cosine of their vectors is larger."""
+
 
 @dataclass(frozen=True)
 class Criterion:

@@ -11,6 +11,7 @@ import itertools
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,9 @@ def postgres() -> Iterator[str]:
         server.stop(settings)
 
 
-@pytest.fixture
-def database_url(postgres: str) -> Iterator[str]:
-    """URL of a fresh, migrated database."""
+@contextmanager
+def fresh_database(postgres: str) -> Iterator[str]:
+    """URL of a fresh, migrated database, which is dropped at the end."""
     name = f"test_{next(_numbers)}"
     admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -52,6 +53,13 @@ def database_url(postgres: str) -> Iterator[str]:
     with admin.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
     admin.dispose()
+
+
+@pytest.fixture
+def database_url(postgres: str) -> Iterator[str]:
+    """URL of a fresh, migrated database."""
+    with fresh_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture

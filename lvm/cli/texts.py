@@ -1,24 +1,37 @@
-"""Commands about texts and vectors: search, next, encode, decode, check, serve."""
+"""Commands about texts and vectors: search, next, write, encode, decode, check, serve."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from lvm.cli.common import SpaceName, opened, out, show_hits
-from lvm.errors import visible
+from lvm.cli.common import SpaceName, err, opened, out, show_hits
+from lvm.errors import LvmError, UsageError, visible
 from lvm.settings import Settings
+
+if TYPE_CHECKING:
+    from lvm.pipeline.predict import Candidate, Prediction
+
+Temperature = Annotated[float, typer.Option(help="of the samples, 0 to 10")]
+Seed = Annotated[int | None, typer.Option(help="default: LVM_SEED")]
+
+
+class Stopped(LvmError):
+    """Ctrl-C ended the writing."""
+
+    exit_code = 130
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(search)
     app.command(name="next")(next_)
-    for command in (encode, decode, check, serve):
+    for command in (write, encode, decode, check, serve):
         app.command()(command)
 
 
@@ -31,16 +44,88 @@ def search(query: Annotated[str, typer.Argument(metavar="TEXT")], k: Annotated[i
 def next_(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...")],
     model: Annotated[str, typer.Option(help="which trained model")] = "gru",
-    k: Annotated[int, typer.Option(min=1)] = 5,
+    k: Annotated[int, typer.Option(min=1, help="stored chunks to list")] = 5,
+    samples: Annotated[int | None, typer.Option(help="show so many ways to go on, if the model samples")] = None,
+    temperature: Temperature = 1.0,
+    seed: Seed = None,
 ) -> None:
     """Predict what comes after these sentences: decoded, and the nearest stored chunks."""
+    texts = [_utf8(text) for text in texts]
     with opened() as work:
         from lvm.pipeline.predict import predict_next
 
-        found = predict_next(work, model, texts)
-        out.print(Text(model, "bold"), f"({found.cosine:.3f}): ", end="")
-        out.print(found.text)
-        show_hits(work.search(found.query, k))
+        found = predict_next(work, model, texts, samples=samples, temperature=temperature, seed=seed)
+        if samples is None or samples == 1:
+            out.print(Text(model, "bold"), f"({found.cosine:.3f}): ", end="")
+            out.print(found.text)
+            show_hits(work.search(found.query, k))
+            return
+        for each in (found, *found.others):
+            out.print(Text(f"score {each.score:.3f}", "bold"), f"({each.cosine:.3f}): ", end="")
+            out.print(each.text)
+            show_hits(work.search(each.vector, k))
+
+
+def write(
+    text: Annotated[str, typer.Argument(help="what to go on from; - reads standard input")],
+    steps: Annotated[int, typer.Option(help="texts at most")] = 20,
+    samples: Annotated[int | None, typer.Option(help="candidates for each text, if the model samples")] = None,
+    temperature: Temperature = 1.0,
+    seed: Seed = None,
+    model: Annotated[str | None, typer.Option(help="which trained model; default: the best one")] = None,
+    space: SpaceName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with scores and candidates")] = False,
+) -> None:
+    """Go on from a text: predict, decode, append, again. A line a text, as soon as it is made."""
+    text = _standard_input() if text == "-" else _utf8(text)
+    shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
+    with opened(space) as work:
+        from lvm.pipeline.generate import REASONS, check_writing, write
+        from lvm.pipeline.predict import best_model
+
+        check_writing(None, steps, samples, temperature, seed or 0)
+        options: dict[str, Any] = {"steps": steps, "samples": samples, "temperature": temperature, "seed": seed}
+        writing = write(work, model or best_model(work), text, **options)
+        err.print(f"model {writing.model.name}, space {work.space.name}", soft_wrap=True)
+        try:
+            for step in writing:
+                line = json.dumps(_described(len(writing.texts), step), ensure_ascii=False) if as_json else step.text
+                typer.echo(shown(line))
+        except KeyboardInterrupt:
+            raise Stopped(
+                f"{len(writing.texts)} texts are written; the same command writes them again and goes on"
+            ) from None
+        assert writing.ended is not None
+        err.print(f"{len(writing.texts)} texts; {REASONS[writing.ended]}", soft_wrap=True)
+
+
+def _described(number: int, step: Prediction) -> dict[str, Any]:
+    """A step as a JSON object: number, text, score and cosine, and those of the candidates that were not taken."""
+
+    def figures(each: Candidate) -> dict[str, Any]:
+        return {"text": each.text, "score": round(each.score, 4), "cosine": round(each.cosine, 4)}
+
+    return {"step": number, **figures(step), "candidates": [figures(each) for each in step.others]}
+
+
+def _utf8(text: str) -> str:
+    """An argument of the command line.
+
+    Raises:
+        UsageError: if it is not UTF-8, so that its bytes are lone surrogates.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the text is not UTF-8 (character {error.start}); give it as UTF-8") from error
+    return text
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the text is not UTF-8 (byte {error.start}); give it as UTF-8") from error
 
 
 def encode(

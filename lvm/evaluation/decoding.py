@@ -20,8 +20,7 @@ from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError
 from lvm.evaluation.alignment import mean_pairwise_cosine, row_cosines
 from lvm.evaluation.roundtrip import spread
-from lvm.evaluation.samples import distinct_2
-from lvm.evaluation.text import token_f1
+from lvm.evaluation.text import distinct_2, token_f1
 from lvm.progress import Progress
 from lvm.spaces import Space, SpaceMismatch, Vectors
 

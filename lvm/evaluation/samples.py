@@ -6,9 +6,7 @@ one sample. It is near the truth on average, and as far from its distribution as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -77,16 +75,6 @@ def medoid(samples: FloatArray) -> IntArray:
     """
     index: IntArray = np.einsum("ncd,nd->nc", samples, samples.sum(axis=1)).argmax(axis=1)
     return index
-
-
-def distinct_2(texts: Sequence[str]) -> float:
-    """Share of different pairs of neighbouring words among all of them (Li et al., 2016); NaN if there is none.
-
-    Args:
-        texts: n texts.
-    """
-    pairs = [pair for text in texts for pair in pairwise(text.casefold().split())]
-    return len(set(pairs)) / len(pairs) if pairs else float("nan")
 
 
 def _distance(cosine: FloatArray) -> FloatArray:

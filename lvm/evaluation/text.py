@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
 
 _WORD = re.compile(r"\w+")
 
@@ -25,3 +27,17 @@ def token_f1(text: str, other: str) -> float:
     if not words or not others:
         return float(text.strip() == other.strip())
     return 2.0 * (words & others).total() / (words.total() + others.total())
+
+
+def word_pairs(text: str) -> list[tuple[str, str]]:
+    """The pairs of neighbouring words of a text, in order. Case and punctuation do not count."""
+    return list(pairwise(_WORD.findall(text.casefold())))
+
+
+def distinct_2(texts: Iterable[str]) -> float:
+    """Share of different pairs among all pairs of neighbouring words in texts (Li et al., 2016), 0 to 1.
+
+    It is low if the texts repeat themselves or each other; 0 if no text has two words.
+    """
+    pairs = [pair for text in texts for pair in word_pairs(text)]
+    return len(set(pairs)) / len(pairs) if pairs else 0.0

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from lvm.arrays import FloatArray
 from lvm.errors import UsageError
+from lvm.evaluation.rollout import Proposals, propose
+from lvm.files import CorruptedFile
 from lvm.pipeline.workspace import Workspace, named_stage, not_recorded, open_workspace
 from lvm.settings import Settings
 from lvm.spaces import Space, SpaceMismatch, Vectors
 from lvm.spaces.space import NotTexts
 from lvm.store import server
-from lvm.training import TrainedModel, load_model
+from lvm.training import NoSamples, TrainedModel, load_model
 from lvm.training.checkpoints import MODEL
 
 
@@ -24,21 +29,44 @@ class NothingToContinue(UsageError):
     """None of the texts has a letter or a digit."""
 
 
+class InvalidOption(UsageError):
+    """An option of writing or predicting has an impossible value."""
+
+
+MAX_TEMPERATURE = 10.0
+MAX_SEED = 2**63 - 1
+
+
 @dataclass(frozen=True)
-class Prediction:
-    """What a model predicts.
+class Candidate:
+    """One way to go on.
 
     Attributes:
-        vector: the predicted vector to decode, one row.
-        query: the predicted vector to rank stored chunks by, one row.
+        vector: the predicted vector, one row.
         text: ``vector``, decoded.
-        cosine: between the decoded text's own vector and ``vector``.
+        encoded: the decoded text's own vector, one row.
+        cosine: between ``vector`` and ``encoded``; how well the inverter read the prediction.
+        score: cosine between ``encoded`` and the vector that the model ranks by; candidates are ranked by it.
     """
 
     vector: Vectors
-    query: Vectors
     text: str
+    encoded: Vectors
     cosine: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction(Candidate):
+    """What a model predicts.
+
+    Attributes:
+        query: the predicted vector to rank stored chunks by, one row.
+        others: the other candidates of a model that samples, the best first. Equal texts are one candidate.
+    """
+
+    query: Vectors
+    others: tuple[Candidate, ...] = ()
 
 
 def open_model(name: str, space: Space, settings: Settings, work: Workspace | None = None) -> TrainedModel:
@@ -70,7 +98,47 @@ def open_model(name: str, space: Space, settings: Settings, work: Workspace | No
 
 
 @named_stage
-def predict_next(work: Workspace, model: TrainedModel | str, texts: Sequence[str]) -> Prediction:
+def best_model(work: Workspace) -> TrainedModel:
+    """The best finished model of this space: one that samples before one that does not, then by validation MRR.
+
+    Args:
+        work: the database and the space.
+
+    Raises:
+        NoModel: if no finished model of this space is there.
+        CorruptedFile: if the only ones are damaged, or not the ones that were recorded.
+        GateMissing: if the space's inverter never passed a gate in this database.
+    """
+    finished = {run.architecture: run for run in work.store.training_runs() if run.status == "finished"}
+    found: list[tuple[bool, float, TrainedModel]] = []
+    damaged: CorruptedFile | None = None
+    for name, run in finished.items():
+        try:
+            model = open_model(name, work.space, work.settings, work)
+        except (NoModel, SpaceMismatch):  # removed, or of another space
+            continue
+        except CorruptedFile as error:  # e.g. it is being trained again
+            damaged = damaged or error
+            continue
+        history = run.metrics["history"] if run.metrics else []
+        found.append((model.samples, max((epoch.get("mrr", 0.0) for epoch in history), default=0.0), model))
+    if found:
+        return max(found, key=lambda each: each[:2])[2]
+    raise damaged or NoModel(
+        f"no model of space {work.space.name!r} is trained here; train one with `lvm train --model NAME`"
+    )
+
+
+@named_stage
+def predict_next(
+    work: Workspace,
+    model: TrainedModel | str,
+    texts: Sequence[str],
+    *,
+    samples: int | None = None,
+    temperature: float = 1.0,
+    seed: int | None = None,
+) -> Prediction:
     """Predict what follows ``texts``, and decode it.
 
     Args:
@@ -78,39 +146,110 @@ def predict_next(work: Workspace, model: TrainedModel | str, texts: Sequence[str
         model: what ``train`` gave, or the name of a trained model.
         texts: consecutive texts, the oldest first. They are cut into chunks as ingestion would; the last ``context``
             chunks count. If there are fewer, the oldest chunk is repeated.
+        samples: candidates to draw; 8 unless given, if the model samples. Another model gives its one prediction.
+        temperature: of the samples, 0 to 10.
+        seed: of samples and decoding; ``work.settings.seed`` unless given.
+
+    Returns:
+        The candidate with the highest score.
 
     Raises:
         NotTexts: for a single string.
         NothingToContinue: if none of the texts has a letter or a digit.
+        InvalidOption: if an option has an impossible value.
+        NoSamples: if a model that does not sample is asked for more than one.
         NoModel: if no model of that name is trained.
         SpaceMismatch: if the model was trained in another space.
         CorruptedFile: if the model is damaged, or not the one that was recorded.
         GateMissing: if the space's inverter never passed a gate in this database.
     """
+    opened = reopened_model(work, model)
+    seed = work.settings.seed if seed is None else seed
+    return predict(work.space, opened, texts, seed, samples=samples, temperature=temperature)
+
+
+def reopened_model(work: Workspace, model: TrainedModel | str) -> TrainedModel:
+    """The same model, read from its file: weights in memory may have been changed. See ``predict_next``."""
     name = model if isinstance(model, str) else model.name
-    opened = open_model(name, work.space, work.settings, work)  # weights in memory may have been changed
+    opened = open_model(name, work.space, work.settings, work)
     if isinstance(model, TrainedModel) and model.sha256 != opened.sha256:
         raise not_recorded(work.settings.artifacts / name, name)
-    return predict(work.space, opened, texts, work.settings.seed)
+    return opened
 
 
-def predict(space: Space, model: TrainedModel, texts: Sequence[str], seed: int = 0) -> Prediction:
+def predict(
+    space: Space,
+    model: TrainedModel,
+    texts: Sequence[str],
+    seed: int = 0,
+    *,
+    samples: int | None = None,
+    temperature: float = 1.0,
+) -> Prediction:
     """``predict_next`` for a model that was compared with the database already.
 
     Args:
         space: that the model was trained in.
         model: the model.
         texts: see ``predict_next``.
-        seed: of the decoding.
+        seed: of samples and decoding.
+        samples: see ``predict_next``.
+        temperature: of the samples.
 
     Raises:
         NotTexts: for a single string.
         NothingToContinue: if none of the texts has a letter or a digit.
+        InvalidOption: if an option has an impossible value.
+        NoSamples: if a model that does not sample is asked for more than one.
+        SpaceMismatch: if the model was trained in another space.
+    """
+    check_options(model, samples, temperature, seed)
+    if isinstance(texts, str):
+        raise NotTexts("predict_next takes a list of texts, not one string; write [text]")
+    context = context_of(space, model, texts)
+    best, *others = candidates(propose(space, model, context, samples=samples, temperature=temperature, seed=seed))
+    return replace(best, others=tuple(others))
+
+
+def check_options(model: TrainedModel | None, samples: int | None, temperature: float, seed: int) -> None:
+    """Check the options of drawing samples.
+
+    Args:
+        model: the model; None if it is not open yet.
+        samples: candidates to draw, 1 or more; None for the model's default.
+        temperature: 0 to ``MAX_TEMPERATURE``.
+        seed: 0 to ``MAX_SEED``.
+
+    Raises:
+        InvalidOption: if a value is impossible.
+        NoSamples: if a model that does not sample is asked for more than one.
+    """
+    if samples is not None and samples < 1:
+        raise InvalidOption(f"samples is {samples}, so there is nothing to choose from; draw 1 or more")
+    if not 0 <= temperature <= MAX_TEMPERATURE:  # NaN neither
+        raise InvalidOption(f"temperature is {temperature}; it scales the noise, from 0 to {MAX_TEMPERATURE:g}")
+    if not 0 <= seed <= MAX_SEED:
+        raise InvalidOption(f"seed is {seed}; choose one from 0 to {MAX_SEED}")
+    if model is not None and samples is not None and samples > 1 and not model.samples:
+        raise NoSamples(
+            f"model {model.name!r} predicts one vector and draws no samples, so there are not {samples} ways to go on; "
+            "leave samples out, or choose a model with a sampling head"
+        )
+
+
+def context_of(space: Space, model: TrainedModel, texts: Sequence[str]) -> FloatArray:
+    """Vectors of the last chunks of texts: (1, context, dim). If there are fewer, the oldest one is repeated.
+
+    Args:
+        space: that the model was trained in.
+        model: the model.
+        texts: see ``predict_next``.
+
+    Raises:
+        NothingToContinue: if none of the texts has a letter or a digit.
         SpaceMismatch: if the model was trained in another space.
     """
     _require_space(model, space)
-    if isinstance(texts, str):
-        raise NotTexts("predict_next takes a list of texts, not one string; write [text]")
     chunker, chunks = space.chunker(), list[str]()
     for text in reversed(texts):  # only the last chunks count
         if any(map(str.isalnum, text)):  # a text without one has no chunk
@@ -119,12 +258,31 @@ def predict(space: Space, model: TrainedModel, texts: Sequence[str], seed: int =
             break
     if not chunks:
         raise NothingToContinue("none of the texts has a letter or a digit; give one sentence or more")
-    context = space.encode(chunks[-model.context :]).unit
-    if len(context) < model.context:
-        context = context[[0] * (model.context - len(context)) + list(range(len(context)))]
-    vector, query = (Vectors.from_raw(model.space, raw) for raw in model.predict(context[None]))
-    decoded = space.decode(vector, seed=seed)
-    return Prediction(vector, query, decoded.texts[0], float(decoded.cosine[0]))
+    unit = space.encode(chunks[-model.context :]).unit
+    missing = model.context - len(unit)
+    return np.concatenate([unit[:1].repeat(missing, axis=0), unit])[None]
+
+
+def candidates(proposals: Proposals) -> list[Prediction]:
+    """The different texts of the proposals for one context, the best first.
+
+    Args:
+        proposals: what ``lvm.evaluation.rollout.propose`` gave for one context.
+    """
+    decoded, scores = proposals.decoded, proposals.scores[0]
+    found: dict[str, Prediction] = {}
+    for row in np.lexsort((-decoded.cosine, -scores)).tolist():  # of equal texts, the nearest to its prediction
+        text, each = decoded.texts[row], [row]
+        if text not in found:
+            found[text] = Prediction(
+                vector=proposals.vectors[each],
+                text=text,
+                encoded=decoded.vectors[each],
+                cosine=float(decoded.cosine[row]),
+                score=float(scores[row]),
+                query=proposals.query,
+            )
+    return list(found.values())
 
 
 def _require_space(model: TrainedModel, space: Space) -> None:

@@ -1,7 +1,8 @@
 """The web application: encode, decode and continue texts in one space. Clients need no model of their own.
 
 Contract: every answer has the space's fingerprint, and a request that names another space is refused. One thread runs
-the models. If the queue is full, the answer is 503. Error messages are short: they do not repeat the request and do not
+the models. If the queue is full, the answer is 503. A writing gets the thread for one text at a time, so it does not
+keep others waiting. Error messages are short: they do not repeat the request and do not
 name paths of the server. If a token is set, callers without it get only ``{"status": "ok"}`` of ``/health``.
 """
 
@@ -13,7 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,27 +24,35 @@ from fastapi.responses import JSONResponse
 
 from lvm.arrays import FloatArray
 from lvm.errors import LvmError
-from lvm.pipeline.predict import NoModel, NothingToContinue, open_model, predict
+from lvm.pipeline.generate import REASONS, Writing
+from lvm.pipeline.predict import Candidate, InvalidOption, NoModel, NothingToContinue, open_model, predict
 from lvm.service.batching import Batcher, Encoded, Overloaded
+from lvm.service.events import EventStream, event
 from lvm.service.limits import Bearer, BodyLimit
 from lvm.service.messages import (
     MAX_VECTORS,
+    CandidateAnswer,
     DecodeAnswer,
     DecodedCandidate,
     DecodeRequest,
     EncodeAnswer,
     EncodeRequest,
+    Failure,
     NextAnswer,
     NextRequest,
+    WriteEnd,
+    WriteRequest,
+    WriteText,
 )
 from lvm.settings import Settings
 from lvm.spaces import Decoded, InvalidDecoding, InvalidVectors, Space, SpaceMismatch, Vectors, available_spaces
 from lvm.spaces.check import demand
 from lvm.spaces.registry import open_statistics
 from lvm.spaces.statistics import Statistics
-from lvm.training import TrainedModel
+from lvm.training import NoSamples, TrainedModel
 
 MAX_DECODES = 16  # requests that may wait for the inverter
+MAX_WRITINGS = 4  # streams at a time: the others' requests wait for one text of each
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +66,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
     """
     worker = ThreadPoolExecutor(1, thread_name_prefix="models")
     models: dict[str, TrainedModel] = {}
-    decodes = 0
+    decodes = writings = 0
 
     def encode(texts: Sequence[str]) -> Encoded:
         vectors = space.encode(texts)
@@ -93,6 +102,16 @@ def build(space: Space, settings: Settings) -> FastAPI:
         finally:
             decodes -= 1
 
+    def model(name: str) -> TrainedModel:
+        """A model, opened once. Only the thread of the models calls it."""
+        if name not in models:
+            models[name] = open_model(name, space, settings)
+        return models[name]
+
+    def options(request: NextRequest) -> dict[str, Any]:
+        seed = settings.seed if request.seed is None else request.seed
+        return {"samples": request.samples, "temperature": request.temperature, "seed": seed}
+
     app = FastAPI(
         title="lvm",
         description="Encode, decode and continue texts in one space, by the path that training used.",
@@ -103,17 +122,10 @@ def build(space: Space, settings: Settings) -> FastAPI:
 
     @app.exception_handler(LvmError)
     def refused(_: Request, error: LvmError) -> JSONResponse:
-        statuses = (
-            (Overloaded, 503), (SpaceMismatch, 409), (InvalidVectors, 422), (InvalidDecoding, 422), (NoModel, 422),
-            (NothingToContinue, 422),
-        )  # fmt: skip
-        status = next((status for kind, status in statuses if isinstance(error, kind)), 500)
-        detail = str(error)
-        if status == 500:  # the message may name files of the server, so clients do not get it
-            log.error("%s: %s", type(error).__name__, error)
-            detail = "the service cannot do this; its log has the reason"
+        status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
         headers = {"Retry-After": "1"} if status == 503 else None
-        return JSONResponse({"error": type(error).__name__, "detail": detail}, status, headers)
+        failure = _failure(error) if status == 500 else Failure(error=type(error).__name__, detail=str(error))
+        return JSONResponse(failure.model_dump(), status, headers)
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -181,22 +193,87 @@ def build(space: Space, settings: Settings) -> FastAPI:
         """Predict the text after the given texts with a trained model."""
         same_space(request.space)
 
-        def work() -> Any:
-            if request.model not in models:
-                models[request.model] = open_model(request.model, space, settings)
-            return predict(space, models[request.model], request.texts, settings.seed)
-
-        predicted = await on_models(work)
+        predicted = await on_models(lambda: predict(space, model(request.model), request.texts, **options(request)))
         return NextAnswer(
             space=space.fingerprint,
             model=request.model,
-            text=predicted.text,
-            cosine=predicted.cosine,
+            **_figures(predicted),
             vector=predicted.vector.unit[0].tolist(),
             query=predicted.query.unit[0].tolist(),
+            candidates=[CandidateAnswer(**_figures(each)) for each in predicted.others],
         )
 
+    @app.post("/write", status_code=200, response_class=EventStream)
+    async def write(request: WriteRequest) -> EventStream:
+        """Go on from the given texts: an event `text` for every text as it is made, and at last an event `end`.
+
+        A failure on the way is an event `error`. Who closes the connection ends the writing.
+        """
+        nonlocal writings
+        same_space(request.space)
+        if writings >= MAX_WRITINGS:
+            raise Overloaded(f"{writings} texts are being written; send the request again in a moment")
+        writings += 1
+
+        def finished() -> None:
+            nonlocal writings
+            writings -= 1
+
+        try:
+            opened = await on_models(
+                lambda: Writing(space, model(request.model), request.texts, steps=request.steps, **options(request))
+            )
+        except BaseException:
+            finished()
+            raise
+        return EventStream(events(opened), finished)
+
+    async def events(writing: Writing) -> AsyncIterator[bytes]:
+        following = partial(next, writing, None)
+        try:
+            while (step := await asyncio.get_running_loop().run_in_executor(worker, following)) is not None:
+                others = [CandidateAnswer(**_figures(each)) for each in step.others]
+                number = len(writing.texts)
+                yield event(
+                    "text", WriteText(space=space.fingerprint, step=number, **_figures(step), candidates=others)
+                )
+        except Exception as error:  # the status was sent
+            yield event("error", _failure(error))
+            return
+        assert writing.ended is not None
+        end = WriteEnd(
+            space=space.fingerprint,
+            model=writing.model.name,
+            texts=len(writing.texts),
+            reason=writing.ended,
+            detail=REASONS[writing.ended],
+        )
+        yield event("end", end)
+
     return app
+
+
+_STATUSES: tuple[tuple[type[LvmError], int], ...] = (
+    (Overloaded, 503),
+    (SpaceMismatch, 409),
+    (InvalidVectors, 422),
+    (InvalidDecoding, 422),
+    (NoModel, 422),
+    (NothingToContinue, 422),
+    (InvalidOption, 422),
+    (NoSamples, 422),
+)
+
+
+def _failure(error: Exception) -> Failure:
+    """What a client gets to know of a failure of the service. The message may name files of the server."""
+    log.error("%s: %s", type(error).__name__, error)
+    name = type(error).__name__ if isinstance(error, LvmError) else "Failed"
+    return Failure(error=name, detail="the service cannot do this; its log has the reason")
+
+
+def _figures(each: Candidate) -> dict[str, Any]:
+    return {"text": each.text, "score": each.score, "cosine": each.cosine}
 
 
 def _packed(unit: FloatArray) -> str:

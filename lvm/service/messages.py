@@ -6,10 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from lvm.pipeline.generate import Ended
+from lvm.pipeline.predict import MAX_SEED, MAX_TEMPERATURE
+
 MAX_TEXTS, MAX_VECTORS = 512, 64  # per request
 MAX_CHARACTERS, MAX_ALL_CHARACTERS = 20_000, 400_000  # per text, and of all texts of a request
 MAX_DIM = 65_536  # numbers per vector
 MAX_CANDIDATES = 64  # per vector
+MAX_STEPS, MAX_SAMPLES = 64, 16  # texts of a writing, and candidates for a text: 16 decode in seconds on two cores
 
 
 def _limited(texts: list[str]) -> list[str]:
@@ -90,6 +94,24 @@ class DecodeAnswer(BaseModel):
     )
 
 
+class CandidateAnswer(BaseModel):
+    """A text that follows: decoded, with its rank score and its cosine to the predicted vector."""
+
+    text: str
+    score: float = Field(description="cosine between the text's vector and the vector that the model ranks by")
+    cosine: float = Field(description="cosine between the text's vector and the predicted vector")
+
+
+Samples = Annotated[
+    int | None,
+    Field(ge=1, le=MAX_SAMPLES, description="candidates to draw, if the model samples; 8 unless given"),
+]
+Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE, allow_inf_nan=False, description="of the samples")]
+Seed = Annotated[
+    int | None, Field(ge=0, le=MAX_SEED, description="of samples and decoding; the service's own unless given")
+]
+
+
 class NextRequest(BaseModel):
     """Texts to continue."""
 
@@ -100,14 +122,49 @@ class NextRequest(BaseModel):
     texts: Texts
     model: str = "gru"
     space: Fingerprint = None
+    samples: Samples = None
+    temperature: Temperature = 1.0
+    seed: Seed = None
 
 
-class NextAnswer(BaseModel):
-    """A model's prediction: the decoded text, the predicted vector, and the vector for searching stored chunks."""
+class NextAnswer(CandidateAnswer):
+    """A model's prediction: the best text, the predicted vector, and the vector for searching stored chunks."""
 
     space: str
     model: str
-    text: str
-    cosine: float
     vector: list[float]
     query: list[float]
+    candidates: list[CandidateAnswer] = Field(
+        description="the other candidates of a model that samples, the best first"
+    )
+
+
+class WriteRequest(NextRequest):
+    """Texts to go on from, one text after the other."""
+
+    steps: int = Field(20, ge=1, le=MAX_STEPS, description="texts at most")
+
+
+class WriteText(CandidateAnswer):
+    """A written text: an event ``text`` of the stream."""
+
+    space: str
+    step: int = Field(description="number of the text, from 1")
+    candidates: list[CandidateAnswer] = Field(description="the candidates that were not taken, the best first")
+
+
+class WriteEnd(BaseModel):
+    """The last event of a stream, ``end``: why no more texts follow."""
+
+    space: str
+    model: str
+    texts: int = Field(description="number of written texts")
+    reason: Ended
+    detail: str
+
+
+class Failure(BaseModel):
+    """Why there is no answer; the data of an event ``error``."""
+
+    error: str
+    detail: str

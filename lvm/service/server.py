@@ -19,6 +19,9 @@ from lvm.settings import Settings
 from lvm.spaces import open_space
 from lvm.spaces.registry import statistics
 
+GRACE_SECONDS = 10
+"""Time that answers get when the service stops; a stream of texts may take minutes."""
+
 
 class CannotListen(UsageError):
     """The service cannot listen on this address."""
@@ -52,7 +55,15 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     statistics(space, settings)
     name = one_line(space.name)
     sys.stderr.write(f"space {name} ({space.fingerprint}) on http://{host}:{port}, described at /docs\n")
-    uvicorn.run(build(space, settings), host=host, port=port, log_level="warning", http=BoundedConnection, ws="none")
+    uvicorn.run(
+        build(space, settings),
+        host=host,
+        port=port,
+        log_level="warning",
+        http=BoundedConnection,
+        ws="none",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
 
 
 def _loopback(host: str) -> bool:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,15 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from lvm.models import build as build_model
-from lvm.models import hyperparameters
 from lvm.service import connections, limits, messages
 from lvm.service.app import build
-from lvm.service.connections import BoundedConnection
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.training import checkpoints
+from tests.service.running import listening, untrained_gru
 
 TEXTS = ["The harbour froze before the last ship came in.", "Her report names every street of the old town."]
 CONTEXT = 5
@@ -42,12 +37,7 @@ def space() -> Space:
 def artifacts(space: Space, tmp_path: Path) -> Path:
     """A folder with a model ``gru``, not trained, and beside it what a folder of artifacts holds."""
     folder = tmp_path / "artifacts"
-    model = build_model("gru", space.dim, CONTEXT)
-    about = {
-        "model": "gru", "dim": space.dim, "context": CONTEXT, "hyper": hyperparameters("gru"), "loss": "mix",
-        "space_name": space.name, "space": space.fingerprint,
-    }  # fmt: skip
-    checkpoints.write(folder / "gru" / checkpoints.MODEL, model.state_dict(), {"config": json.dumps(about)})
+    untrained_gru(folder, space, CONTEXT)
     (folder / "sequences").mkdir()
     (folder / "torn").mkdir()
     (folder / "torn" / checkpoints.MODEL).write_bytes(b"torn")
@@ -63,7 +53,7 @@ def client(space: Space, artifacts: Path) -> Iterator[TestClient]:
 BODIES: dict[str, tuple[str, str]] = {
     **{
         f"{path} {body[:40]}": (path, body)
-        for path in ("/encode", "/decode", "/next")
+        for path in ("/encode", "/decode", "/next", "/write")
         for body in (
             "", "{", "[]", "7", "null", '"x"', "NaN", "{}", "[" * 200_000, '{"a":' * 200_000,
             '{"texts":' + "9" * 5000 + "}",
@@ -86,6 +76,20 @@ BODIES: dict[str, tuple[str, str]] = {
             '"' + "x" * 5000 + '"', '"gr\\u00fc"', "NaN", "7", "null", "[]", '"a\\nb"', '"none"', '"torn\\n"',
         )
     },
+    **{
+        f"{path} {name} {value}": (path, f'{{"texts": ["a text"], "{name}": {value}}}')
+        for path in ("/next", "/write")
+        for name in ("steps", "samples", "temperature", "seed")
+        if (path, name) != ("/next", "steps")
+        for value in ("-1", "NaN", "-Infinity", "1e400", '"x"', "[]", "1" + "0" * 30)
+    },
+    "no steps": ("/write", '{"texts": ["a text"], "steps": 0}'),
+    "too many steps": ("/write", '{"texts": ["a text"], "steps": 65}'),
+    "too many samples": ("/write", '{"texts": ["a text"], "samples": 17}'),
+    "samples of a model that draws none": ("/write", '{"texts": ["a text"], "samples": 2}'),
+    "samples of a next text": ("/next", '{"texts": ["a text"], "samples": 2}'),
+    "nothing to write from": ("/write", '{"texts": ["...", ""]}'),
+    "a model to write with": ("/write", '{"texts": ["a text"], "model": "none"}'),
     "a surrogate in a text": ("/encode", '{"texts": ["a \\ud800 text"]}'),
     "a format": ("/encode", '{"texts": ["a text"], "format": "pickle"}'),
     "a list too long": ("/encode", json.dumps({"texts": ["x" * 7] * 400_000})),
@@ -201,28 +205,11 @@ def test_health_tells_strangers_nothing(space: Space, artifacts: Path) -> None:
 def test_a_stranger_does_not_make_the_service_read(space: Space, artifacts: Path) -> None:
     settings = Settings(artifacts=artifacts, token=SecretStr("hunter2"))
     with TestClient(build(space, settings), raise_server_exceptions=False) as client:
-        for path in ("/encode", "/decode", "/next"):
+        for path in ("/encode", "/decode", "/next", "/write"):
             assert client.post(path, content=b"[" * 100_000).status_code == 401
 
 
 # -- slow clients and many of them, over real sockets -------------------------------------------------------------
-
-
-@contextmanager
-def listening(app: FastAPI) -> Iterator[tuple[uvicorn.Server, int]]:
-    """The service as ``lvm serve`` starts it, on a free port."""
-    config = uvicorn.Config(app, port=0, log_config=None, http=BoundedConnection, ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield server, server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(20)
-    assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -91,6 +91,7 @@ def test_another_space_is_refused(client: TestClient, space: Space) -> None:
         ("/encode", {"texts": TEXTS}),
         ("/decode", {"vectors": [[0.0] * 384]}),
         ("/next", {"texts": TEXTS}),
+        ("/write", {"texts": TEXTS}),
     ):
         answer = client.post(path, json={**body, "space": "0123456789abcdef"})
         assert answer.status_code == 409 and answer.json()["error"] == "SpaceMismatch"
@@ -126,9 +127,10 @@ def test_a_body_too_large_is_refused(client: TestClient, monkeypatch: pytest.Mon
     assert client.get("/health").status_code == 200
 
 
-def test_a_model_that_is_not_trained_is_named(client: TestClient) -> None:
+@pytest.mark.parametrize("path", ["/next", "/write"])
+def test_a_model_that_is_not_trained_is_named(path: str, client: TestClient) -> None:
     for name in ("gru", "../../etc"):
-        answer = client.post("/next", json={"texts": TEXTS, "model": name})
+        answer = client.post(path, json={"texts": TEXTS, "model": name})
         assert answer.status_code == 422 and "lvm train" in answer.json()["detail"]
 
 
@@ -144,8 +146,9 @@ def test_a_token_is_asked_for(space: Space, tmp_path: Path) -> None:
 
 def test_the_page_describes_every_answer(client: TestClient) -> None:
     page = client.get("/openapi.json").json()
-    assert set(page["paths"]) == {"/health", "/spaces", "/encode", "/decode", "/next"}
+    assert set(page["paths"]) == {"/health", "/spaces", "/encode", "/decode", "/next", "/write"}
     assert client.get("/docs").status_code == 200
+    assert set(page["paths"]["/write"]["post"]["responses"]["200"]["content"]) == {"text/event-stream"}
     assert page["components"]["schemas"]["EncodeRequest"]["examples"]
     served = client.get("/spaces").json()
     assert served["served"]["name"] == "minilm" and "gtr-base" in served["configured"]
