@@ -26,6 +26,7 @@ from .common import (
 from .evaluate import evaluate_stage
 from .extract import extract_stage
 from .ingest import ingest_stage
+from .options import Options
 from .train import train_stage
 from .validate import validate_stage
 
@@ -40,6 +41,7 @@ def pipeline_flow(
     epochs: Epochs = 20,
     loss: Loss = "mix",
     space: SpaceName = None,
+    options: Options = None,
 ) -> Summary:
     """Text to trained models to a report. What an earlier run finished is not done again.
 
@@ -51,10 +53,13 @@ def pipeline_flow(
         epochs: at most; training stops early when retrieval gets no better.
         loss: cosine decodes best, infonce ranks best, mix does both.
         space: space to work in; LVM_SPACE unless given.
+        options: other hyperparameters.
 
     Raises:
+        BadConfig: if a hyperparameter does not exist or has an impossible value.
         GateBlocked: if text does not come back from its vectors, or predictions cannot be decoded.
     """
+    configs = train.configurations(model, epochs, loss, options)
     reach_database()
     with opened(space) as work:
         before = standing(work, corpus=False)
@@ -68,7 +73,7 @@ def pipeline_flow(
         now = standing(work)
     gate = validate_stage(space, now)
     sequences = once(extract_stage, extract.there, context, space, now)
-    trained = once(train_stage, train.there, model, epochs, loss, context, None, space, now)
+    trained = once(train_stage, train.there, configs, context, space, now)
     seconds = {
         "ingest": ingested.seconds,
         "validate": gate.figures.seconds,

@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 from lvm.errors import UsageError
-from lvm.models.base import LVM, Prediction
+from lvm.models.base import LVM, ImpossibleModel, Prediction
 from lvm.models.gru import GRU
 from lvm.models.lstm import LSTM
 from lvm.models.mamba2 import Mamba2
@@ -18,7 +18,10 @@ from lvm.models.transformer import Transformer
 MODELS: dict[str, type[LVM]] = {model.name: model for model in (LSTM, GRU, Mamba2, Transformer)}
 """All architectures by name."""
 
-__all__ = ["LVM", "MODELS", "Prediction", "UnknownModel", "build", "hyperparameters"]
+WIDEST, DEEPEST = 65_536, 128
+"""Largest size of a network, and largest number of its layers."""
+
+__all__ = ["LVM", "MODELS", "ImpossibleModel", "Prediction", "UnknownModel", "build", "hyperparameters"]
 
 
 class UnknownModel(UsageError):
@@ -36,11 +39,20 @@ def build(name: str, dim: int, context: int, **hyper: Any) -> LVM:
 
     Raises:
         UnknownModel: if the architecture does not exist, or has no such hyperparameter.
+        ImpossibleModel: if the hyperparameters make no network.
     """
     model = _model(name)
     unknown = sorted(set(hyper) - set(hyperparameters(name)))
     if unknown:
         raise UnknownModel(f"model {name} has no {', '.join(unknown)}; it has {', '.join(hyperparameters(name))}")
+    for key, value in hyper.items():
+        if key == "dropout":
+            if not 0 <= value < 1:
+                raise ImpossibleModel(f"dropout is {value}; it must be from 0 up to 1, 1 excluded")
+            continue
+        largest = DEEPEST if key == "layers" else WIDEST
+        if not 1 <= value <= largest:
+            raise ImpossibleModel(f"{key} is {value}; it must be from 1 to {largest}")
     return model(dim, context, **hyper)
 
 

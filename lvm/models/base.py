@@ -16,8 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvm.errors import UsageError
+
 RECENCY = 0.6
 """Initial weight of a vector of the context, relative to the vector after it."""
+
+
+class ImpossibleModel(UsageError):
+    """Hyperparameters that make no network."""
 
 
 class Prediction(NamedTuple):

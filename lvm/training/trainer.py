@@ -79,7 +79,7 @@ def train(
     optimizer = optimizer_of(model, config)
 
     replica = this_replica()
-    state, note = _resume(folder, fingerprint, model, optimizer)
+    state, note = _resume(folder, fingerprint, recorded, model, optimizer)
     if not state.finished(config) and replica.world != config.replicas:
         raise UsageError(
             f"the configuration has {config.replicas} replicas to train {name}, but {replica.world} processes run; use "
@@ -352,7 +352,9 @@ def _save(
     return best
 
 
-def _resume(folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.Optimizer) -> tuple[_State, str]:
+def _resume(
+    folder: Path, fingerprint: str, recorded: dict[str, Any], model: LVM, optimizer: torch.optim.Optimizer
+) -> tuple[_State, str]:
     """Load the state after the last epoch into model and optimizer, if it is of the same run.
 
     Returns:
@@ -365,7 +367,8 @@ def _resume(folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.O
         return _State([]), "anew"
     tensors, metadata = checkpoints.read(folder / checkpoints.LAST)
     if metadata.get("fingerprint") != fingerprint or "best_sha256" not in metadata:
-        note = "anew: the earlier run there had another configuration or another sequence set"
+        differs = checkpoints.what_differs(metadata.get("config"), recorded) or "or another sequence set"
+        note = f"anew: the earlier run there had another configuration ({differs})"
         log.warning("%s: training starts %s", folder, note)
         return _State([]), note
     checkpoints.read(folder / checkpoints.MODEL)  # detects damaged best weights before hours of training
