@@ -157,8 +157,8 @@ def _fit(
         if isinstance(error, RuntimeError) and not re.search(r"memory|Storage size", str(error)):
             raise
         raise OutOfMemory(
-            f"training {name} needs more memory than there is ({first_line(error)}); make batch_size, run, negatives or "
-            "the model smaller"
+            f"training {name} needs more memory than there is ({first_line(error)}); make batch_size, run, negatives "
+            "or the model smaller"
         ) from error
     if verify(sequences.path)[0]["__metadata__"]["sha256"] != sequences.sha256:  # it was read until now
         (folder / LAST).unlink(missing_ok=True)  # no run continues what was trained on it

@@ -181,8 +181,8 @@ def _type_of(name: str, models: Sequence[str], fixed: Mapping[str, str]) -> Any:
     having = [model for model in MODELS if name in hyperparameters(model)]
     if having:
         raise BadConfig(
-            f"{name!r} is a hyperparameter of {', '.join(having)}, and of no model that is trained; set it for one alone: "
-            f"--set {having[0]}.{name}=..., or a table [{having[0]}] in the file"
+            f"{name} is a hyperparameter of {', '.join(having)}, and of no model that is trained here; set it for one "
+            f"alone: --set {having[0]}.{name}=..., or a table [{having[0]}] in the file"
         )
     raise by_name.unknown(name, names_of(models, fixed), f" of {', '.join(models)}")
 
