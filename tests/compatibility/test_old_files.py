@@ -103,7 +103,8 @@ def test_an_unfinished_training_of_an_inverter_goes_on(old_space: Space, tmp_pat
     text, told = TrainingText.collect(documents(), old_space.chunker(), Silent()), Told()
     assert isinstance(old_space.inverter, PrefixInverter)
     made = train(
-        old_space.encoder, text, "toy", tmp_path / "tuned", scratch, InverterTraining(**EXPECTED["training"], noise=0.0, spans=0.0),
+        old_space.encoder, text, "toy", tmp_path / "tuned", scratch,
+        InverterTraining(**EXPECTED["training"], noise=0.0, spans=0.0),
         "lvm inverter finetune", tmp_path / "not used", start=old_space.inverter, progress=told,
     )  # fmt: skip
     assert list(told.totals) == ["train"]  # the vectors were kept, nothing is encoded again
