@@ -6,6 +6,7 @@ from prefect import flow
 
 from lvm.pipeline.ingest import IngestReport
 from lvm.report import Summary
+from lvm.models import Head
 from lvm.training import Loss
 
 from . import evaluate, extract, train
@@ -26,6 +27,7 @@ from .common import (
 from .evaluate import evaluate_stage
 from .extract import extract_stage
 from .ingest import ingest_stage
+from .options import Options
 from .train import train_stage
 from .validate import validate_stage
 
@@ -39,7 +41,9 @@ def pipeline_flow(
     model: ModelName = "all",
     epochs: Epochs = 20,
     loss: Loss = "mix",
+    head: Head = "energy",
     space: SpaceName = None,
+    options: Options = None,
 ) -> Summary:
     """Text to trained models to a report. What an earlier run finished is not done again.
 
@@ -49,12 +53,16 @@ def pipeline_flow(
         context: vectors before the one to predict.
         model: which model to train, or all.
         epochs: at most; training stops early when retrieval gets no better.
-        loss: cosine decodes best, infonce ranks best, mix does both.
+        loss: cosine is nearest to the truth, text decodes best, infonce ranks best, mix does all.
+        head: energy draws samples, point does not.
         space: space to work in; LVM_SPACE unless given.
+        options: other hyperparameters.
 
     Raises:
+        BadConfig: if a hyperparameter does not exist or has an impossible value.
         GateBlocked: if text does not come back from its vectors, or predictions cannot be decoded.
     """
+    configs = train.configurations(model, epochs, loss, head, options)
     reach_database()
     with opened(space) as work:
         before = standing(work, corpus=False)
@@ -68,7 +76,7 @@ def pipeline_flow(
         now = standing(work)
     gate = validate_stage(space, now)
     sequences = once(extract_stage, extract.there, context, space, now)
-    trained = once(train_stage, train.there, model, epochs, loss, context, None, space, now)
+    trained = once(train_stage, train.there, configs, context, space, now)
     seconds = {
         "ingest": ingested.seconds,
         "validate": gate.figures.seconds,

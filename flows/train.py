@@ -5,10 +5,11 @@ from __future__ import annotations
 from prefect import flow, task
 from prefect.artifacts import create_image_artifact
 
-from lvm.models import MODELS
-from lvm.pipeline.train import train
+from lvm.models import Head
+from lvm.pipeline.train import architectures, default_config, train
 from lvm.report.plots import png, training_curves
-from lvm.training import Loss, TrainConfig, TrainResult
+from lvm.settings import Settings
+from lvm.training import Loss, TrainConfig, TrainResult, configured
 
 from .common import (
     PART,
@@ -27,6 +28,7 @@ from .common import (
     standing,
     task_runner,
 )
+from .options import Options
 
 
 @task(name="train model", task_run_name="train {name}", **PART)
@@ -43,24 +45,16 @@ def train_part(name: str, config: TrainConfig, context: int, space: str | None) 
 
 @task(name="train", **STAGE)
 def train_stage(
-    model: str, epochs: int, loss: Loss, context: int, device: str | None, space: str | None, stands_on: Standing
+    configs: dict[str, TrainConfig], context: int, space: str | None, stands_on: Standing
 ) -> dict[str, TrainResult]:
-    """Train models, several at a time if there are workers."""
-    names = list(MODELS) if model == "all" else [model]
+    """Train models, several at a time if there are workers. Its result is kept for these configurations only."""
     with opened(space) as work:
         work.passing_gate()
-        settings = work.settings
-    config = TrainConfig(
-        epochs=epochs,
-        loss=loss,
-        device=device or settings.device,
-        seed=settings.seed,
-        replicas=settings.replicas,
-    )
-    arguments = ((name, config, context, space) for name in names)
+    arguments = ((name, config, context, space) for name, config in configs.items())
     # the replicas of one model take the cluster's workers, so models are trained one after the other then
-    trained = fan_out(train_part, arguments) if config.replicas == 1 else (train_part(*each) for each in arguments)
-    results = dict(zip(names, trained, strict=True))
+    alone = any(config.replicas > 1 for config in configs.values())
+    trained = (train_part(*each) for each in arguments) if alone else fan_out(train_part, arguments)
+    results = dict(zip(configs, trained, strict=True))
     curves = {name: result.history for name, result in results.items()}
     create_image_artifact(image_url=png(training_curves(curves), data_uri=True), key="training-curves")
     return results
@@ -71,27 +65,45 @@ def train_flow(
     model: ModelName = "all",
     epochs: Epochs = 20,
     loss: Loss = "mix",
+    head: Head = "energy",
     context: Context = 5,
     device: str | None = None,
     space: SpaceName = None,
+    options: Options = None,
 ) -> dict[str, TrainResult]:
     """Train one model or all. A run that finished with the same configuration is not run again.
 
     Args:
         model: which model to train, or all.
         epochs: at most; training stops early when retrieval gets no better.
-        loss: cosine decodes best, infonce ranks best, mix does both.
+        loss: cosine is nearest to the truth, text decodes best, infonce ranks best, mix does all.
+        head: energy draws samples, point does not.
         context: vectors before the one to predict.
         device: torch device: cpu, cuda, cuda:1; LVM_DEVICE unless given.
         space: space to work in; LVM_SPACE unless given.
+        options: other hyperparameters.
 
     Raises:
+        BadConfig: if a hyperparameter does not exist or has an impossible value.
         GateMissing: without a passing verdict for the corpus as it is now, or without its sequence set.
     """
+    configs = configurations(model, epochs, loss, head, options, device)
     reach_database()
     with opened(space) as work:
         stands_on = standing(work)
-    return once(train_stage, there, model, epochs, loss, context, device, space, stands_on)
+    return once(train_stage, there, configs, context, space, stands_on)
+
+
+def configurations(
+    model: str, epochs: int, loss: Loss, head: Head, options: Options, device: str | None = None
+) -> dict[str, TrainConfig]:
+    """Configurations of the models to train.
+
+    Raises:
+        BadConfig: if a hyperparameter does not exist or has an impossible value.
+    """
+    given = {"epochs": epochs, "loss": loss, "head": head, "hyper": options or {}}
+    return configured(architectures(model), given, default_config(Settings(), device))
 
 
 def there(results: dict[str, TrainResult]) -> bool:

@@ -16,7 +16,7 @@ LIBRARY = sorted((ROOT / "lvm").rglob("*.py"))
 FLOWS = sorted((ROOT / "flows").rglob("*.py"))
 OTHERS = [path for folder in ("tests", "benchmarks", "migrations", "docs") for path in (ROOT / folder).rglob("*.py")]
 
-GROUND = ["errors", "settings", "gates", "files", "devices", "progress", "terminal", "fitting", "arrays"]
+GROUND = ["errors", "settings", "gates", "files", "devices", "progress", "terminal", "fitting", "arrays", "options"]
 ROOMS = [
     "corpus",
     "models",

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from lvm.models import MODELS, hyperparameters
 from lvm.settings import Settings
+from lvm.training import TrainConfig
+from lvm.training.options import names_of
 
 ROOT = Path(__file__).parents[1]
 SITE: dict[str, Any] = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
@@ -45,6 +48,17 @@ def test_every_setting_is_described() -> None:
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, bool | int | str | Path):
             assert rows[name.upper()] == f"`{str(field.default).lower()}`", name
+
+
+def test_every_hyperparameter_is_described() -> None:
+    page = (ROOT / "docs" / "models.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?`) \|", page, re.M))
+    assert set(rows) == set(names_of(MODELS))
+    for name, value in TrainConfig().as_dict().items():
+        assert name not in rows or rows[name] == f"`{value}`", name
+    for model in MODELS:
+        for name, value in hyperparameters(model).items():
+            assert rows[name] == f"`{value}`" or f"{model} `{value}`" in rows[name], (model, name)
 
 
 def test_the_front_door_is_in_the_reference() -> None:

@@ -42,8 +42,14 @@ Limit = Annotated[int | None, typer.Option(min=1, help="documents at most")]
 Context = Annotated[int, typer.Option(min=1, max=512, help="vectors before the one to predict")]
 SpaceName = Annotated[str | None, typer.Option("--space", help="space; default: LVM_SPACE")]
 Model = Annotated[str, typer.Option(help="lstm, gru, mamba2, transformer, or all")]
-Epochs = Annotated[int, typer.Option(min=1, max=10_000, help="at most; training stops early")]
-LossName = Annotated[str, typer.Option("--loss", help="cosine, infonce, or mix")]
+Epochs = Annotated[int | None, typer.Option(min=1, max=10_000, help="at most; training stops early; default: 20")]
+LossName = Annotated[str | None, typer.Option("--loss", help="cosine, infonce, text, or mix; default: mix")]
+HeadName = Annotated[str | None, typer.Option("--head", help="point, or energy for samples; default: energy")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="a hyperparameter, e.g. learning_rate=5e-4"),
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="a TOML file of hyperparameters; other options win")]
 Device = Annotated[str | None, typer.Option(help="torch device: cpu, cuda, ...")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from lvm.cli.common import Source, SpaceName, out
+from lvm.cli.common import Set, Source, SpaceName, out
 from lvm.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,22 +28,24 @@ def add_to(app: typer.Typer) -> None:
 
 def train(
     source: Source = "sotu",
-    epochs: Annotated[float, typer.Option(min=0.01, help="passes over the corpus")] = 1.8,
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="passes over the corpus; default: 1.8")] = None,
+    assignments: Set = None,
     folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE")] = None,
     space: SpaceName = None,
 ) -> None:
     """Train an inverter from MiniLM's weights on a corpus; every tenth document is held out."""
-    _make(source, epochs, folder, space, "inverter")
+    _make("inverter", source, 1.8, epochs, assignments, folder, space)
 
 
 def finetune(
     source: Source,
-    epochs: Annotated[float, typer.Option(min=0.01, help="passes over the corpus")] = 3.0,
+    epochs: Annotated[float | None, typer.Option(min=0.01, help="passes over the corpus; default: 3")] = None,
+    assignments: Set = None,
     folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE-SOURCE")] = None,
     space: SpaceName = None,
 ) -> None:
     """Adapt the space's inverter to your own text; every tenth document is held out."""
-    _make(source, epochs, folder, space, "finetuned")
+    _make("finetuned", source, 3.0, epochs, assignments, folder, space)
 
 
 class TerminalProgress:
@@ -66,15 +69,31 @@ class TerminalProgress:
 
 
 def _make(
-    source: str, epochs: float, folder: Path | None, space: str | None, kind: Literal["inverter", "finetuned"]
+    kind: Literal["inverter", "finetuned"],
+    source: str,
+    default_epochs: float,
+    epochs: float | None,
+    assignments: list[str] | None,
+    folder: Path | None,
+    space: str | None,
 ) -> None:
+    from lvm.inversion.config import InverterTraining
+    from lvm.options import parse
     from lvm.pipeline.inverter import make_inverter
     from lvm.progress import bars
 
-    command = f"lvm {' '.join(sys.argv[1:])}"
+    options = parse(InverterTraining, assignments or [], {"seed": "LVM_SEED"}, epochs=epochs)
     with bars() as bar:
         made = make_inverter(
-            source, epochs, folder, Settings(), space, kind=kind, command=command, progress=TerminalProgress(bar)
+            source,
+            default_epochs,
+            folder,
+            Settings(),
+            space,
+            kind=kind,
+            options=options,
+            command=f"lvm {shlex.join(sys.argv[1:])}",
+            progress=TerminalProgress(bar),
         )
     table = Table("held-out chunks", "roundtrip cosine, mean", "median", "identification R@1", "seconds", "gate")
     for name, figures in (("before", made.before), ("after", made.after)):

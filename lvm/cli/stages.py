@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -9,12 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from lvm.cli.common import (
+    ConfigFile,
     Context,
     Device,
     Epochs,
+    HeadName,
     Limit,
     LossName,
     Model,
+    Set,
     Source,
     SpaceName,
     flow,
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from lvm.pipeline.extract import ExtractReport
     from lvm.pipeline.workspace import Workspace
     from lvm.report import Summary
-    from lvm.training import Loss, TrainResult
+    from lvm.training import TrainConfig, TrainResult
 
 DEFAULT_LIMIT = 60
 """Documents of the default run: two cores without bfloat16 finish them in a quarter of an hour."""
@@ -46,17 +50,18 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="documents at most; for sotu 60 unless given")] = None,
     context: Context = 5,
     model: Model = "all",
-    epochs: Epochs = 20,
-    loss: LossName = "mix",
+    epochs: Epochs = None,
+    loss: LossName = None,
+    head: HeadName = None,
+    assignments: Set = None,
+    config: ConfigFile = None,
     space: SpaceName = None,
 ) -> None:
     """Everything: ingest, validate, extract, train, evaluate. Run again, it goes on where it stopped."""
     if source == "sotu" and limit is None:
         limit = DEFAULT_LIMIT
-    pipeline = flow("pipeline")
-    summary = pipeline(
-        source=source, limit=limit, context=context, model=model, epochs=epochs, loss=_loss(loss), space=space
-    )
+    options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
+    summary = flow("pipeline")(source=source, limit=limit, context=context, model=model, space=space, **options)
     show(summary, Settings())
 
 
@@ -118,25 +123,25 @@ def extract(
 
 def train(
     model: Model = "all",
-    epochs: Epochs = 20,
+    epochs: Epochs = None,
     device: Device = None,
-    loss: LossName = "mix",
+    loss: LossName = None,
+    head: HeadName = None,
+    assignments: Set = None,
+    config: ConfigFile = None,
     context: Context = 5,
     space: SpaceName = None,
 ) -> None:
     """Train models. It needs a passing gate; a killed run resumes after its last epoch."""
-    names, by = _models(model), _loss(loss)
+    options, configs = _options(model, assignments, config, device, epochs=epochs, loss=loss, head=head)
 
     def direct(work: Workspace) -> dict[str, TrainResult | None]:
         from lvm.pipeline.train import train
 
         sequences, _ = work.sequences(context)
-        options: dict[str, Any] = {"epochs": epochs, "loss": by} | ({"device": device} if device else {})
-        return {name: train(work, sequences, name, **options).report for name in names}
+        return {name: train(work, sequences, name, each).report for name, each in configs.items()}
 
-    results = run_stage(
-        "train", direct, space=space, model=model, epochs=epochs, device=device, loss=by, context=context
-    )
+    results = run_stage("train", direct, space=space, model=model, device=device, context=context, **options)
     for name, result in results.items():
         out.print(
             f"{name}: best epoch {result.best.epoch} of {len(result.history)}, validation cosine "
@@ -214,18 +219,15 @@ def show(summary: Summary, settings: Settings) -> None:
         out.print(settings.artifacts / path)
 
 
-def _models(name: str) -> list[str]:
-    from lvm.models import MODELS
+def _options(
+    model: str, assignments: list[str] | None, file: Path | None, device: str | None = None, **named: Any
+) -> tuple[dict[str, Any], dict[str, TrainConfig]]:
+    """The hyperparameters of a command, checked: as parameters of a flow, and as a configuration for each model."""
+    from lvm.pipeline.train import architectures, default_config
+    from lvm.training import configured, from_command_line
 
-    if name not in ("all", *MODELS):
-        raise UsageError(f"--model {name!r} is not known; there is {', '.join(MODELS)}, all")
-    return list(MODELS) if name == "all" else [name]
-
-
-def _loss(name: str) -> Loss:
-    from lvm.training import LOSSES
-
-    found = next((each for each in LOSSES if each == name), None)
-    if found is None:
-        raise UsageError(f"--loss {name!r} is not known; there is {', '.join(LOSSES)}")
-    return found
+    names = architectures(model)
+    options = from_command_line(names, assignments or [], file, **named)
+    configs = configured(names, options, default_config(Settings(), device))
+    own = {name: options.pop(name) for name in named if name in options}
+    return {**own, "options": options or None}, configs

@@ -301,6 +301,7 @@ def decode_samples(
     samples: FloatArray,
     queries: FloatArray,
     *,
+    tries: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> DecodedSamples:
@@ -311,6 +312,7 @@ def decode_samples(
         windows: n held-out windows.
         samples: (n, count, dim) unit vectors.
         queries: (n, dim) unit vectors to rank by.
+        tries: texts that the inverter draws of a sample; see ``Space.decode``.
         seed: seed of the inverter's sampling.
         progress: called with the number of decoded vectors.
 
@@ -318,7 +320,8 @@ def decode_samples(
         SpaceMismatch: if the windows belong to another space.
     """
     n, count, dim = samples.shape
-    result = space.decode(Vectors.from_raw(windows.space, samples.reshape(-1, dim)), seed=seed, progress=progress)
+    drawn = Vectors.from_raw(windows.space, samples.reshape(-1, dim))
+    result = space.decode(drawn, tries=tries, seed=seed, progress=progress)
     unit = result.vectors.unit.reshape(n, count, dim)
     order = np.einsum("ncd,nd->nc", unit, queries).argsort(axis=1)[:, ::-1]
     to_truth = np.einsum("ncd,nd->nc", unit, windows.target).astype(np.float64)

@@ -27,6 +27,9 @@ from lvm.spaces import Decoded, Space, SpaceMismatch, Vectors
 SAMPLES = 8
 """Samples of a sampling model for one text: the inverter decodes eight vectors in one batch."""
 
+TRIES = 4
+"""Texts that the inverter draws of a sample, of which it keeps the nearest. A single prediction gets all its texts."""
+
 STEPS = 5
 """Texts of a measured rollout."""
 
@@ -112,7 +115,8 @@ def propose(
         drawn = model.sample(contexts, samples or SAMPLES, temperature=temperature, seed=seed)
         vector = drawn.reshape(-1, drawn.shape[2])
     vectors = Vectors.from_raw(model.space, vector)
-    decoded = space.decode(vectors, seed=seed, progress=progress)
+    tries = TRIES if len(vectors) > len(query) else None
+    decoded = space.decode(vectors, tries=tries, seed=seed, progress=progress)
     texts = decoded.vectors.unit.reshape(len(query), -1, query.shape[1])
     return Proposals(Vectors.from_raw(model.space, query), vectors, decoded, np.einsum("nd,ncd->nc", query, texts))
 

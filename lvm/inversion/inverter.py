@@ -279,6 +279,7 @@ class PrefixInverter:
         progress: Progress | None = None,
         n_best: int = 1,
         steps: bool = False,
+        tries: int | None = None,
     ) -> Inverted:
         """Decode vectors. Of ``candidates`` texts per vector, the one whose vector is nearest is the decoded text.
 
@@ -289,18 +290,20 @@ class PrefixInverter:
             progress: called with the number of decoded vectors.
             n_best: largest number of candidates per vector; 1 for none.
             steps: not used: ``Space.decode`` refuses it, because there is no corrector.
+            tries: texts per vector instead of ``candidates``, if they are fewer.
         """
         parts: list[Inverted] = []
-        size = max(1, _ROWS_AT_ONCE // self.candidates)
+        count = min(tries or self.candidates, self.candidates)
+        size = max(1, _ROWS_AT_ONCE // count)
         for start in range(0, len(raw), size):
-            parts.append(self._decode_batch(raw[start : start + size], encode, seed + start, n_best))
+            parts.append(self._decode_batch(raw[start : start + size], encode, seed + start, n_best, count))
             if progress:
                 progress(len(parts[-1].texts))
         return joined(parts)
 
     @torch.inference_mode()
-    def _decode_batch(self, raw: FloatArray, encode: Encode, seed: int, n_best: int) -> Inverted:
-        target, candidates = torch.from_numpy(np.ascontiguousarray(raw)), self.candidates
+    def _decode_batch(self, raw: FloatArray, encode: Encode, seed: int, n_best: int, candidates: int) -> Inverted:
+        target = torch.from_numpy(np.ascontiguousarray(raw))
         generator = torch.Generator(self.device).manual_seed(seed)
         temperatures = [0.0] + [TEMPERATURE] * (candidates - 1)
         prefix = self.network.prefix(target.to(self.device))

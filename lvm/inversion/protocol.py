@@ -106,6 +106,7 @@ class Inverter(Protocol):
         progress: Progress | None = None,
         n_best: int = 1,
         steps: bool = False,
+        tries: int | None = None,
     ) -> Inverted:
         """Decode a bare array of vectors. Call ``Space.decode`` instead, which checks the space of the vectors.
 
@@ -118,6 +119,8 @@ class Inverter(Protocol):
             progress: called with the number of decoded vectors.
             n_best: largest number of candidates per vector, at most ``candidates``; 1 for none.
             steps: whether to return the text of every step. ``corrections`` must not be 0.
+            tries: texts to draw of a vector, at least 1; fewer are faster and less near. None is the inverter's own
+                number. An inverter that draws none ignores it.
         """
         ...
 

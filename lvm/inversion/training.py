@@ -32,6 +32,7 @@ from lvm.encoding.encoder import TextEncoder
 from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile, make_folder, replacing
 from lvm.inversion.augmentation import Noise, spans
+from lvm.inversion.config import InverterTraining
 from lvm.inversion.inverter import Card, PrefixInverter, chunk_hashes
 from lvm.inversion.network import END, VectorDecoder, text_nats
 from lvm.inversion.vocabulary import fresh
@@ -73,33 +74,6 @@ class Silent:
     def stage(self, name: str, total: int) -> None: ...
     def advance(self, count: int) -> None: ...
     def metrics(self, **values: float) -> None: ...
-
-
-@dataclass(frozen=True)
-class InverterTraining:
-    """Hyperparameters. The defaults are those of the shipped inverter.
-
-    Attributes:
-        epochs: passes over the training chunks; may be a fraction.
-        tokens_per_batch: positions (prefix, text, end token) per step.
-        learning_rate: learning rate of the layers. Projection and tied embeddings use twice this rate.
-        warmup: steps of linear warm-up. A cosine decay to 5 % follows.
-        weight_decay: weight decay of AdamW.
-        vocabulary: size of the decoder's vocabulary.
-        noise: largest share of noise in the vectors of a batch (``lvm.inversion.augmentation``); 0 for none.
-        spans: random spans of the corpus to train on, per chunk; 0 for chunks only.
-        seed: seed of new weights, of the order of batches, of noise and spans.
-    """
-
-    epochs: float = 4.0
-    tokens_per_batch: int = 1664
-    learning_rate: float = 5e-4
-    warmup: int = 100
-    weight_decay: float = 0.01
-    vocabulary: int = 10_000
-    noise: float = 0.3
-    spans: float = 1.0
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,7 @@ class Vec2TextInverter:
         progress: Progress | None = None,
         n_best: int = 1,
         steps: bool = False,
+        tries: int | None = None,
     ) -> Inverted:
         """Decode vectors to the texts of ``vec2text.invert_embeddings``.
 
@@ -192,6 +193,7 @@ class Vec2TextInverter:
             progress: called with the number of decoded vectors.
             n_best: largest number of candidates per vector; 1 for none.
             steps: whether to return the best hypothesis of every step.
+            tries: not used: nothing is drawn.
         """
         parts: list[Inverted] = []
         for start in range(0, len(raw), _ROWS_AT_ONCE):

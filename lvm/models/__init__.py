@@ -9,7 +9,7 @@ import inspect
 from typing import Any, Literal, get_args
 
 from lvm.errors import UsageError
-from lvm.models.base import LVM, Prediction, States
+from lvm.models.base import LVM, ImpossibleModel, Prediction, States
 from lvm.models.gru import GRU
 from lvm.models.lstm import LSTM
 from lvm.models.mamba2 import Mamba2
@@ -25,7 +25,21 @@ HEADS: tuple[Head, ...] = get_args(Head)
 SAMPLER: dict[str, int] = {"sampler_width": 384, "sampler_blocks": 3, "sampler_noise": 64}
 """Hyperparameters of the sampling head, with their defaults; see ``lvm.models.sampler``."""
 
-__all__ = ["HEADS", "LVM", "MODELS", "Head", "Prediction", "States", "UnknownModel", "build", "hyperparameters"]
+WIDEST, DEEPEST = 65_536, 128
+"""Largest size of a network, and largest number of its layers."""
+
+__all__ = [
+    "HEADS",
+    "LVM",
+    "MODELS",
+    "Head",
+    "ImpossibleModel",
+    "Prediction",
+    "States",
+    "UnknownModel",
+    "build",
+    "hyperparameters",
+]
 
 
 class UnknownModel(UsageError):
@@ -44,11 +58,20 @@ def build(name: str, dim: int, context: int, head: Head = "point", **hyper: Any)
 
     Raises:
         UnknownModel: if the architecture or the head does not exist, or has no such hyperparameter.
+        ImpossibleModel: if the hyperparameters make no network.
     """
     known = hyperparameters(name, head)
     unknown = sorted(set(hyper) - set(known))
     if unknown:
         raise UnknownModel(f"model {name} has no {', '.join(unknown)}; it has {', '.join(known)}")
+    for key, value in hyper.items():
+        if key == "dropout":
+            if not 0 <= value < 1:
+                raise ImpossibleModel(f"dropout is {value}; it must be from 0 up to 1, 1 excluded")
+            continue
+        largest = DEEPEST if key in ("layers", "sampler_blocks") else WIDEST
+        if not 1 <= value <= largest:
+            raise ImpossibleModel(f"{key} is {value}; it must be from 1 to {largest}")
     sampler = {key: hyper.pop(key, default) for key, default in SAMPLER.items()}
     model = _model(name)(dim, context, **hyper)
     if head == "energy":

@@ -18,10 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvm.errors import UsageError
 from lvm.models.sampler import Sampler
 
 RECENCY = 0.6
 """Initial weight of a vector of the context, relative to the vector after it."""
+
+
+class ImpossibleModel(UsageError):
+    """Hyperparameters that make no network."""
 
 
 class Prediction(NamedTuple):

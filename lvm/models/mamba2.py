@@ -21,7 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvm.models.base import LVM
+from lvm.models.base import LVM, ImpossibleModel
+
+EXPAND = 2
+"""Inner width of a block, as a multiple of its width."""
 
 
 def ssd(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int) -> Tensor:
@@ -108,7 +111,7 @@ class Mixer(nn.Module):
         *,
         state: int = 64,
         head_width: int = 64,
-        expand: int = 2,
+        expand: int = EXPAND,
         groups: int = 1,
         kernel: int = 4,
         chunk: int = 64,
@@ -267,6 +270,10 @@ class Mamba2(LVM):
         head_width: int = 64,
         dropout: float = 0.1,
     ) -> None:
+        if EXPAND * hidden % head_width:
+            raise ImpossibleModel(
+                f"{EXPAND} x hidden {hidden} is no multiple of head_width {head_width}; change one of them"
+            )
         super().__init__(dim, context, hidden, dropout)
         self.hidden = hidden
         self.input = nn.Linear(dim, hidden)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvm.models.base import LVM
+from lvm.models.base import LVM, ImpossibleModel
 
 
 def rotate(x: Tensor, positions: Tensor) -> Tensor:
@@ -93,6 +93,8 @@ class Transformer(LVM):
     def __init__(
         self, dim: int, context: int, hidden: int = 256, layers: int = 1, heads: int = 4, dropout: float = 0.1
     ) -> None:
+        if hidden % heads:
+            raise ImpossibleModel(f"hidden {hidden} is no multiple of heads {heads}; change one of them")
         super().__init__(dim, context, hidden, dropout)
         self.hidden = hidden
         self.input = nn.Linear(dim, hidden)

@@ -28,6 +28,7 @@ from lvm.evaluation.nll import TextNll, best_constant, text_nll
 from lvm.evaluation.order import OrderTest, order_test
 from lvm.evaluation.retrieval import MEASURED_WINDOWS, Predictor, RetrievalMetrics
 from lvm.evaluation.retrieval import evaluate as measure
+from lvm.evaluation.rollout import STEPS, TRIES, LongWindows, RolloutReport, long_starts, rollouts
 from lvm.evaluation.roundtrip import RoundtripFigures
 from lvm.evaluation.samples import SampleFigures, sample_figures
 from lvm.gates import Verdict
@@ -56,6 +57,12 @@ CONSTANT_TEXTS = 4096
 SAMPLES, SAMPLED_WINDOWS = 8, 24
 """Samples per window, and windows whose samples are decoded."""
 
+ROLLOUTS, ROLLOUT_SAMPLES = 12, 4
+"""Rollouts per model, and samples for each of their texts."""
+
+RANDOM_CHUNKS = 2000
+"""Held-out chunks that random rollouts are drawn from."""
+
 BEST_CONSTANT = "best_constant"
 
 
@@ -67,6 +74,7 @@ class Measured:
     samples: dict[str, SampleFigures]
     decoded_samples: dict[str, DecodedSamples]
     order: dict[str, OrderTest]
+    rollouts: dict[str, RolloutReport]
 
 
 @named_stage
@@ -105,6 +113,7 @@ def evaluate(
         samples=_samples(windows, opened, predictors, work.settings.seed),
         decoded_samples=_decoded_samples(work, windows.first(SAMPLED_WINDOWS), opened, bars),
         order=_orders(sequences, predictors, opened, work.settings.seed, bars),
+        rollouts=_rollouts(work, sequences, opened, bars),
     )
     decoded = _decoded(work, windows.first(SAMPLE_WINDOWS), opened, bars)
     failed = _judge(work, gate, opened, decoded, flow_run_id)
@@ -198,7 +207,7 @@ def _decoded_samples(
     with bars("decode samples", len(sampling) * len(windows) * SAMPLES) as advance:
         for name, model in sampling.items():
             drawn, (_, query) = model.sample(windows.context, SAMPLES, seed=seed), model.predict(windows.context)
-            found[name] = decode_samples(work.space, windows, drawn, query, seed=seed, progress=advance)
+            found[name] = decode_samples(work.space, windows, drawn, query, tries=TRIES, seed=seed, progress=advance)
     return found
 
 
@@ -218,6 +227,28 @@ def _orders(
             if test is not None:
                 found[name] = test
             advance(1)
+    return found
+
+
+def _rollouts(
+    work: Workspace, sequences: SequenceSet, models: Mapping[str, TrainedModel], bars: Bars
+) -> dict[str, RolloutReport]:
+    """Rollouts of every model from held-out contexts; none if all held-out documents are too short."""
+    seed, ids = work.settings.seed, work.store.chunk_ids(work.space_id)
+    starts = long_starts(sequences, n=ROLLOUTS, seed=seed)
+    if not len(starts):
+        return {}
+    following = starts[:, None] + sequences.context + np.arange(STEPS)
+    last = work.store.chunk_texts(ids[starts + sequences.context - 1].tolist())
+    windows = LongWindows(sequences.space, sequences.contexts(starts), np.asarray(sequences.unit[following]), last)
+    rows = sequences.rows("test")
+    rows = np.sort(np.random.default_rng(seed).choice(rows, min(len(rows), RANDOM_CHUNKS), replace=False))
+    pool = work.store.chunk_texts(ids[rows].tolist())
+    counts = {name: ROLLOUT_SAMPLES if model.samples else 1 for name, model in models.items()}
+    found = {}
+    with bars("write on", sum(counts.values()) * len(starts) * STEPS) as advance:
+        for name, model in models.items():
+            found[name] = rollouts(work.space, model, windows, pool, samples=counts[name], seed=seed, progress=advance)
     return found
 
 
@@ -331,6 +362,7 @@ def _summary(
         samples=measured.samples,
         decoded_samples=measured.decoded_samples,
         order=measured.order,
+        rollouts=measured.rollouts,
         examples=examples(windows, decoded),
         seed=work.settings.seed,
         seconds={name: round(value, 1) for name, value in seconds.items()},

@@ -19,9 +19,11 @@ from lvm.corpus.sources import open_source
 from lvm.encoding import weights
 from lvm.errors import UsageError
 from lvm.evaluation.roundtrip import choose_chunks, measure
+from lvm.inversion.config import InverterTraining
 from lvm.inversion.inverter import PrefixInverter
 from lvm.inversion.protocol import Inverter
-from lvm.inversion.training import InverterTraining, Silent, TrainingProgress, TrainingText, train
+from lvm.inversion.training import Silent, TrainingProgress, TrainingText, train
+from lvm.options import BadConfig, changed
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.spaces.registry import open_statistics
@@ -105,25 +107,23 @@ def make_inverter(
         settings: where things are; from the environment unless given.
         space_name: the space; ``settings.space`` unless given.
         kind: a new inverter, or the space's own fine-tuned.
-        options: hyperparameters by name, see ``InverterTraining``.
+        options: other hyperparameters by name, see ``InverterTraining``.
         command: how it was made, for the card.
         progress: told of stages and steps.
 
     Raises:
+        BadConfig: if a hyperparameter does not exist or has an impossible value.
         NothingToTrainOn: if the source has fewer than ten documents.
         NotOurs: if a vec2text inverter is to be fine-tuned.
     """
     settings, progress = settings or Settings(), progress or Silent()
+    training = _configured(kind, epochs, settings.seed, options or {})
     name = space_name or settings.space
     space = open_space(name, settings)
     documents = open_source(source)
     label = f"{name}-{Path(source.removeprefix('hf:')).stem}" if kind == "finetuned" else name
     folder = folder or settings.home / "inverters" / label
-    training = InverterTraining(epochs=epochs, seed=settings.seed)
-    start = None
-    if kind == "finetuned":
-        training, start = replace(training, learning_rate=FINETUNE_RATE), _own(space)
-    training = replace(training, **(options or {}))
+    start = _own(space) if kind == "finetuned" else None
     text = TrainingText.collect((d for d in documents if isinstance(d, Document)), space.chunker(), progress)
     made = train(
         space.encoder,
@@ -157,6 +157,20 @@ def make_inverter(
     made.save(folder)
     open_statistics(space, settings).save(folder / FILE)
     return InverterReport(folder, before, after, made.card.training["minutes"])
+
+
+def _configured(kind: str, epochs: float, seed: int, options: Mapping[str, Any]) -> InverterTraining:
+    """The hyperparameters of a training.
+
+    Raises:
+        BadConfig: if one does not exist, has an impossible value, or would count for nothing.
+    """
+    training = InverterTraining(epochs=epochs, seed=seed)
+    if kind == "finetuned":
+        if "vocabulary" in options:
+            raise BadConfig("a fine-tuned inverter keeps its vocabulary; leave vocabulary out, or train a new inverter")
+        training = replace(training, learning_rate=FINETUNE_RATE)
+    return changed(training, options)
 
 
 def _own(space: Space) -> PrefixInverter:

@@ -6,20 +6,23 @@ with the same configuration is not run again. A run that was interrupted goes on
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile, verify
+from lvm.models import MODELS, UnknownModel
 from lvm.pipeline.workspace import Workspace, named_stage, not_recorded
 from lvm.progress import Bars
 from lvm.sequences import SequenceSet, load
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.store import DatabaseUnavailable, Gate, RunMetrics, SequenceSetRecord, named_errors
-from lvm.training import BadConfig, TrainConfig, TrainedModel, TrainResult, checkpoint_of, describe, load_model
+from lvm.training import TrainConfig, TrainedModel, TrainResult, checkpoint_of, configured, describe, load_model
 from lvm.training import train as fit
 from lvm.training.checkpoints import LAST
 from lvm.training.parallel import train_on_ray
@@ -27,6 +30,10 @@ from lvm.training.reading import Reading, read_tokens, write_tokens
 
 TEXTS_AT_ONCE = 10_000
 """Texts read from the database and tokenized together."""
+
+
+class OutOfMemory(LvmError):
+    """A training needs more memory than there is."""
 
 
 @named_stage
@@ -47,7 +54,7 @@ def train(
         name: ``lstm``, ``gru``, ``mamba2`` or ``transformer``.
         config: how; ``TrainConfig`` with the device, seed and replicas of ``work.settings`` unless given.
         bars: opens progress bars; in the terminal unless given.
-        options: fields of ``TrainConfig`` to change, e.g. ``epochs=3``.
+        options: hyperparameters to change: fields of ``TrainConfig`` or of the model, e.g. ``epochs=3, hidden=512``.
 
     Returns:
         The weights of the best epoch; ``report`` says how the training went.
@@ -60,11 +67,12 @@ def train(
         BadConfig: if an option does not exist or has an impossible value.
         EmptySplit: if there is no validation window.
         Diverged: if the loss becomes NaN or infinite.
+        OutOfMemory: if model or batches are too large.
         CorruptedFile: if a checkpoint is damaged or not the recorded one, or the sequence set changed meanwhile.
         CannotWrite: if the disk is full; the state before is intact.
         Busy: if another process trains this model here.
     """
-    config = _configured(work, config, options)
+    config = configured([name], options, config or default_config(work.settings), fixed={})[name]
     gate = work.passing_gate()
     sequences, record = work.reopened(sequences)
     folder = work.settings.artifacts / name
@@ -76,13 +84,28 @@ def train(
     return replace(model, report=result)
 
 
-def _configured(work: Workspace, config: TrainConfig | None, options: dict[str, Any]) -> TrainConfig:
-    settings = work.settings
-    start = config or TrainConfig(device=settings.device, seed=settings.seed, replicas=settings.replicas)
-    try:
-        return replace(start, **options)
-    except TypeError as error:
-        raise BadConfig(f"{', '.join(options)}: not all are options of a training; see lvm.TrainConfig") from error
+def default_config(settings: Settings, device: str | None = None) -> TrainConfig:
+    """The configuration of a training for which nothing is set.
+
+    Args:
+        settings: they have the device, the seed and the replicas.
+        device: torch device; that of the settings unless given.
+    """
+    return TrainConfig(device=device or settings.device, seed=settings.seed, replicas=settings.replicas)
+
+
+def architectures(model: str) -> list[str]:
+    """Names of the architectures to train.
+
+    Args:
+        model: one of them, or ``all``.
+
+    Raises:
+        UnknownModel: if there is no such architecture.
+    """
+    if model not in ("all", *MODELS):
+        raise UnknownModel(f"there is no model {model!r}; choose one of {', '.join(MODELS)}, or all")
+    return list(MODELS) if model == "all" else [model]
 
 
 def _recorded_run(
@@ -135,8 +158,16 @@ def _fit(
     if config.replicas > 1:
         opened = partial(_opened_elsewhere, settings, work.space.name, sequences.path) if reading else _nothing
         train_on_ray(name, sequences.path, config, folder, settings.home / "ray", settings.threads or 1, opened)
-    with bars(f"train {name}", config.epochs) as advance:
-        result = fit(name, sequences, config, folder, lambda _: advance(1), reading)
+    try:
+        with bars(f"train {name}", config.epochs) as advance:
+            result = fit(name, sequences, config, folder, lambda _: advance(1), reading)
+    except (MemoryError, RuntimeError) as error:  # torch has no type of its own for the memory of a CPU
+        if isinstance(error, RuntimeError) and not re.search(r"memory|Storage size", str(error)):
+            raise
+        raise OutOfMemory(
+            f"training {name} needs more memory than there is ({first_line(error)}); make batch_size, run, negatives "
+            "or the model smaller"
+        ) from error
     if verify(sequences.path)[0]["__metadata__"]["sha256"] != sequences.sha256:  # it was read until now
         (folder / LAST).unlink(missing_ok=True)  # no run continues what was trained on it
         raise CorruptedFile(f"{sequences.path} changed while {name} was trained; run `lvm extract` again")

@@ -13,6 +13,7 @@ from lvm.evaluation.decoding import DecodedExample, DecodedSamples, DecodedVecto
 from lvm.evaluation.nll import TextNll
 from lvm.evaluation.order import OrderTest
 from lvm.evaluation.retrieval import RetrievalMetrics
+from lvm.evaluation.rollout import RolloutReport
 from lvm.evaluation.roundtrip import RoundtripFigures
 from lvm.evaluation.samples import SampleFigures
 from lvm.files import replacing
@@ -117,6 +118,7 @@ class Summary:
             of ``context`` (its own vectors as samples), and of ``truth``.
         decoded_samples: samples decoded and chosen by the ranking head, by name of the model.
         order: order tests by name of the model, and of ``recency_mean``.
+        rollouts: five texts written on from held-out contexts, by name of the model, beside copying and random chunks.
         examples: decoded predictions and true next texts.
         seed: seed of all random numbers.
         seconds: wall time by stage.
@@ -133,6 +135,7 @@ class Summary:
     samples: dict[str, SampleFigures]
     decoded_samples: dict[str, DecodedSamples]
     order: dict[str, OrderTest]
+    rollouts: dict[str, RolloutReport]
     examples: list[DecodedExample]
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)

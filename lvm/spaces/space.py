@@ -225,6 +225,7 @@ class Space:
         n_best: int = 1,
         *,
         steps: bool = False,
+        tries: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Decoded:
@@ -235,6 +236,8 @@ class Space:
                 median norm.
             n_best: largest number of candidates per vector; 1 for none.
             steps: whether to return the text of every step of vec2text's corrector.
+            tries: texts that the project's inverter draws of a vector, to keep the nearest; 16 unless given. Fewer are
+                faster and less near. vec2text's inverters draw none.
             seed: seed of the sampling.
             progress: called with the number of decoded vectors.
 
@@ -254,7 +257,9 @@ class Space:
             return Decoded([], vectors, np.empty(0, np.float32), [] if n_best > 1 else None, [] if steps else None)
         wanted = Vectors.from_raw(self.fingerprint, vectors.unit)
         at_norm = wanted.unit * np.float32(self.median_norm)
-        inverted = self.inverter.decode(at_norm, lambda batch: self.encode(batch).raw, seed, progress, n_best, steps)
+        inverted = self.inverter.decode(
+            at_norm, lambda batch: self.encode(batch).raw, seed, progress, n_best, steps, tries
+        )
         if inverted.raw is None:
             encoded = self.encode(inverted.texts)
         else:

@@ -1,7 +1,9 @@
 """Training of latent vector models: losses, the training loop, checkpoints, replicas."""
 
+from lvm.options import BadConfig
 from lvm.training.checkpoints import NoSamples, TrainedModel, checkpoint_of, load_model
-from lvm.training.config import LOSSES, BadConfig, EpochReport, Loss, TrainConfig, TrainResult
+from lvm.training.config import LOSSES, EpochReport, Loss, TrainConfig, TrainResult
+from lvm.training.options import configured, from_command_line
 from lvm.training.parallel import train_on_ray
 from lvm.training.trainer import describe, train
 
@@ -15,7 +17,9 @@ __all__ = [
     "TrainResult",
     "TrainedModel",
     "checkpoint_of",
+    "configured",
     "describe",
+    "from_command_line",
     "load_model",
     "train",
     "train_on_ray",

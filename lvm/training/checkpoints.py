@@ -21,9 +21,9 @@ from torch import Tensor
 
 from lvm import fitting
 from lvm.arrays import FloatArray
-from lvm.errors import UsageError, first_line
+from lvm.errors import UsageError, first_line, one_line
 from lvm.files import CorruptedFile, replacing
-from lvm.models import LVM, UnknownModel, build
+from lvm.models import LVM, ImpossibleModel, UnknownModel, build
 from lvm.training.config import LOSSES, TrainResult
 
 MODEL, LAST, CONFIG = "model.safetensors", "last.safetensors", "config.json"
@@ -153,7 +153,7 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         predict(model, config["loss"], np.zeros((1, config["context"], config["dim"]), np.float32))  # a test run
     except KeyError as error:
         raise CorruptedFile(f"{folder / MODEL} has no {error} in its header; delete it and train again") from error
-    except (ValueError, TypeError, ArithmeticError, RuntimeError, UnknownModel) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, UnknownModel, ImpossibleModel) as error:
         raise CorruptedFile(
             f"{folder / MODEL} does not fit a model of this version ({first_line(error)}); train it again"
         ) from error
@@ -183,6 +183,26 @@ def checkpoint_of(folder: Path, config: dict[str, Any]) -> str | None:
         return None
     _, metadata = read(folder / MODEL)
     return metadata["sha256"] if metadata["config"] == json.dumps(config, sort_keys=True) else None
+
+
+def what_differs(earlier: str | None, config: dict[str, Any]) -> str:
+    """Name the values in which an earlier run differs, for people.
+
+    Args:
+        earlier: the configuration in the header of its checkpoint.
+        config: result of ``lvm.training.describe`` for the run that starts.
+
+    Returns:
+        E.g. ``learning_rate 0.001, now 0.0005; another sequence set``; empty if nothing is known to differ.
+    """
+    try:
+        before, now = ({**values.pop("hyper"), **values} for values in (json.loads(earlier or ""), dict(config)))
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return ""
+    hashes = {"sequences_sha256": "another sequence set", "space": "another encoder"}
+    differing = [name for name in {**now, **before} if before.get(name, hashes) != now.get(name, hashes)]
+    named = [hashes.get(name) or f"{name} {before.get(name, '-')}, now {now.get(name, '-')}" for name in differing]
+    return one_line("; ".join(named))[:400]
 
 
 def _described(metadata: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, Any]:

@@ -6,15 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lvm.errors import UsageError
 from lvm.models import HEADS, Head
+from lvm.options import BadConfig, check_types
 
 Loss = Literal["mix", "cosine", "infonce", "text"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
-
-
-class BadConfig(UsageError):
-    """A training option has an impossible value."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +73,7 @@ class TrainConfig:
     hyper: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.loss not in LOSSES:
             raise BadConfig(f"there is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}")
         if self.head not in HEADS:

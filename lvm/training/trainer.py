@@ -32,9 +32,10 @@ from lvm.errors import UsageError, first_line
 from lvm.evaluation.retrieval import RetrievalMetrics, evaluate
 from lvm.files import CorruptedFile
 from lvm.models import LVM, build, hyperparameters
+from lvm.options import BadConfig
 from lvm.sequences import SequenceSet
 from lvm.training import checkpoints
-from lvm.training.config import BadConfig, EpochReport, TrainConfig, TrainResult
+from lvm.training.config import EpochReport, TrainConfig, TrainResult
 from lvm.training.losses import energy_loss, negatives_allowed, simhash, window_loss
 from lvm.training.parallel import Replica, this_replica
 from lvm.training.reading import Reading
@@ -88,7 +89,7 @@ def train(
     optimizer = optimizer_of(model, config)
 
     replica = this_replica()
-    state, note = _resume(folder, fingerprint, model, optimizer)
+    state, note = _resume(folder, fingerprint, recorded, model, optimizer)
     if not state.finished(config) and replica.world != config.replicas:
         raise UsageError(
             f"the configuration has {config.replicas} replicas to train {name}, but {replica.world} processes run; use "
@@ -397,7 +398,9 @@ def _save(
     return best
 
 
-def _resume(folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.Optimizer) -> tuple[_State, str]:
+def _resume(
+    folder: Path, fingerprint: str, recorded: dict[str, Any], model: LVM, optimizer: torch.optim.Optimizer
+) -> tuple[_State, str]:
     """Load the state after the last epoch into model and optimizer, if it is of the same run.
 
     Returns:
@@ -410,7 +413,8 @@ def _resume(folder: Path, fingerprint: str, model: LVM, optimizer: torch.optim.O
         return _State([]), "anew"
     tensors, metadata = checkpoints.read(folder / checkpoints.LAST)
     if metadata.get("fingerprint") != fingerprint or "best_sha256" not in metadata:
-        note = "anew: the earlier run there had another configuration or another sequence set"
+        differs = checkpoints.what_differs(metadata.get("config"), recorded) or "or another sequence set"
+        note = f"anew: the earlier run there had another configuration ({differs})"
         log.warning("%s: training starts %s", folder, note)
         return _State([]), note
     checkpoints.read(folder / checkpoints.MODEL)  # detects damaged best weights before hours of training

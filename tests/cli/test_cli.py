@@ -46,6 +46,22 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["train", "--model", "gpt"], 2, "lstm"),
         (["train", "--loss", "l2"], 2, "infonce"),
         (["train", "--model", "gru"], 1, "lvm validate"),
+        (["train", "--model", "gru", "--set", "hidden=32", "--config", "TOML"], 1, "lvm validate"),
+        (["train", "--set", "hidden"], 2, "NAME=VALUE"),
+        (["train", "--set", "hiden=32"], 2, "did you mean hidden?"),
+        (["train", "--model", "gru", "--set", "heads=2"], 2, "transformer"),
+        (["train", "--set", "seed=1"], 2, "LVM_SEED"),
+        (["train", "--epochs", "3", "--set", "epochs=4"], 2, "given twice"),
+        (["train", "--config", "no/such.toml"], 2, "no/such.toml"),
+        (["train", "--config", "BROKEN"], 2, "is no TOML"),
+        (["train", "--device", "nonsense", "--set", "hidden=0"], 2, "hidden is 0"),
+        (["run", "no/such/place", "--set", "learning_rate=0"], 2, "learning_rate is 0.0"),
+        (["run", "no/such/place", "--config", "BROKEN"], 2, "is no TOML"),
+        (["inverter", "train", "--set", "learning_rate=fast"], 2, "a finite number"),
+        (["inverter", "train", "--set", "noise=1"], 2, "noise is 1.0"),
+        (["inverter", "train", "--set", "seed=1"], 2, "LVM_SEED"),
+        (["inverter", "train", "--epochs", "2", "--set", "epochs=3"], 2, "given twice"),
+        (["inverter", "finetune", "sotu", "--set", "vocabulary=5000"], 2, "keeps its vocabulary"),
         (["evaluate"], 1, "lvm validate"),
         (["clear"], 2, "lvm clear --confirm"),
         (["clear", "--confirm", "wrong"], 2, "lvm clear --confirm"),
@@ -68,7 +84,12 @@ def test_wrong_requests(
 ) -> None:
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "broken.txt").write_bytes(b"\xff\xfe\x00broken")
-    names = {"EMPTY": str(tmp_path / "empty.txt"), "BROKEN": str(tmp_path / "broken.txt")}
+    (tmp_path / "train.toml").write_text("learning_rate = 1e-3\n[gru]\ndropout = 0.2\n")
+    names = {
+        "EMPTY": str(tmp_path / "empty.txt"),
+        "BROKEN": str(tmp_path / "broken.txt"),
+        "TOML": str(tmp_path / "train.toml"),
+    }
     before = database.contents()
     assert lvm(monkeypatch, *(names.get(each, each) for each in arguments)) == code
     error = capfd.readouterr().err

@@ -39,7 +39,7 @@ class FakeSpace:
         self,
         vectors: Vectors,
         *,
-        candidates: int = 8,
+        tries: int | None = None,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> Decoded:

@@ -157,6 +157,11 @@ def test_every_flow_has_a_deployment_with_a_good_form(ui: Ui) -> None:
     assert nightly["active"] is False and nightly["schedule"]["cron"]
     with pytest.raises(httpx.HTTPStatusError):  # the server itself refuses what the form would not offer
         ui.run("pipeline", model="gpt")
+    for name in ("pipeline", "train"):
+        options = found[name]["parameter_openapi_schema"]["properties"]["options"]["properties"]
+        assert options["learning_rate"]["default"] == 0.001 and options["hyper"]["description"]
+        with pytest.raises(httpx.HTTPStatusError):
+            ui.run(name, options={"learning_rate": 0})
 
 
 def test_a_schedule_that_somebody_activated_stays_active(ui: Ui) -> None:
