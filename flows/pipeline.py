@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
+from lvm.models import Head
 from lvm.pipeline.ingest import IngestReport
 from lvm.report import Summary
-from lvm.models import Head
 from lvm.training import Loss
 
 from . import evaluate, extract, train
