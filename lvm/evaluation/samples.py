@@ -23,7 +23,7 @@ class SampleFigures:
         count: samples per window; 1 for a point prediction.
         energy_score: mean of 2/N sum |truth - sample| - 1/(N (N - 1)) sum |sample - sample'|; lower is better.
         mean_pairwise_cosine: mean cosine between samples of different windows.
-        within: mean cosine between samples of the same window; NaN for a point prediction.
+        within: mean cosine between samples of the same window; None for a point prediction.
         cosine: mean cosine of a sample to the truth.
         medoid: mean cosine to the truth of the sample that is nearest to the others.
         best_of: mean cosine to the truth of the nearest sample: what a perfect choice would give.
@@ -33,7 +33,7 @@ class SampleFigures:
     count: int
     energy_score: float
     mean_pairwise_cosine: float
-    within: float
+    within: float | None
     cosine: float
     medoid: float
     best_of: float
@@ -50,17 +50,17 @@ def sample_figures(samples: FloatArray, targets: FloatArray) -> SampleFigures:
     to_truth = np.einsum("ncd,nd->nc", samples, targets)
     between = np.einsum("ncd,nkd->nck", samples, samples)
     energy = 2 * _distance(to_truth).mean(axis=1)
-    within = np.full(n, np.nan)
+    within: float | None = None
     if count > 1:
         apart = ~np.eye(count, dtype=np.bool_)
         energy = energy - _distance(between[:, apart]).mean(axis=1)
-        within = between[:, apart].mean(axis=1)
+        within = float(between[:, apart].mean())
     return SampleFigures(
         n=n,
         count=count,
         energy_score=float(energy.mean()),
         mean_pairwise_cosine=float(np.mean([mean_pairwise_cosine(samples[:, i]) for i in range(count)])),
-        within=float(within.mean()),
+        within=within,
         cosine=float(to_truth.mean()),
         medoid=float(to_truth[np.arange(n), medoid(samples)].mean()),
         best_of=float(to_truth.max(axis=1).mean()),

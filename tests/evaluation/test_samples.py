@@ -42,7 +42,7 @@ def test_a_point_prediction_is_one_sample() -> None:
     random = np.random.default_rng(0)
     vector, targets = unit(random, 50, 8), unit(random, 50, 8)
     found = sample_figures(vector[:, None], targets)
-    assert found.count == 1 and np.isnan(found.within)
+    assert found.count == 1 and found.within is None
     assert found.energy_score == pytest.approx(2 * np.linalg.norm(vector - targets, axis=1).mean(), abs=1e-5)
     assert found.cosine == found.medoid == found.best_of
     assert sample_figures(targets[:, None], targets).energy_score == pytest.approx(0.0, abs=2e-3)

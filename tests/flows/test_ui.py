@@ -149,7 +149,7 @@ def test_every_flow_has_a_deployment_with_a_good_form(ui: Ui) -> None:
             assert parameter.get("description"), f"{each['name']}: {name} has no help text"
     form = found["pipeline"]["parameter_openapi_schema"]["properties"]
     assert form["model"]["enum"] == ["all", *MODELS]
-    assert form["loss"]["enum"] == ["mix", "cosine", "infonce"]
+    assert form["loss"]["enum"] == ["mix", "cosine", "infonce", "text"]
     spaces, nothing = form["space"]["anyOf"]
     assert {"blocked", "minilm"} <= set(spaces["enum"]) and nothing == {"type": "null"}
     assert (form["context"]["minimum"], form["epochs"]["minimum"]) == (1, 1)
