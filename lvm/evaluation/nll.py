@@ -20,6 +20,9 @@ from lvm.spaces import Space, Vectors
 CONSTANT_STEPS, CONSTANT_BATCH = 60, 48
 """Steps and texts per step to fit the best constant vector."""
 
+BEST_CONSTANT = "best_constant"
+"""Name of the best constant vector among text NLLs."""
+
 _RESAMPLES = 1000  # samples of the bootstrap
 _RATE = 0.05  # learning rate of Adam for a vector of norm 1
 

@@ -24,7 +24,7 @@ from lvm.evaluation.decoding import (
     decode_samples,
     examples,
 )
-from lvm.evaluation.nll import TextNll, best_constant, text_nll
+from lvm.evaluation.nll import BEST_CONSTANT, TextNll, best_constant, text_nll
 from lvm.evaluation.order import OrderTest, order_test
 from lvm.evaluation.retrieval import MEASURED_WINDOWS, Predictor, RetrievalMetrics
 from lvm.evaluation.retrieval import evaluate as measure
@@ -62,8 +62,6 @@ ROLLOUTS, ROLLOUT_SAMPLES = 12, 4
 
 RANDOM_CHUNKS = 2000
 """Held-out chunks that random rollouts are drawn from."""
-
-BEST_CONSTANT = "best_constant"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 
 from lvm.files import replacing
-from lvm.report.summary import Summary, verdicts
+from lvm.report.summary import Summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ def render(summary: Summary, figures: Mapping[str, Figure]) -> str:
     template = files("lvm.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     images = {caption: png(figure, data_uri=True) for caption, figure in figures.items()}
-    return environment.from_string(template).render(s=summary, rows=verdicts(summary), images=images)
+    return environment.from_string(template).render(s=summary, images=images)
 
 
 def write(summary: Summary, figures: Mapping[str, Figure], path: Path) -> None:
