@@ -33,7 +33,10 @@ def show(summary: Summary, settings: Settings) -> None:
 
     out.print(headline(summary))
     out.print(results_table(summary))
-    out.print(f"* best of its column, the truth aside. NLL: lower is better. {VERDICT}", style="dim")
+    out.print(
+        f"* best of its column, the truth aside. NLL: lower is better. Verdict: {VERDICT[0].lower()}{VERDICT[1:]}",
+        style="dim",
+    )
     out.print()
     out.print(examples_table(summary))
     for path in ("summary.json", "report.html", *summary.models):

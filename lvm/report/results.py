@@ -17,7 +17,7 @@ from lvm.evaluation.nll import BEST_CONSTANT
 from lvm.report.html import table
 from lvm.report.summary import Summary
 
-NONE = "–"
+NONE = "-"
 """What tables show for a value that was not measured."""
 
 
@@ -88,20 +88,24 @@ def columns(summary: Summary) -> list[Column]:
     """The columns of figures; without the last one if no model has samples."""
     found = [
         Column("cosine", "cosine", "Mean cosine of the prediction to the vector of the true next chunk."),
-        Column("r10", "R@10", "Share of windows whose true next chunk is among the ten nearest of all held-out chunks."),
+        Column(
+            "r10", "R@10", "Share of windows whose true next chunk is among the ten nearest of all held-out chunks."
+        ),
         Column("nll", "NLL", "Nats per token of the true next chunk, given the prediction.", digits=2, lower=True),
         Column("pipeline", "pipeline", "Mean cosine between the prediction and the vector of its decoded text."),
     ]
     if summary.decoded_samples:
         count = max(each.count for each in summary.decoded_samples.values())
-        meaning = f"Mean cosine to the truth of the nearest of {count} decoded samples: what a perfect choice would give."
+        meaning = (
+            f"Mean cosine to the truth of the nearest of {count} decoded samples: what a perfect choice would give."
+        )
         found.append(Column("best_of", f"best of {count}", meaning))
     return found
 
 
 VERDICT = (
-    f"Verdict: the pipeline gate (pipeline cosine >= {gates.PIPELINE_MIN_COSINE:g}), and on how many of cosine, R@10 and "
-    "NLL the model is ahead of every baseline."
+    f"The pipeline gate (pipeline cosine >= {gates.PIPELINE_MIN_COSINE:g}), and on how many of cosine, R@10 "
+    "and NLL the model is ahead of every baseline."
 )
 
 
