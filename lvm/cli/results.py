@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 """Held-out examples in the terminal. The report has more."""
 
+_FIGURE, _VERDICT = len("0.123*"), len("blocked 3/3")
+
 
 def show(summary: Summary, settings: Settings) -> None:
     """Print the end of a run.
@@ -32,7 +34,7 @@ def show(summary: Summary, settings: Settings) -> None:
     from lvm.report.results import VERDICT, headline
 
     out.print(headline(summary))
-    out.print(results_table(summary))
+    out.print(results_table(summary, out.width))
     out.print(
         f"* best of its column, the truth aside. NLL: lower is better. Verdict: {VERDICT[0].lower()}{VERDICT[1:]}",
         style="dim",
@@ -43,17 +45,24 @@ def show(summary: Summary, settings: Settings) -> None:
         out.print(settings.artifacts / path)
 
 
-def results_table(summary: Summary) -> Table:
-    """A row for every model, then baselines, floor and ceiling. A star marks the best value of a column."""
+def results_table(summary: Summary, width: int) -> Table:
+    """A row for every model, then baselines, floor and ceiling. A star marks the best value of a column.
+
+    Args:
+        summary: the run.
+        width: columns of the terminal. Names get what the figures leave, at least eight.
+    """
     from lvm.report.results import best, columns, results
 
     shown, rows = columns(summary), results(summary)
     marked = {column.key: best(rows, column) for column in shown}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("", no_wrap=True, overflow="ellipsis")
-    for column in shown:
-        table.add_column(column.title, no_wrap=True, justify="right", min_width=len(column.title) + 1)
-    table.add_column("verdict", no_wrap=True, min_width=len("blocked 3/3"))
+    widths = [max(len(column.title), _FIGURE) for column in shown]
+    left = width - sum(widths) - _VERDICT - 2 * (len(widths) + 1)  # two spaces between columns
+    table.add_column("", no_wrap=True, overflow="ellipsis", max_width=max(left, 8))
+    for column, wide in zip(shown, widths, strict=True):
+        table.add_column(column.title, no_wrap=True, justify="right", width=wide)
+    table.add_column("verdict", no_wrap=True, width=_VERDICT)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         cells = []
         for column in shown:

@@ -253,7 +253,7 @@ def svg(figure: Figure) -> str:
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)
     drawn = f'{opening} style="max-width: {round(figure.get_figwidth() * 96)}px">{rest}'
     drawn = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", drawn).replace("xlink:href", "href")
-    return re.sub(r' id="[A-Za-z0-9]+_\d+"', "", drawn).replace(_INK, "currentColor")
+    return re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", drawn).replace(_INK, "currentColor")
 
 
 def _reach(values: Sequence[float], intervals: Sequence[tuple[float, float]]) -> FloatArray:
