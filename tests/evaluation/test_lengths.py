@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ PAIRS = st.lists(st.tuples(st.integers(1, 60), st.floats(-1, 1)), min_size=1, ma
 def test_every_chunk_is_in_one_group_and_equal_lengths_stay_together(pairs: list[tuple[int, float]]) -> None:
     groups = by_length([tokens for tokens, _ in pairs], [cosine for _, cosine in pairs])
     assert 1 <= len(groups) <= GROUPS and sum(group.n for group in groups) == len(pairs)
-    for before, after in zip(groups, groups[1:], strict=False):
+    for before, after in pairwise(groups):
         assert before.longest < after.shortest
     for group in groups:
         inside = [cosine for tokens, cosine in pairs if group.shortest <= tokens <= group.longest]
