@@ -389,7 +389,7 @@ def _summary(
         leads=measured.leads,
         roundtrip_by_length=measured.roundtrip_by_length,
         rollouts=measured.rollouts,
-        examples=examples(windows, decoded),
+        examples=examples(windows.first(SAMPLE_WINDOWS), decoded),
         seed=work.settings.seed,
         seconds={name: round(value, 1) for name, value in seconds.items()},
     )
