@@ -1,7 +1,7 @@
-"""More to train an inverter on than chunks and their vectors: random spans of the corpus, and vectors with noise.
+"""More to train an inverter on than chunks and their vectors: splices of chunks, and vectors with noise.
 
-Contract: spans teach which words a vector stands for, independent of where sentences begin. Noise makes the inverter
-read vectors that are nearly right, such as the predictions of an LVM. Both are seeded, so that a training can resume.
+Contract: splices teach which words a vector stands for. Noise makes the inverter read vectors that are nearly right,
+such as the predictions of an LVM. Both are seeded, so that a training can resume.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ from torch import Tensor
 from lvm.arrays import FloatArray
 
 _NORMAL_RANGE = 1.349  # interquartile range of a normal distribution with standard deviation 1
+_WORDS = 6  # shortest splice
 _ROWS = 20_000  # vectors that median and interquartile range are taken from
 
 
-def spans(chunks: Sequence[str], documents: Sequence[int], count: int, seed: int) -> list[str]:
-    """Random spans of words. A span starts anywhere in a chunk and may run on into the next chunks of its document.
+def splices(chunks: Sequence[str], count: int, seed: int, epoch: int) -> list[str]:
+    """Texts that nobody wrote: the head of one chunk and the tail of another.
+
+    Chunks are few, and a network that sees them several times learns them by heart. Splices are many, so they teach
+    which words a vector stands for.
 
     Args:
-        chunks: n chunk texts, in order.
-        documents: number of the document of every chunk.
-        count: number of spans.
+        chunks: n chunk texts.
+        count: number of splices.
         seed: seed of the choice.
+        epoch: number of the epoch; it changes the choice.
 
     Returns:
-        At most ``count`` texts, as long as chunks are: the lengths in words are drawn from those of the chunks.
+        At most ``count`` texts of at least ``_WORDS`` words. Shorter ones could be somebody's text, and the inverter
+        must know which texts it was trained on.
     """
-    random = np.random.default_rng([seed, len(chunks)])
-    lengths = np.array([len(chunk.split()) for chunk in chunks])
-    starts, wanted = random.integers(len(chunks), size=count), lengths[random.integers(len(chunks), size=count)]
-    places = random.random(count)
+    random = np.random.default_rng([seed, epoch, len(chunks)])
+    heads, tails = random.integers(len(chunks), size=(2, count)).tolist()
+    places = random.random((2, count)).tolist()
     texts = []
-    for start, words, place in zip(starts.tolist(), wanted.tolist(), places.tolist(), strict=True):
-        found = chunks[start].split()[int(place * lengths[start]) :]
-        following = start + 1
-        while len(found) < words and following < len(chunks) and documents[following] == documents[start]:
-            found += chunks[following].split()
-            following += 1
-        texts.append(" ".join(found[:words]))
+    for head, tail, end, begin in zip(heads, tails, *places, strict=True):
+        first, second = chunks[head].split(), chunks[tail].split()
+        kept = first[: round(end * len(first))]
+        words = [*kept, *second[round(begin * len(second)) :]]
+        if head != tail and len(kept) not in (0, len(words)) and len(words) >= _WORDS:
+            texts.append(" ".join(words))
     return texts
 
 

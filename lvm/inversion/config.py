@@ -19,8 +19,9 @@ class InverterTraining:
         weight_decay: weight decay of AdamW.
         vocabulary: size of the decoder's vocabulary.
         noise: largest share of noise in the vectors of a batch (``lvm.inversion.augmentation``); 0 for none.
-        spans: random spans of the corpus to train on, per chunk; 0 for chunks only.
-        seed: seed of new weights, of the order of batches, of noise and spans.
+        splices: texts of two chunks' parts to train on, per chunk and epoch, new ones in every epoch; 0 for none.
+        dropout: dropout rate of the layers.
+        seed: seed of new weights, of the order of batches, of noise, splices and dropout.
     """
 
     epochs: float = 4.0
@@ -30,7 +31,8 @@ class InverterTraining:
     weight_decay: float = 0.01
     vocabulary: int = 10_000
     noise: float = 0.3
-    spans: float = 1.0
+    splices: float = 1.0
+    dropout: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -41,8 +43,9 @@ class InverterTraining:
         for name in ("epochs", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup", "weight_decay", "spans", "seed"):
+        for name in ("warmup", "weight_decay", "splices", "seed"):
             if getattr(self, name) < 0:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must not be negative")
-        if not 0 <= self.noise < 1:
-            raise BadConfig(f"noise is {self.noise}; it must be from 0 up to 1, 1 excluded")
+        for name in ("noise", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise BadConfig(f"{name} is {getattr(self, name)}; it must be from 0 up to 1, 1 excluded")

@@ -84,7 +84,7 @@ class Layer(nn.Module):
         self.down = nn.Linear(config.feedforward, config.width)
         self.norm_feedforward = nn.LayerNorm(config.width, eps=1e-12)
 
-    def forward(self, x: Tensor, cache: Cache | None, index: int) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache | None, index: int, dropout: float = 0.0) -> Tensor:
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if cache is not None:
@@ -94,8 +94,10 @@ class Layer(nn.Module):
             k, v = cache.keys[index][:, :, :end], cache.values[index][:, :, :end]
         # With a cache, the input is the whole prefix (causal) or one new position, which attends to all positions.
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=length > 1)
-        x = self.norm_attention(x + self.out(attended.transpose(1, 2).reshape(batch, length, width)))
-        hidden: Tensor = self.norm_feedforward(x + self.down(F.gelu(self.up(x))))
+        mixed = self.out(attended.transpose(1, 2).reshape(batch, length, width))
+        x = self.norm_attention(x + F.dropout(mixed, dropout, self.training))
+        changed = self.down(F.gelu(self.up(x)))
+        hidden: Tensor = self.norm_feedforward(x + F.dropout(changed, dropout, self.training))
         return hidden
 
 
@@ -104,7 +106,12 @@ class VectorDecoder(nn.Module):
 
     Args:
         config: sizes of the network.
+
+    Attributes:
+        dropout: dropout rate of the layers in training mode.
     """
+
+    dropout = 0.0
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -153,7 +160,7 @@ class VectorDecoder(nn.Module):
         """
         x: Tensor = self.norm(embedded)
         for index, layer in enumerate(self.layers):
-            x = layer(x, cache, index)
+            x = layer(x, cache, index, self.dropout)
         if cache is not None:
             cache.length += embedded.shape[1]
         return x

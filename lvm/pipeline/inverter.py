@@ -20,9 +20,10 @@ from lvm.encoding import weights
 from lvm.errors import UsageError
 from lvm.evaluation.roundtrip import choose_chunks, measure
 from lvm.inversion.config import InverterTraining
+from lvm.inversion.data import Silent, TrainingProgress, TrainingText
 from lvm.inversion.inverter import PrefixInverter
 from lvm.inversion.protocol import Inverter
-from lvm.inversion.training import Silent, TrainingProgress, TrainingText, train
+from lvm.inversion.training import train
 from lvm.options import BadConfig, changed
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space

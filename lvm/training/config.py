@@ -57,10 +57,10 @@ class TrainConfig:
     clip: float = 1.0
     warmup: float = 0.2
     decay: float = 5.0
-    temperature: float = 0.05
+    temperature: float = 0.08
     negatives: int = 512
     cosine_weight: float = 4.0
-    text_weight: float = 1.0
+    text_weight: float = 0.25
     text_share: float = 0.05
     energy_weight: float = 2.0
     energy_share: float = 0.5

@@ -12,8 +12,10 @@ from lvm.encoding.vector_files import read
 from lvm.encoding.weights import find
 from lvm.files import file_sha256
 from lvm.gates import PROBE_MIN_COSINE
+from lvm.inversion.config import InverterTraining
+from lvm.inversion.data import Silent, TrainingText
 from lvm.inversion.inverter import PrefixInverter
-from lvm.inversion.training import InverterTraining, Silent, TrainingText, train
+from lvm.inversion.training import train
 from lvm.sequences import load
 from lvm.spaces import Space
 from lvm.spaces.statistics import FILE, Statistics
@@ -104,7 +106,7 @@ def test_an_unfinished_training_of_an_inverter_goes_on(old_space: Space, tmp_pat
     assert isinstance(old_space.inverter, PrefixInverter)
     made = train(
         old_space.encoder, text, "toy", tmp_path / "tuned", scratch,
-        InverterTraining(**EXPECTED["training"], noise=0.0, spans=0.0),
+        InverterTraining(**EXPECTED["training"], noise=0.0, splices=0.0, dropout=0.0),
         "lvm inverter finetune", tmp_path / "not used", start=old_space.inverter, progress=told,
     )  # fmt: skip
     assert list(told.totals) == ["train"]  # the vectors were kept, nothing is encoded again

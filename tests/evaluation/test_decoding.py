@@ -11,6 +11,7 @@ from lvm.evaluation.decoding import (
     Windows,
     choose_windows,
     decode_predictions,
+    decode_samples,
     examples,
 )
 
@@ -119,3 +120,33 @@ def test_windows_are_spread_over_documents() -> None:
     assert len(chosen) == SAMPLE_WINDOWS == len(set(chosen.tolist()))
     assert [sum(documents[i] == d for i in chosen) for d in (0, 1, 2)] == [64, 30, 2]
     assert len(choose_windows(documents[-3:])) == 3
+
+
+def test_of_the_decoded_samples_the_ranking_head_chooses(fake_space, sentences, windows) -> None:
+    space, done = fake_space(sentences), list[int]()
+    samples = np.stack([windows.context[:, 0], windows.target, windows.context[:, 1]], axis=1)
+    right = decode_samples(space, windows, samples, windows.target, seed=3, progress=done.append)
+    assert sum(done) == 40 * 3 and set(space.seeds) == {3}
+    assert (right.n, right.count, right.pipeline.n) == (40, 3, 120)
+    assert right.chosen.mean == pytest.approx(1.0, abs=1e-5) == right.best_of.mean
+    assert [each[0] for each in right.texts] == windows.target_texts
+    wrong = decode_samples(space, windows, samples, windows.context[:, 0])
+    assert [each[0] for each in wrong.texts] == [context[0] for context in windows.context_texts]
+    assert wrong.chosen.mean < 0.5 < wrong.best_of.mean
+    assert wrong.any.mean == pytest.approx(right.any.mean)
+    assert 0 < right.distinct_2 <= 1
+
+
+def test_how_far_decoding_leads_from_the_truth(fake_space, sentences, windows) -> None:
+    space = fake_space(sentences)
+    oracle = Vectors("f" * 64, windows.target, np.ones(40, dtype=np.float32))
+    by_name = {each.name: each for each in decode_predictions(space, windows, {"oracle": oracle})}
+    assert by_name["oracle"].off_manifold.mean == pytest.approx(0.0, abs=1e-3)
+    assert by_name["context_mean"].off_manifold.mean != 0.0, "no sentence has the vector of a mean"
+    assert by_name["truth"].distinct_2 > 0
+
+
+def test_the_first_windows(windows) -> None:
+    few = windows.first(3)
+    assert len(few) == 3 and few.target_texts == windows.target_texts[:3] and few.context.shape[0] == 3
+    assert len(windows.first(99)) == 40

@@ -1,4 +1,4 @@
-"""Order tests on documents whose next vector is known: a predictor that reads order loses it, a bag does not."""
+"""Order tests tell a predictor that uses order from one that does not."""
 
 from __future__ import annotations
 
@@ -6,52 +6,72 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lvm.arrays import FloatArray
 from lvm.evaluation.baselines import context_mean, copy_last
 from lvm.evaluation.order import changed, order_test
 from lvm.sequences import SequenceSet
-from tests.evaluation.test_retrieval import sequences, unit
+from tests.training.toy import CONTEXT, corpus
 
 
-@pytest.fixture
-def walk(tmp_path: Path) -> SequenceSet:
-    """Documents whose chunks resemble the chunk before."""
-    counts, random = [40] * 6, np.random.default_rng(0)
-    vectors = unit(sum(counts), 32)
-    for row in range(1, len(vectors)):
-        if row % 40:
-            vectors[row] = 0.8 * vectors[row - 1] + 0.1 * random.normal(size=32)
-            vectors[row] /= np.linalg.norm(vectors[row])
-    return sequences(tmp_path, vectors, counts)
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> SequenceSet:
+    return corpus(tmp_path_factory.mktemp("order") / "s.safetensors")
 
 
-def test_the_context_is_changed_as_said() -> None:
-    contexts = unit(4, 3, 8)
-    found = changed(contexts, seed=0)
-    assert list(found) == ["shuffled", "reversed", "without 1", "without 2", "without 3"]
-    np.testing.assert_array_equal(found["reversed"], contexts[:, ::-1])
-    np.testing.assert_array_equal(found["without 1"], contexts[:, [0, 0, 1]])
-    np.testing.assert_array_equal(found["without 3"], contexts[:, [1, 1, 2]])
-    np.testing.assert_allclose(np.sort(found["shuffled"].sum(axis=1)), np.sort(contexts.sum(axis=1)), atol=1e-6)
+def last_but_one(contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """In the toy corpus the next vector is the last but one, turned: nearest to it of all that is copied."""
+    return contexts[:, -2], contexts[:, -2]
 
 
-def test_copying_the_last_vector_needs_the_order(walk: SequenceSet) -> None:
-    test = order_test(walk, copy_last)
-    assert test is not None and test.n == len(walk.starts["test"])
-    for drop in (test.shuffled, test.reversed, test.left_out[0]):
-        assert drop.cosine_interval[0] <= drop.cosine <= drop.cosine_interval[1]
+def test_a_mean_uses_no_order(toy: SequenceSet) -> None:
+    found = order_test(toy, context_mean)
+    assert found is not None and found.n == len(toy.starts["test"])
+    for drop in (found.shuffled, found.reversed):
+        assert drop.cosine == pytest.approx(0.0, abs=1e-6)
+        assert drop.r10 == 0.0 == drop.r10_interval[0] == drop.r10_interval[1]
+
+
+def test_drops_are_those_of_the_figures(toy: SequenceSet) -> None:
+    found = order_test(toy, copy_last)
+    assert found is not None
+    starts = toy.starts["test"]
+    contexts, targets = toy.contexts(starts), toy.targets(starts)
+    intact, backwards = ((contexts[:, at] * targets).sum(1).mean() for at in (-1, 0))
+    assert found.reversed.cosine == pytest.approx(float(intact - backwards), abs=1e-6)
+    assert len(found.left_out) == CONTEXT
+    without_last = (contexts[:, -2] * targets).sum(1).mean()
+    assert found.left_out[0].cosine == pytest.approx(float(intact - without_last), abs=1e-6)
+    assert all(drop.cosine == pytest.approx(0.0, abs=1e-7) for drop in found.left_out[1:]), "copying sees one vector"
+    for drop in (found.shuffled, found.reversed, *found.left_out):
         assert drop.r10_interval[0] <= drop.r10 <= drop.r10_interval[1]
-        assert drop.cosine_interval[0] > 0
-    assert test.reversed.cosine > test.shuffled.cosine
-    assert test.left_out[1].cosine == 0 and test.left_out[1].cosine_interval == (0, 0), "it was not read"
+        assert drop.cosine_interval[0] - 1e-7 <= drop.cosine <= drop.cosine_interval[1] + 1e-7
+    assert found.reversed.cosine_interval[0] < found.reversed.cosine_interval[1]
 
 
-def test_a_bag_loses_nothing_without_order(walk: SequenceSet) -> None:
-    test = order_test(walk, context_mean)
-    assert test is not None
-    for drop in (test.shuffled, test.reversed):
-        assert abs(drop.cosine) < 1e-6 and drop.r10 == 0 and drop.r10_interval == (0, 0)
+def test_a_limit_measures_fewer_windows_and_the_seed_decides_the_shuffling(toy: SequenceSet) -> None:
+    found = order_test(toy, last_but_one, limit=17, seed=1)
+    assert found is not None and found.n == 17
+    assert order_test(toy, last_but_one, limit=17, seed=1) == found
 
 
-def test_one_vector_has_no_order(tmp_path: Path) -> None:
-    assert order_test(sequences(tmp_path, unit(60, 8), [10] * 6, context=1), copy_last) is None
+def test_one_vector_has_no_order(tmp_path: Path, toy: SequenceSet) -> None:
+    from dataclasses import replace
+
+    assert order_test(replace(toy, context=1), copy_last) is None
+
+
+@given(st.integers(1, 5), st.integers(2, 6), st.integers(0, 99))
+def test_changed_contexts_hold_the_same_vectors(n: int, length: int, seed: int) -> None:
+    contexts = np.random.default_rng(seed).normal(size=(n, length, 3)).astype(np.float32)
+    found = changed(contexts, seed)
+    assert list(found) == ["shuffled", "reversed", *(f"without {back}" for back in range(1, length + 1))]
+    for name in ("shuffled", "reversed"):
+        np.testing.assert_array_equal(np.sort(found[name], axis=1), np.sort(contexts, axis=1))
+    np.testing.assert_array_equal(found["reversed"][:, ::-1], contexts)
+    for back in range(1, length + 1):
+        kept = np.delete(contexts, length - back, axis=1)
+        np.testing.assert_array_equal(found[f"without {back}"][:, 1:], kept)
+        np.testing.assert_array_equal(found[f"without {back}"][:, 0], kept[:, 0])

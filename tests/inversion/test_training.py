@@ -13,8 +13,10 @@ from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
 from lvm.files import CannotWrite
 from lvm.inversion import training
+from lvm.inversion.config import InverterTraining
+from lvm.inversion.data import NothingToTrainOn, Silent, TrainingText
 from lvm.inversion.inverter import PrefixInverter
-from lvm.inversion.training import InverterTraining, NothingToTrainOn, Silent, TrainingText, train
+from lvm.inversion.training import train
 from lvm.pipeline import inverter as make_inverter
 from lvm.settings import Settings
 from lvm.spaces import Space

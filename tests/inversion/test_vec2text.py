@@ -111,6 +111,27 @@ def test_the_texts_are_vec2texts_own(
     np.testing.assert_allclose(space.encode(answer["texts"]).raw, np.array(answer["embedded"]), atol=2e-5)
 
 
+@pytest.mark.parametrize("space_name", SPACES)
+def test_the_hypothesizer_scores_texts(space_name: str, offline: Settings) -> None:
+    space = open_space(space_name, offline)
+    inverter = space.inverter
+    assert isinstance(inverter, Vec2TextInverter)
+    vectors = space.encode(SENTENCES)
+    found = space.score(SENTENCES, vectors)
+    turned = space.score(SENTENCES[1:] + SENTENCES[:1], vectors)
+    assert found.nll < turned.nll
+    for row, ids in enumerate(inverter.token_ids(SENTENCES)):  # one by one, by vec2text's own forward pass
+        with torch.inference_mode():
+            labels = torch.tensor([ids])
+            raw = torch.from_numpy(vectors.unit[[row]] * np.float32(space.median_norm))
+            loss = inverter.hypothesizer(None, None, labels=labels, frozen_embeddings=raw).loss
+        assert found.per_token[row] == pytest.approx(float(loss), abs=1e-4)
+    raw = torch.from_numpy(vectors.unit[:2] * np.float32(space.median_norm)).requires_grad_()
+    inverter.nats(raw, inverter.token_ids(SENTENCES[:2])).sum().backward()
+    assert raw.grad is not None and bool(raw.grad.abs().sum(dim=1).min() > 0)
+    assert not any(parameter.requires_grad for parameter in inverter.hypothesizer.parameters())
+
+
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("space_name", SPACES)
 def test_each_inverter_names_its_own_encoder(

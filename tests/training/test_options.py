@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lvm.models import MODELS, hyperparameters
+from lvm.models import MODELS, UnknownModel, hyperparameters
 from lvm.options import BadConfig
 from lvm.sequences import SequenceSet
 from lvm.training import TrainConfig, configured, from_command_line, train
@@ -67,13 +67,13 @@ def test_nothing_given_is_the_default() -> None:
     assert from_command_line(ALL) == {}
     assert configured(["gru"], {})["gru"] == TrainConfig()
     start = replace(CONFIG, device="cuda")
-    assert configured(["gru"], {"hidden": 8}, start)["gru"] == replace(start, hyper={"hidden": 8, "dropout": 0.2})
+    assert configured(["gru"], {"hidden": 8}, start)["gru"] == replace(start, hyper={**start.hyper, "hidden": 8})
 
 
 def test_every_name_can_be_set_to_its_default() -> None:
     default = TrainConfig()
     for name in names_of(["gru"]):
-        value = getattr(default, name) if hasattr(default, name) else hyperparameters("gru")[name]
+        value = getattr(default, name) if hasattr(default, name) else hyperparameters("gru", "energy")[name]
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         found = configured(["gru"], from_command_line(["gru"], [f"{name}={text}"]))["gru"]
         assert replace(found, hyper={}) == default, name
@@ -164,7 +164,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> SequenceSet:
 def test_a_run_that_starts_anew_names_what_differs(toy: SequenceSet, tmp_path: Path) -> None:
     base = replace(CONFIG, epochs=1)
     train("gru", toy, base, tmp_path)
-    changes: dict[str, Any] = {"learning_rate": 1e-3, "hyper": {"hidden": 8, "dropout": 0.2}}
+    changes: dict[str, Any] = {"learning_rate": 1e-3, "hyper": {**base.hyper, "hidden": 8}}
     note = train("gru", toy, replace(base, **changes), tmp_path).note
     assert note == (
         "anew: the earlier run there had another configuration (hidden 16, now 8; learning_rate 0.005, now 0.001)"
@@ -180,3 +180,12 @@ def test_an_earlier_configuration_that_cannot_be_read_differs_somehow(earlier: s
 
 def test_what_an_earlier_configuration_says_is_safe_to_print() -> None:
     assert what_differs('{"hyper": {}, "loss": "\\u001b[2J\\n"}', {"hyper": {}}) == "loss \\x1b[2J\\x0a, now -"
+
+
+def test_the_sampling_head_has_hyperparameters_and_a_point_model_has_none_of_them() -> None:
+    found = configured(["gru"], from_command_line(["gru"], ["sampler_width=64"]))["gru"]
+    assert found.hyper == {"sampler_width": 64}
+    with pytest.raises(BadConfig, match="'sampler_width' of gru with the head point"):
+        configured(["gru"], {"head": "point", "sampler_width": 64})
+    with pytest.raises((BadConfig, UnknownModel), match="mean"):
+        configured(["gru"], {"head": "mean"})

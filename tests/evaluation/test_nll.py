@@ -1,0 +1,40 @@
+"""Text NLL through the shipped inverter: the truth is the ceiling, the best constant vector the floor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lvm.encoding.vectors import Vectors
+from lvm.evaluation.nll import best_constant, text_nll
+from lvm.spaces import Space, SpaceMismatch
+
+
+def test_the_truth_is_likelier_than_the_best_constant_and_that_than_the_mean(
+    minilm: Space, held_out: list[str]
+) -> None:
+    fitted, texts = held_out[:96], held_out[96:144]
+    vectors, mean = minilm.encode(texts), minilm.encode(fitted).unit.mean(axis=0)
+
+    def nll(one: np.ndarray) -> float:
+        return text_nll(minilm, texts, Vectors.from_raw(minilm.fingerprint, one)).nll
+
+    constant = best_constant(minilm, fitted, mean)
+    assert len(constant) == 1 and constant.fingerprint == minilm.fingerprint
+    floor = nll(constant.unit.repeat(len(texts), axis=0))
+    assert nll(vectors.unit) < floor - 0.5
+    assert floor < nll(np.tile(mean, (len(texts), 1))) - 0.1
+    assert nll(vectors.unit[::-1]) > nll(vectors.unit) + 0.5, "the vectors of other texts"
+    again = best_constant(minilm, fitted, mean)
+    np.testing.assert_array_equal(constant.unit, again.unit)
+
+
+def test_the_interval_is_that_of_the_windows(minilm: Space, held_out: list[str]) -> None:
+    texts = held_out[:40]
+    found = text_nll(minilm, texts, minilm.encode(texts), seed=3)
+    low, high = found.interval
+    assert low < found.nll < high and found.n == 40
+    wider = text_nll(minilm, texts[:10], minilm.encode(texts[:10]), seed=3)
+    assert wider.interval[1] - wider.interval[0] > high - low
+    with pytest.raises(SpaceMismatch):
+        text_nll(minilm, texts, Vectors("0" * 16, minilm.encode(texts).unit, np.ones(40, np.float32)))

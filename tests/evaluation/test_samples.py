@@ -1,0 +1,55 @@
+"""Figures of samples: best for samples of the true distribution, and those of a definition by loops."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvm.evaluation.samples import medoid, sample_figures
+
+
+def unit(random: np.random.Generator, *shape: int) -> np.ndarray:
+    raw = random.normal(size=shape).astype(np.float32)
+    return raw / np.linalg.norm(raw, axis=-1, keepdims=True)
+
+
+@given(st.integers(2, 6), st.integers(2, 5), st.integers(0, 99))
+def test_figures_are_those_of_their_definitions(n: int, count: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    samples, targets = unit(random, n, count, 8), unit(random, n, 8)
+    found = sample_figures(samples, targets)
+    energy, within, best = [], [], []
+    for drawn, target in zip(samples, targets, strict=True):
+        pairs = list(combinations(drawn, 2))
+        near = np.mean([np.linalg.norm(target - each) for each in drawn])
+        energy.append(2 * near - np.mean([np.linalg.norm(a - b) for a, b in pairs]))
+        within.append(np.mean([a @ b for a, b in pairs]))
+        best.append(max(each @ target for each in drawn))
+    across = [samples[a, i] @ samples[b, i] for i in range(count) for a, b in combinations(range(n), 2)]
+    assert found.n == n and found.count == count
+    assert found.energy_score == pytest.approx(np.mean(energy), abs=1e-4)
+    assert found.within == pytest.approx(np.mean(within), abs=1e-5)
+    assert found.best_of == pytest.approx(np.mean(best), abs=1e-5)
+    assert found.mean_pairwise_cosine == pytest.approx(np.mean(across), abs=1e-5)
+    assert found.cosine == pytest.approx(float(np.einsum("ncd,nd->", samples, targets)) / (n * count), abs=1e-5)
+
+
+def test_a_point_prediction_is_one_sample() -> None:
+    random = np.random.default_rng(0)
+    vector, targets = unit(random, 50, 8), unit(random, 50, 8)
+    found = sample_figures(vector[:, None], targets)
+    assert found.count == 1 and np.isnan(found.within)
+    assert found.energy_score == pytest.approx(2 * np.linalg.norm(vector - targets, axis=1).mean(), abs=1e-5)
+    assert found.cosine == found.medoid == found.best_of
+    assert sample_figures(targets[:, None], targets).energy_score == pytest.approx(0.0, abs=2e-3)
+
+
+def test_the_medoid_is_nearest_to_the_others() -> None:
+    random = np.random.default_rng(1)
+    samples = unit(random, 20, 5, 8)
+    by_hand = [max(range(5), key=lambda i: float((drawn @ drawn[i]).sum())) for drawn in samples]
+    assert medoid(samples).tolist() == by_hand
