@@ -76,4 +76,6 @@ def there(_: Summary) -> bool:
 def _shown(summary: Summary) -> UUID:
     """Publish the results in the Prefect UI. Returns the id of the decoded examples."""
     create_table_artifact(markdown.model_rows(summary), key="models")
+    if texts := markdown.rollout_examples(summary):
+        create_markdown_artifact(texts, key="rollouts")
     return cast(UUID, create_markdown_artifact(markdown.decoded_examples(summary), key="decoded-examples"))

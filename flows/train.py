@@ -7,7 +7,7 @@ from prefect.artifacts import create_image_artifact
 
 from lvm.models import Head
 from lvm.pipeline.train import architectures, default_config, train
-from lvm.report.plots import png, training_curves
+from lvm.report.plots import png_uri, training_curves
 from lvm.settings import Settings
 from lvm.training import Loss, TrainConfig, TrainResult, configured
 
@@ -56,7 +56,7 @@ def train_stage(
     trained = (train_part(*each) for each in arguments) if alone else fan_out(train_part, arguments)
     results = dict(zip(configs, trained, strict=True))
     curves = {name: result.history for name, result in results.items()}
-    create_image_artifact(image_url=png(training_curves(curves), data_uri=True), key="training-curves")
+    create_image_artifact(image_url=png_uri(training_curves(curves)), key="training-curves")
     return results
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from lvm.cli.common import (
     ConfigFile,
@@ -26,6 +24,7 @@ from lvm.cli.common import (
     prefect_api,
     run_stage,
 )
+from lvm.cli.results import show
 from lvm.errors import UsageError
 from lvm.settings import Settings
 
@@ -199,24 +198,6 @@ def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "
         out.print(f"left: {each}", soft_wrap=True)
     if len(cleared.left) > 20:
         out.print(f"left: {len(cleared.left) - 20} more")
-
-
-def show(summary: Summary, settings: Settings) -> None:
-    """Print the end of a run: verdicts, decoded predictions, and where the files are."""
-    from lvm.report import verdicts
-
-    table = Table("stage", "metric", "value", "target", "verdict", title="Results")
-    for row in verdicts(summary):
-        verdict = Text("") if row.passed is None else Text("met", "green") if row.passed else Text("not met", "red")
-        table.add_row(row.stage, row.metric, row.value, row.target, verdict)
-    out.print(table)
-    model = max(summary.models, key=lambda name: summary.models[name].cosine)
-    examples = Table("what came next", f"decoded prediction of {model}", "cosine", title="Held-out examples")
-    for example in summary.examples:
-        examples.add_row(example.truth, example.decoded[model], f"{example.cosines[model]:.2f}")
-    out.print(examples)
-    for path in ("summary.json", "report.html", *summary.models):
-        out.print(settings.artifacts / path)
 
 
 def _options(

@@ -17,11 +17,14 @@ import torch.nn.functional as F
 from lvm.arrays import FloatArray
 from lvm.spaces import Space, Vectors
 
-CONSTANT_STEPS, CONSTANT_BATCH = 60, 48
+CONSTANT_STEPS, CONSTANT_BATCH = 100, 16
 """Steps and texts per step to fit the best constant vector."""
 
+BEST_CONSTANT = "best_constant"
+"""Name of the best constant vector among text NLLs."""
+
 _RESAMPLES = 1000  # samples of the bootstrap
-_RATE = 0.05  # learning rate of Adam for a vector of norm 1
+_RATE = 0.005  # learning rate of Adam for a vector of norm 1
 
 
 @dataclass(frozen=True)

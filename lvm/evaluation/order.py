@@ -29,11 +29,13 @@ class Drop:
 
     Attributes:
         cosine: mean drop of the cosine to the true next vector.
+        cosine_interval: 95 % interval of ``cosine``, by bootstrap over windows.
         r10: drop of R@10.
         r10_interval: 95 % interval of ``r10``, by bootstrap over windows.
     """
 
     cosine: float
+    cosine_interval: tuple[float, float]
     r10: float
     r10_interval: tuple[float, float]
 
@@ -117,5 +119,9 @@ def order_test(
 
 def _drop(intact: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray], draws: IntArray) -> Drop:
     cosine, hits = (before - after for before, after in zip(intact, other, strict=True))
-    low, high = np.quantile(hits[draws].mean(axis=1), (0.025, 0.975))
-    return Drop(float(cosine.mean()), float(hits.mean()), (float(low), float(high)))
+    return Drop(float(cosine.mean()), _interval(cosine, draws), float(hits.mean()), _interval(hits, draws))
+
+
+def _interval(values: FloatArray, draws: IntArray) -> tuple[float, float]:
+    low, high = np.quantile(values[draws].mean(axis=1), (0.025, 0.975))
+    return float(low), float(high)

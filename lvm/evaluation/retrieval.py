@@ -8,7 +8,7 @@ left out of its ranking. Scores are computed in blocks, so memory does not grow 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -73,6 +73,67 @@ class RetrievalMetrics:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class WindowFigures:
+    """A predictor on every measured window, for paired comparisons.
+
+    Attributes:
+        cosine: (n,) cosines of ``vector`` to the true next vector.
+        rank: (n,) int64 ranks of the true next chunk by ``query``, from 1.
+    """
+
+    cosine: FloatArray
+    rank: IntArray
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of a model minus the same figure of one baseline, on the same windows.
+
+    Attributes:
+        over: name of the baseline.
+        value: the mean difference; positive if the model is better.
+        interval: 95 % interval of ``value``: 1.96 standard errors of the paired difference, over windows.
+    """
+
+    over: str
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far a model is ahead of the best baseline. The best one by cosine may be another than by R@10."""
+
+    cosine: Difference
+    r10: Difference
+
+
+def lead(model: WindowFigures, baselines: Mapping[str, WindowFigures]) -> Lead:
+    """Compare a model with the best baseline by cosine, and with the best one by R@10.
+
+    Args:
+        model: figures of the model.
+        baselines: figures of at least one baseline by name, on the same windows.
+    """
+
+    def difference(own: FloatArray, others: dict[str, FloatArray]) -> Difference:
+        over = max(others, key=lambda name: float(others[name].mean()))
+        apart = own.astype(np.float64) - others[over]
+        value = float(apart.mean())
+        reach = 1.96 * float(apart.std(ddof=1)) / len(apart) ** 0.5 if len(apart) > 1 else float("nan")
+        return Difference(over, value, (value - reach, value + reach))
+
+    return Lead(
+        cosine=difference(model.cosine, {name: each.cosine for name, each in baselines.items()}),
+        r10=difference(_hits(model), {name: _hits(each) for name, each in baselines.items()}),
+    )
+
+
+def _hits(figures: WindowFigures) -> FloatArray:
+    return (figures.rank <= 10).astype(np.float32)
+
+
 def evaluate(
     sequences: SequenceSet,
     predictor: Predictor,
@@ -81,6 +142,18 @@ def evaluate(
     limit: int | None = None,
     batch: int = 1024,
 ) -> RetrievalMetrics:
+    """Measure a predictor on the windows of a split: ``measure`` without the figures of single windows."""
+    return measure(sequences, predictor, split, limit=limit, batch=batch)[0]
+
+
+def measure(
+    sequences: SequenceSet,
+    predictor: Predictor,
+    split: Split = "test",
+    *,
+    limit: int | None = None,
+    batch: int = 1024,
+) -> tuple[RetrievalMetrics, WindowFigures]:
     """Measure a predictor on the windows of a split.
 
     Args:
@@ -89,6 +162,9 @@ def evaluate(
         split: the split.
         limit: largest number of windows, evenly spaced; None for all. The pool is always the whole split.
         batch: windows that are predicted and ranked together.
+
+    Returns:
+        The metrics, and the figures of every window.
 
     Raises:
         EmptySplit: if the split has no window.
@@ -120,10 +196,10 @@ def evaluate(
         cosines.append(np.einsum("nd,nd->n", vector, sequences.targets(chosen)))
         copies.append(np.einsum("nd,nd->n", vector, contexts[:, -1]))
         found.append(ranks(query, chosen, sequences.context, rows, pool))
-    rank = np.concatenate(found)
-    cosine, copy = float(np.concatenate(cosines).mean()), float(np.concatenate(copies).mean())
+    rank, each = np.concatenate(found), np.concatenate(cosines)
+    cosine, copy = float(each.mean()), float(np.concatenate(copies).mean())
     r1, r5, r10, r50 = (float((rank <= k).mean()) for k in CUTS)
-    return RetrievalMetrics(
+    metrics = RetrievalMetrics(
         n=len(starts),
         pool=len(rows),
         cosine=cosine,
@@ -136,6 +212,7 @@ def evaluate(
         mrr=float((1.0 / rank).mean()),
         norm_error=norm_error,
     )
+    return metrics, WindowFigures(each, rank)
 
 
 def ranks(query: FloatArray, starts: IntArray, context: int, rows: IntArray, pool: FloatArray) -> IntArray:

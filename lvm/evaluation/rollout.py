@@ -186,6 +186,7 @@ class RolloutReport:
         copied: figures of repeating the last chunk of the context.
         random: figures of chunks drawn at random.
         examples: the texts of the first rollouts.
+        contexts: the last text of the context of the same rollouts.
     """
 
     n: int
@@ -194,6 +195,7 @@ class RolloutReport:
     copied: RolloutFigures
     random: RolloutFigures
     examples: list[list[str]]
+    contexts: list[str]
 
 
 def long_starts(
@@ -280,6 +282,7 @@ def rollouts(
         copied=_figures(windows.future, [windows.last_texts] * steps, [windows.context[:, -1]] * steps),
         random=_figures(windows.future, random, list(random_unit)),
         examples=[[row[i] for row in texts] for i in range(min(n, EXAMPLES))],
+        contexts=windows.last_texts[:EXAMPLES],
     )
 
 

@@ -24,10 +24,10 @@ from lvm.evaluation.decoding import (
     decode_samples,
     examples,
 )
-from lvm.evaluation.nll import TextNll, best_constant, text_nll
+from lvm.evaluation.lengths import LengthFigures, by_length
+from lvm.evaluation.nll import BEST_CONSTANT, TextNll, best_constant, text_nll
 from lvm.evaluation.order import OrderTest, order_test
-from lvm.evaluation.retrieval import MEASURED_WINDOWS, Predictor, RetrievalMetrics
-from lvm.evaluation.retrieval import evaluate as measure
+from lvm.evaluation.retrieval import MEASURED_WINDOWS, Lead, Predictor, RetrievalMetrics, WindowFigures, lead, measure
 from lvm.evaluation.rollout import STEPS, TRIES, LongWindows, RolloutReport, long_starts, rollouts
 from lvm.evaluation.roundtrip import RoundtripFigures
 from lvm.evaluation.samples import SampleFigures, sample_figures
@@ -36,8 +36,9 @@ from lvm.models import MODELS
 from lvm.pipeline.errors import GateBlocked, GateMissing
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars
-from lvm.report import Summary, write
-from lvm.report.plots import comparison, document_map, roundtrip_histogram, training_curves
+from lvm.report import Plot, Summary, write
+from lvm.report.plots import document_map, roundtrip_by_length, roundtrip_histogram, training_curves
+from lvm.report.questions import summary_plots
 from lvm.report.summary import CorpusFigures, DecodingFigures, ModelFigures, SpaceFigures
 from lvm.sequences import SequenceSet
 from lvm.spaces import Vectors
@@ -63,8 +64,6 @@ ROLLOUTS, ROLLOUT_SAMPLES = 12, 4
 RANDOM_CHUNKS = 2000
 """Held-out chunks that random rollouts are drawn from."""
 
-BEST_CONSTANT = "best_constant"
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -74,6 +73,8 @@ class Measured:
     samples: dict[str, SampleFigures]
     decoded_samples: dict[str, DecodedSamples]
     order: dict[str, OrderTest]
+    leads: dict[str, Lead]
+    roundtrip_by_length: list[LengthFigures]
     rollouts: dict[str, RolloutReport]
 
 
@@ -106,13 +107,16 @@ def evaluate(
     sequences, record = work.reopened(sequences)
     opened = _models(work, sequences, record, models)
     predictors = _predictors(sequences, opened)
-    figures = _figures(sequences, predictors, bars)
+    figures, of_windows = _figures(sequences, predictors, bars)
+    tokens, cosines = _roundtrips(work, gate)
     windows = _windows(work, sequences)
     measured = Measured(
         text_nll=_text_nll(work, sequences, windows, predictors, bars),
         samples=_samples(windows, opened, predictors, work.settings.seed),
         decoded_samples=_decoded_samples(work, windows.first(SAMPLED_WINDOWS), opened, bars),
         order=_orders(sequences, predictors, opened, work.settings.seed, bars),
+        leads=_leads(of_windows, opened),
+        roundtrip_by_length=by_length(tokens, cosines),
         rollouts=_rollouts(work, sequences, opened, bars),
     )
     decoded = _decoded(work, windows.first(SAMPLE_WINDOWS), opened, bars)
@@ -121,7 +125,8 @@ def evaluate(
     curves = _histories(work, sequences, opened)
     summary = _summary(work, gate, sequences, opened, figures, measured, windows, decoded, curves, seconds or {})
     summary.write(work.settings.artifacts / "summary.json")
-    write(summary, _plots(gate, sequences, opened, figures, curves), work.settings.artifacts / "report.html")
+    plots = _plots(summary, gate, (tokens, cosines), curves, _map(sequences, opened))
+    write(summary, plots, work.settings.artifacts / "report.html")
     if failed:
         message = "; ".join(f"{name}: {verdict.message}" for name, verdict in failed.items())
         raise GateBlocked(message, tuple(failed.values()), summary)
@@ -154,14 +159,33 @@ def _predictors(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> d
     return {**{name: model.predict for name, model in models.items()}, **baselines(sequences)}
 
 
-def _figures(sequences: SequenceSet, predictors: Mapping[str, Predictor], bars: Bars) -> dict[str, RetrievalMetrics]:
-    """Models and baselines on the test windows, by name."""
-    figures = {}
+def _figures(
+    sequences: SequenceSet, predictors: Mapping[str, Predictor], bars: Bars
+) -> tuple[dict[str, RetrievalMetrics], dict[str, WindowFigures]]:
+    """Models and baselines on the test windows, by name: metrics, and figures of every window."""
+    figures, of_windows = {}, {}
     with bars("evaluate", len(predictors)) as advance:
         for name, predictor in predictors.items():
-            figures[name] = measure(sequences, predictor, limit=MEASURED_WINDOWS)
+            figures[name], of_windows[name] = measure(sequences, predictor, limit=MEASURED_WINDOWS)
             advance(1)
-    return figures
+    return figures, of_windows
+
+
+def _leads(of_windows: Mapping[str, WindowFigures], models: Mapping[str, TrainedModel]) -> dict[str, Lead]:
+    """How far every model is ahead of the best baseline."""
+    others = {name: each for name, each in of_windows.items() if name not in models}
+    return {name: lead(of_windows[name], others) for name in models}
+
+
+def _roundtrips(work: Workspace, gate: Gate) -> tuple[list[int], list[float]]:
+    """Token counts and roundtrip cosines of the gate's chunks.
+
+    The evidence has no token counts. A chunk that was stored again since then has another id, and is left out.
+    """
+    stored = work.store.token_counts(gate.evidence["chunk_ids"])
+    pairs = zip(gate.evidence["chunk_ids"], gate.evidence["cosines"], strict=True)
+    found = [(stored[chunk], cosine) for chunk, cosine in pairs if chunk in stored]
+    return [tokens for tokens, _ in found], [cosine for _, cosine in found]
 
 
 def _text_nll(
@@ -362,27 +386,49 @@ def _summary(
         samples=measured.samples,
         decoded_samples=measured.decoded_samples,
         order=measured.order,
+        leads=measured.leads,
+        roundtrip_by_length=measured.roundtrip_by_length,
         rollouts=measured.rollouts,
-        examples=examples(windows, decoded),
+        examples=examples(windows.first(SAMPLE_WINDOWS), decoded),
         seed=work.settings.seed,
         seconds={name: round(value, 1) for name, value in seconds.items()},
     )
 
 
 def _plots(
+    summary: Summary,
     gate: Gate,
-    sequences: SequenceSet,
-    models: Mapping[str, TrainedModel],
-    figures: Mapping[str, RetrievalMetrics],
+    roundtrips: tuple[Sequence[int], Sequence[float]],
     curves: Mapping[str, Sequence[EpochReport]],
-) -> dict[str, Figure]:
-    """The figures of the report, by caption."""
-    return {
-        "Roundtrip cosine of held-out chunks": roundtrip_histogram(gate.evidence["cosines"], gate.evidence["chance"]),
-        "Training": training_curves(curves),
-        "Models beside the baselines, held-out documents": comparison(figures, list(models)),
-        "A held-out document's path through the space": _map(sequences, models),
-    }
+    path: Figure,
+) -> list[Plot]:
+    """The plots of the report: what the summary has, and what it has no room for."""
+    evidence = gate.evidence
+    found = summary_plots(summary)
+    if roundtrips[0]:
+        found.append(
+            Plot(
+                "Are long chunks understood as well as short ones?",
+                "Roundtrip cosine of the gate's chunks by length. One vector holds only so many words.",
+                roundtrip_by_length(summary.roundtrip_by_length, *roundtrips),
+            )
+        )
+    return [
+        *found,
+        Plot(
+            "Is the space understood?",
+            "Roundtrip cosines of the gate's chunks. The mean must reach the threshold; chance is what two different "
+            "chunks have.",
+            roundtrip_histogram(evidence["cosines"], evidence["chance"]),
+        ),
+        Plot("Did training converge?", "Validation windows are of other documents.", training_curves(curves)),
+        Plot(
+            "Where does a prediction lie?",
+            "A held-out document's path through the space, on its two main directions. A point prediction is a mean, "
+            "so it lies inside.",
+            path,
+        ),
+    ]
 
 
 def _map(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> Figure:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from lvm.corpus.documents import Skipped
 from lvm.evaluation.roundtrip import RoundtripFigures
+from lvm.report.results import best_model, results
 from lvm.report.summary import Summary
 
 _METRICS = ("cosine", "margin", "r1", "r5", "r10", "r50", "mrr")
@@ -48,12 +49,27 @@ def gate_evidence(figures: RoundtripFigures, message: str) -> str:
 
 
 def model_rows(summary: Summary) -> list[dict[str, Any]]:
-    """Rows of a table: models, then baselines."""
-    return [
-        {"name": name, **{key: round(asdict(figures)[key], 4) for key in _METRICS}}
-        for group in (summary.models, summary.baselines)
-        for name, figures in group.items()
-    ]
+    """Rows of a table: models, then baselines, the floor and the ceiling. What was not measured is None.
+
+    ``nll`` is the text NLL, ``pipeline`` the pipeline cosine, ``pairwise`` the mean cosine between samples of different
+    windows, ``r10_drop_reversed`` what R@10 loses if the context is reversed.
+    """
+    rows = []
+    for row in results(summary):
+        measured = summary.models.get(row.name) or summary.baselines.get(row.name)
+        samples, order = summary.samples.get(row.name), summary.order.get(row.name)
+        rows.append(
+            {
+                "name": row.name,
+                **{key: _rounded(getattr(measured, key, None)) for key in _METRICS},
+                "nll": _rounded(row.nll),
+                "pipeline": _rounded(row.pipeline),
+                "pairwise": _rounded(samples.mean_pairwise_cosine if samples else None),
+                "r10_drop_reversed": _rounded(order.reversed.r10 if order else None),
+                "verdict": row.verdict,
+            }
+        )
+    return rows
 
 
 def decoded_examples(summary: Summary) -> str:
@@ -63,6 +79,27 @@ def decoded_examples(summary: Summary) -> str:
         lines += [f"- … {example.context[-1]}", f"  - **next: {example.truth}**"]
         lines += [f"  - {name}: {text}" for name, text in example.decoded.items()]
     return "\n".join(line.replace("<", "&lt;") for line in lines)
+
+
+def rollout_examples(summary: Summary) -> str:
+    """Texts that the best model wrote on from held-out contexts; empty if it has no rollout."""
+    name = best_model(summary)
+    report = summary.rollouts.get(name)
+    if report is None:
+        return ""
+    repeated = f"{100 * report.written.repetition:.0f} % of the texts repeat an earlier one of their rollout."
+    lines = [f"**{_line(name)}** wrote {report.n} texts of {report.steps} steps. {repeated}\n"]
+    for context, texts in zip(report.contexts, report.examples, strict=True):
+        lines += [f"- context: … {_line(context)}", *(f"  {i}. {_line(text)}" for i, text in enumerate(texts, 1))]
+    return "\n".join(lines)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).replace("<", "&lt;")
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 4)
 
 
 def _cell(text: str) -> str:

@@ -1,52 +1,97 @@
 """``report.html``: the results of a run on one page.
 
-Contract: the page is self-contained, and all texts in it are escaped.
+Contract: the page is self-contained: it loads nothing, and its script only sorts and filters what is there. All texts
+in it are escaped. Without the script it is complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from jinja2 import Environment, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from lvm.files import replacing
-from lvm.report.summary import Summary, verdicts
+from lvm.report import results
+from lvm.report.summary import Summary
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.figure import Figure
 
 
-def render(summary: Summary, figures: Mapping[str, Figure]) -> str:
+@dataclass(frozen=True)
+class Plot:
+    """A plot of the page.
+
+    Attributes:
+        title: the question it answers.
+        meaning: what its figures mean, in a sentence or two.
+        figure: the plot.
+    """
+
+    title: str
+    meaning: str
+    figure: Figure
+
+
+def render(summary: Summary, plots: Sequence[Plot]) -> str:
     """Render the page.
 
     Args:
         summary: the results.
-        figures: figures by caption, in order.
+        plots: in order.
 
     Returns:
         HTML.
     """
-    from lvm.report.plots import png  # importing matplotlib takes half a second, and most commands do not need it
+    from markupsafe import Markup
+
+    from lvm.report.plots import svg  # importing matplotlib takes half a second, and most commands do not need it
 
     template = files("lvm.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    images = {caption: png(figure, data_uri=True) for caption, figure in figures.items()}
-    return environment.from_string(template).render(s=summary, rows=verdicts(summary), images=images)
+    rows, columns = results.results(summary), results.columns(summary)
+    page = _environment().from_string(template)
+    return page.render(
+        s=summary,
+        rows=rows,
+        columns=columns,
+        best={column.key: results.best(rows, column) for column in columns},
+        best_model=results.best_model(summary),
+        headline=results.headline(summary),
+        verdict=results.VERDICT,
+        plots=[(plot.title, plot.meaning, Markup(svg(plot.figure)), plot.figure.get_figwidth() > 8) for plot in plots],
+        zip=zip,
+    )
 
 
-def write(summary: Summary, figures: Mapping[str, Figure], path: Path) -> None:
+def write(summary: Summary, plots: Sequence[Plot], path: Path) -> None:
     """Write the page, atomically.
 
     Args:
         summary: the results.
-        figures: figures by caption, in order.
+        plots: in order.
         path: the file.
 
     Raises:
         CannotWrite: if the disk is full.
     """
     with replacing(path) as file:
-        file.write(render(summary, figures).encode())
+        file.write(render(summary, plots).encode())
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = _number
+    return environment
+
+
+def _number(value: Any, digits: int = 3, sign: bool = False) -> str:
+    """A figure as text; a dash for one that does not exist."""
+    if value is None or not math.isfinite(value):
+        return results.NONE
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"

@@ -1,23 +1,24 @@
-"""Every figure of a run as one typed object, as ``summary.json``, and as rows of the verdict table."""
+"""Every figure of a run as one typed object, and as ``summary.json``."""
 
 from __future__ import annotations
 
 import json
+import math
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from lvm import gates
 from lvm.evaluation.decoding import DecodedExample, DecodedSamples, DecodedVectors, Kind, Spread
+from lvm.evaluation.lengths import LengthFigures
 from lvm.evaluation.nll import TextNll
 from lvm.evaluation.order import OrderTest
-from lvm.evaluation.retrieval import RetrievalMetrics
+from lvm.evaluation.retrieval import Lead, RetrievalMetrics
 from lvm.evaluation.rollout import RolloutReport
 from lvm.evaluation.roundtrip import RoundtripFigures
 from lvm.evaluation.samples import SampleFigures
 from lvm.files import replacing
-from lvm.report.html import table
 
 PACKAGES = ("lvm", "prefect", "sqlalchemy", "psycopg", "pgvector", "torch", "transformers", "numpy", "sentencex")
 
@@ -104,7 +105,7 @@ class DecodingFigures:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run, in figures. A notebook shows it as the verdict table.
+    """A run, in figures. A notebook shows it as the table of results (``lvm.report.results``).
 
     Attributes:
         space: the space.
@@ -118,6 +119,8 @@ class Summary:
             of ``context`` (its own vectors as samples), and of ``truth``.
         decoded_samples: samples decoded and chosen by the ranking head, by name of the model.
         order: order tests by name of the model, and of ``recency_mean``.
+        leads: how far a model is ahead of the best baseline, by name of the model.
+        roundtrip_by_length: roundtrip cosines of the gate's chunks, by length of the chunk.
         rollouts: five texts written on from held-out contexts, by name of the model, beside copying and random chunks.
         examples: decoded predictions and true next texts.
         seed: seed of all random numbers.
@@ -135,6 +138,8 @@ class Summary:
     samples: dict[str, SampleFigures]
     decoded_samples: dict[str, DecodedSamples]
     order: dict[str, OrderTest]
+    leads: dict[str, Lead]
+    roundtrip_by_length: list[LengthFigures]
     rollouts: dict[str, RolloutReport]
     examples: list[DecodedExample]
     seed: int
@@ -142,37 +147,23 @@ class Summary:
     versions: dict[str, str] = field(default_factory=lambda: versions())
 
     def write(self, path: Path) -> None:
-        """Write ``summary.json``, whole or not at all.
+        """Write ``summary.json``, whole or not at all. A figure that does not exist (NaN) is null.
 
         Raises:
             CannotWrite: if the disk is full.
         """
+        values = _without_nan({**asdict(self), "seeds": {"all": self.seed}})
         with replacing(path) as file:
-            file.write(json.dumps({**asdict(self), "seeds": {"all": self.seed}}, indent=1, ensure_ascii=False).encode())
+            file.write(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode())
 
     def __repr__(self) -> str:
         models = ", ".join(f"{name} R@10 {each.r10:.3f}" for name, each in self.models.items())
         return f"Summary(space={self.space.name!r}, documents={self.corpus.documents}, {models})"
 
     def _repr_html_(self) -> str:
-        words = {None: "", True: "met", False: "not met"}
-        rows = [(row.stage, row.metric, row.value, row.target, words[row.passed]) for row in verdicts(self)]
-        return table(("stage", "metric", "value", "target", "verdict"), rows)
+        from lvm.report.results import notebook_table  # it reads summaries, so it imports this module
 
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the verdict table.
-
-    Attributes:
-        passed: None for a figure without a target.
-    """
-
-    stage: str
-    metric: str
-    value: str
-    target: str
-    passed: bool | None
+        return notebook_table(self)
 
 
 def versions() -> dict[str, str]:
@@ -180,31 +171,10 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def verdicts(summary: Summary) -> list[Row]:
-    """Stage, metric, value, target and verdict: what the terminal and the report show first."""
-    gate, corpus = summary.roundtrip, summary.corpus
-    rows = [
-        Row("ingest", "documents / chunks", f"{corpus.documents} / {corpus.chunks}", "", None),
-        _row("validate", f"roundtrip cosine (mean of {gate.n})", gate.mean, gates.ROUNDTRIP_MIN_COSINE),
-        _row("validate", f"identification R@1 of {gate.pool}", gate.identify_r1, gates.IDENTIFICATION_MIN_R1),
-    ]
-    best_cosine = max(each.cosine for each in summary.baselines.values())
-    best_r10 = max(each.r10 for each in summary.baselines.values())
-    for name, model in summary.models.items():
-        rows += [
-            _row(f"evaluate {name}", "cosine, best baseline as target", model.cosine, best_cosine),
-            _row(f"evaluate {name}", "R@10, best baseline as target", model.r10, best_r10),
-            _row(f"decode {name}", "pipeline cosine", model.pipeline_cosine, gates.PIPELINE_MIN_COSINE),
-            Row(
-                f"decode {name}",
-                "norm error",
-                f"{model.norm_error:.1e}",
-                f"<= {gates.MAX_NORM_ERROR:.0e}",
-                model.norm_error <= gates.MAX_NORM_ERROR,
-            ),
-        ]
-    return rows
-
-
-def _row(stage: str, metric: str, value: float, target: float) -> Row:
-    return Row(stage, metric, f"{value:.3f}", f">= {target:.3f}", value >= target)
+def _without_nan(value: Any) -> Any:
+    """The same JSON value with None in place of NaN, which is no JSON."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -160,6 +160,13 @@ class Reader(Connections):
             stored = {chunk_id: chunk for chunk_id, chunk in session.execute(only(statement))}
         return [stored[i] for i in ids]
 
+    def token_counts(self, chunk_ids: Sequence[int]) -> dict[int, int]:
+        """Token counts of chunks by id. Ids that are not stored any more are left out."""
+        ids = [int(i) for i in chunk_ids]
+        statement = select(ChunkRow.id, ChunkRow.token_count).where(ChunkRow.id.in_(ids))
+        with Session(self.engine) as session:
+            return {chunk_id: tokens for chunk_id, tokens in session.execute(only(statement))}
+
     def document_chunks(self, document_ids: Sequence[int]) -> dict[int, list[tuple[str, int]]]:
         """(text, token count) of all chunks of these documents in order, by document id."""
         statement = (

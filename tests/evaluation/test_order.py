@@ -45,8 +45,10 @@ def test_drops_are_those_of_the_figures(toy: SequenceSet) -> None:
     without_last = (contexts[:, -2] * targets).sum(1).mean()
     assert found.left_out[0].cosine == pytest.approx(float(intact - without_last), abs=1e-6)
     assert all(drop.cosine == pytest.approx(0.0, abs=1e-7) for drop in found.left_out[1:]), "copying sees one vector"
-    low, high = found.reversed.r10_interval
-    assert low <= found.reversed.r10 <= high
+    for drop in (found.shuffled, found.reversed, *found.left_out):
+        assert drop.r10_interval[0] <= drop.r10 <= drop.r10_interval[1]
+        assert drop.cosine_interval[0] - 1e-7 <= drop.cosine <= drop.cosine_interval[1] + 1e-7
+    assert found.reversed.cosine_interval[0] < found.reversed.cosine_interval[1]
 
 
 def test_a_limit_measures_fewer_windows_and_the_seed_decides_the_shuffling(toy: SequenceSet) -> None:

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvm.evaluation.retrieval import EmptySplit, InvalidPrediction, evaluate, rank_of
+from lvm.evaluation.baselines import context_mean, copy_last
+from lvm.evaluation.retrieval import (
+    EmptySplit,
+    InvalidPrediction,
+    WindowFigures,
+    evaluate,
+    lead,
+    measure,
+    rank_of,
+)
 from lvm.sequences import SequenceSet, extract
 
 
@@ -100,3 +109,35 @@ def test_an_empty_split(tmp_path: Path) -> None:
     s.starts["validation"] = np.empty(0, np.int64)
     with pytest.raises(EmptySplit, match="validation"):
         evaluate(s, lambda c: (c[:, -1], c[:, -1]), "validation")
+
+
+def test_figures_of_windows_are_those_of_the_metrics(tmp_path: Path) -> None:
+    s = sequences(tmp_path, unit(60, 16), [10] * 6)
+    metrics, of_windows = measure(s, context_mean)
+    assert metrics == evaluate(s, context_mean) and len(of_windows.rank) == metrics.n
+    assert float(of_windows.cosine.mean()) == metrics.cosine
+    assert float((of_windows.rank <= 10).mean()) == metrics.r10
+
+
+def test_a_lead_is_over_the_best_baseline_by_each_figure() -> None:
+    def figures(cosine: float, rank: int) -> WindowFigures:
+        return WindowFigures(np.full(8, cosine, np.float32), np.full(8, rank))
+
+    found = lead(figures(0.5, 11), {"near": figures(0.25, 50), "ranks": figures(0.125, 3)})
+    assert (found.cosine.over, found.cosine.value, found.cosine.interval) == ("near", 0.25, (0.25, 0.25))
+    assert (found.r10.over, found.r10.value) == ("ranks", -1)
+
+
+def test_the_interval_is_that_of_paired_differences() -> None:
+    random = np.random.default_rng(0)
+    noise, shift = random.normal(size=4000).astype(np.float32), random.normal(0.1, 0.2, 4000).astype(np.float32)
+    rank = np.ones(4000, dtype=np.int64)
+    found = lead(WindowFigures(noise + shift, rank), {"base": WindowFigures(noise, rank)}).cosine
+    low, high = found.interval
+    assert low < 0.1 < high and high - low == pytest.approx(2 * 1.96 * 0.2 / 4000**0.5, rel=0.05)
+
+
+def test_nobody_leads_itself(tmp_path: Path) -> None:
+    _, own = measure(sequences(tmp_path, unit(60, 16), [10] * 6), copy_last)
+    found = lead(own, {"copy_last": own})
+    assert found.cosine.value == found.r10.value == 0 and found.cosine.interval == (0, 0)

@@ -80,6 +80,7 @@ def test_a_model_that_knows_the_story_writes_it(
     assert report.written.cosine == pytest.approx([1.0] * STEPS, abs=1e-5)
     assert report.written.repetition == 0 and report.written.distinct_2 > 0.99
     assert report.examples[1] == sentences[23 : 23 + STEPS] and len(report.examples) == 5
+    assert report.contexts == windows.last_texts[:5]
     assert report.copied.repetition == pytest.approx(0.8) and report.copied.distinct_2 == pytest.approx(0.2)
     assert max(report.copied.cosine + report.random.cosine) < 0.5
     assert report.random.repetition < 0.1

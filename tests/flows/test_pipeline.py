@@ -57,7 +57,9 @@ def test_text_to_models_to_text_and_again_for_nothing(
     models = {name: asdict(figures) for name, figures in summary.models.items()}
     assert written["models"] == models and written["roundtrip"]["mean"] == summary.roundtrip.mean
     page = (settings.artifacts / "report.html").read_text()
-    assert page.count('<img src="data:image/png;base64,') == 4
+    assert page.count("<svg") == 7 and "<img" not in page
+    assert set(summary.leads) == set(summary.order) - {"recency_mean"} == set(summary.models)
+    assert sum(group.n for group in summary.roundtrip_by_length) == summary.roundtrip.n
     assert "http://" not in page and "https://" not in page, "one self-contained page"
     for example in summary.examples:
         assert set(example.decoded) >= set(summary.models) and example.truth

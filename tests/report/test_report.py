@@ -1,97 +1,145 @@
-"""The report: hostile text stays text, figures are whole, and verdicts say what was met."""
+"""The report: hostile text stays text, the page is whole without network, and files are whole."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lvm.corpus.documents import Skipped
-from lvm.evaluation.decoding import DecodedExample, Spread
-from lvm.evaluation.retrieval import RetrievalMetrics
-from lvm.evaluation.roundtrip import Example, RoundtripFigures
-from lvm.report import Summary, markdown, render, verdicts, write
-from lvm.report.plots import comparison, document_map, png, roundtrip_histogram
-from lvm.report.summary import CorpusFigures, DecodingFigures, ModelFigures, SpaceFigures
-
-HOSTILE = '<script>alert("x")</script> & "quotes"'
-
-
-def figures(cosine: float, r10: float) -> RetrievalMetrics:
-    return RetrievalMetrics(
-        n=10, pool=12, cosine=cosine, copy_cosine=0.3, margin=0.1, r1=0.1, r5=0.1, r10=r10, r50=0.1, mrr=0.1,
-        norm_error=1e-7,
-    )  # fmt: skip
+from lvm.evaluation.lengths import by_length
+from lvm.evaluation.roundtrip import Example
+from lvm.report import Plot, Summary, markdown, render, write
+from lvm.report.plots import (
+    document_map,
+    png,
+    png_uri,
+    roundtrip_by_length,
+    roundtrip_histogram,
+    svg,
+    training_curves,
+)
+from lvm.report.questions import summary_plots
+from lvm.training import EpochReport
+from tests.report.example import COSINES, HOSTILE, example_summary
 
 
 @pytest.fixture
 def summary() -> Summary:
-    spread = Spread(0.7, 0.71, 8)
-    return Summary(
-        space=SpaceFigures("minilm", "f" * 16, 384, "a" * 64),
-        corpus=CorpusFigures(2, 30, 30, "b" * 64, {"train": 20}, 5),
-        roundtrip=RoundtripFigures(
-            space="f" * 16, inverter="a" * 64, inverter_encoder="f" * 16, seed=0, n=40, mean=0.84, p10=0.7,
-            median=0.85, interval=(0.8, 0.88), chance=0.1, identify_r1=0.8, pool=40, drawn=40, overlap=0.5,
-            seconds=3.0, seen=[], examples=[Example("best", 1, HOSTILE, HOSTILE, 0.9)],
-        ),
-        baselines={"copy_last": figures(0.3, 0.2)},
-        models={"gru": ModelFigures(**asdict(figures(0.4, 0.1)), pipeline_cosine=0.59, seconds=3.0)},
-        decoding={"gru": DecodingFigures("model", 8, 0.7, spread, spread, spread, spread)},
-        examples=[DecodedExample([HOSTILE], HOSTILE, {"gru": HOSTILE}, {"gru": 0.5})],
-        seed=0,
-    )  # fmt: skip
+    return example_summary(HOSTILE)
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: tags, and addresses that it would load."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "action")]
 
 
 def test_no_text_becomes_markup(summary: Summary) -> None:
-    page = render(summary, {HOSTILE: roundtrip_histogram([0.8, 0.9], 0.1)})
-    assert "<script" not in page
-    assert page.count("&lt;script&gt;") >= 6
+    page = render(
+        summary, [Plot(HOSTILE, HOSTILE, document_map(np.eye(4, dtype=np.float32), {HOSTILE: np.ones(4)}, HOSTILE))]
+    )
+    assert Page(page).tags.count("script") == page.count("<script") == 1
+    assert page.count("&lt;script&gt;") >= 80, "each of its texts is there"
 
 
-def test_verdicts_compare_with_the_targets(summary: Summary) -> None:
-    met = {(row.stage, row.metric.split(" (")[0].split(",")[0]): row.passed for row in verdicts(summary)}
-    assert met["validate", "roundtrip cosine"] is True
-    assert met["validate", "identification R@1 of 40"] is False
-    assert met["evaluate gru", "cosine"] is True
-    assert met["evaluate gru", "R@10"] is False
-    assert met["decode gru", "pipeline cosine"] is False
-    assert met["decode gru", "norm error"] is True
+def test_the_page_loads_nothing(summary: Summary) -> None:
+    page = render(summary, summary_plots(summary))
+    assert [each for each in Page(page).loads if not each.startswith("#")] == []
+    assert not re.search(r"https?://|@import|url\((?!#)|fetch\(|import\(", page)
+    assert page.count("<svg") == 3 and "prefers-color-scheme: dark" in page
+
+
+def test_the_first_table_has_every_row_and_marks_the_best(summary: Summary) -> None:
+    page = render(summary, [])
+    table = page[page.index("<table") : page.index("</table>")]
+    for name in (*COSINES, "copy_last", "nearest_continuation", "best_constant", "truth"):
+        assert f">{name}<" in table
+    assert re.search(r'class="n best" data-value="0.476">0.476', table)
+    assert "blocked 0/3" in table and table.count("passed 3/3") == 3
+
+
+def test_figures_that_were_not_measured_are_dashes(summary: Summary) -> None:
+    bare = replace(summary, text_nll={}, samples={}, decoded_samples={}, order={}, rollouts={}, leads={})
+    assert summary_plots(bare) == []
+    page = render(bare, [])
+    assert "best of" not in page and "nan" not in re.sub(r"<script>.*", "", page, flags=re.S).lower()
 
 
 def test_files_are_whole_and_replace_what_was_there(summary: Summary, tmp_path: Path) -> None:
-    for _ in range(2):
-        summary.write(tmp_path / "deep" / "summary.json")
-        write(summary, {}, tmp_path / "deep" / "report.html")
-    read = json.loads((tmp_path / "deep" / "summary.json").read_text())
-    assert read["models"]["gru"]["cosine"] == 0.4 and read["seeds"] == {"all": 0}
+    for seed in (1, 0):
+        replace(summary, seed=seed).write(tmp_path / "deep" / "summary.json")
+        write(summary, [], tmp_path / "deep" / "report.html")
+
+    def refuse(name: str) -> float:
+        raise AssertionError(f"{name} is no JSON")
+
+    read = json.loads((tmp_path / "deep" / "summary.json").read_text(), parse_constant=refuse)
+    assert read["models"]["gru"]["cosine"] == 0.476 and read["seeds"] == {"all": 0}
+    assert read["samples"]["ridge"]["within"] is None and read["text_nll"]["gru"]["nll"] == 4.38
+    assert read["leads"]["gru"]["r10"]["over"] == "recency_mean"
     assert read["versions"]["torch"] and read["examples"][0]["truth"] == HOSTILE
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["report.html", "summary.json"]
 
 
-def test_plots_are_pictures() -> None:
+def test_keys_of_the_summary_stay() -> None:
+    old = {"space", "corpus", "roundtrip", "baselines", "models", "decoding", "examples", "seed", "seconds", "versions"}
+    assert old <= set(vars(example_summary()))
+
+
+def test_plots_are_pictures(summary: Summary) -> None:
     path = np.random.default_rng(0).normal(size=(12, 6)).astype(np.float32)
+    history = [EpochReport(1, 0.5, 0.4, 0.1, 0.1, 0.001, 2.0, True)]
+    tokens, cosines = [3, 9, 30], [0.9, 0.8, 0.4]
     for figure in (
-        comparison({"gru": figures(0.4, 0.1), "ridge": figures(0.3, 0.2)}, ["gru"]),
+        *(plot.figure for plot in summary_plots(summary)),
         document_map(path, {"gru": path[0]}, "a path"),
         roundtrip_histogram([0.5, -0.2], None),
+        roundtrip_by_length(by_length(tokens, cosines), tokens, cosines),
+        training_curves({"gru": history}),
+        training_curves({}),
     ):
         assert png(figure).startswith(b"\x89PNG") and len(png(figure)) > 5000
-
-
-def test_a_notebook_shows_the_verdicts_as_a_table(summary: Summary) -> None:
-    shown = summary._repr_html_()
-    assert shown.startswith("<table>") and "not met" in shown and shown.count("<tr>") == 1 + len(verdicts(summary))
-    assert repr(summary) == "Summary(space='minilm', documents=2, gru R@10 0.100)"
+        drawn = svg(figure)
+        assert drawn.startswith("<svg") and "currentColor" in drawn and "#010203" not in drawn
+        ids = re.findall(r' id="([^"]+)"', drawn)
+        assert len(ids) == len(set(ids)) and all(f"#{each}" in drawn for each in ids)
+    assert png_uri(roundtrip_histogram([0.5], 0.1)).startswith("data:image/png;base64,iVBOR")
 
 
 def test_markdown_for_the_prefect_ui(summary: Summary) -> None:
     hostile = replace(summary.roundtrip, examples=[Example("best", 1, "a | b\n<i>", "c", 0.5)])
     evidence = markdown.gate_evidence(hostile, "blocked")
-    assert "| best | 0.500 | a \\| b &lt;i> | c |" in evidence and "0.840 (0.800 to 0.880)" in evidence
-    assert [row["name"] for row in markdown.model_rows(summary)] == ["gru", "copy_last"]
+    assert "| best | 0.500 | a \\| b &lt;i> | c |" in evidence and "0.840 (0.830 to 0.850)" in evidence
     assert "<script" not in markdown.decoded_examples(summary)
     assert "| a.txt | is empty |" in markdown.ingested("**1** document", [Skipped("a.txt", "is empty")])
+
+
+def test_rows_for_the_prefect_ui(summary: Summary) -> None:
+    rows = {row["name"]: row for row in markdown.model_rows(summary)}
+    assert list(rows)[:4] == list(COSINES) and list(rows)[-2:] == ["best_constant", "truth"]
+    gru = rows["gru"]
+    assert (gru["nll"], gru["pipeline"], gru["pairwise"], gru["r10_drop_reversed"]) == (4.38, 0.74, 0.168, 0.052)
+    assert (gru["cosine"], gru["r10"], gru["verdict"]) == (0.476, 0.164, "passed 3/3")
+    assert rows["best_constant"]["nll"] == 4.51 and rows["best_constant"]["cosine"] is None
+    json.dumps(list(rows.values()), allow_nan=False)
+
+
+def test_rollouts_for_the_prefect_ui(summary: Summary) -> None:
+    shown = markdown.rollout_examples(summary)
+    assert shown.startswith("**gru** wrote 12 texts of 5 steps") and "<script" not in shown
+    assert shown.count("- context: …") == 2 and shown.count("  5. ") == 2
+    assert markdown.rollout_examples(replace(summary, rollouts={})) == ""

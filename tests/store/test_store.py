@@ -42,6 +42,10 @@ def test_vectors_come_back_bit_for_bit_and_in_order(database: Store, space: int)
     ids = np.concatenate([b.chunk_ids for b in batches])
     by_name = sorted(documents, key=lambda d: d.document.external_id.encode())
     assert database.chunk_texts(ids) == [t for d in by_name for t in d.chunk_texts]
+    counted = database.token_counts([*ids.tolist(), int(ids.max()) + 1])
+    assert [counted[i] for i in ids.tolist()] == [n for d in by_name for n in d.token_counts] and len(counted) == len(
+        ids
+    )
     np.testing.assert_array_equal(
         np.concatenate([b.unit for b in batches]), np.concatenate([d.vectors.unit for d in by_name])
     )

@@ -1,0 +1,57 @@
+"""The report of a real run: what ``evaluate`` measures is in the summary, on the page and in the evidence alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import lvm
+from lvm.report import markdown
+from lvm.settings import Settings
+from lvm.store import Store
+from tests.flows.corpora import write_unseen
+from tests.store.toy import set_gate_size
+
+SMALL = {
+    "NLL_WINDOWS": 6, "SAMPLE_WINDOWS": 2, "SAMPLED_WINDOWS": 2, "SAMPLES": 2, "CONSTANT_TEXTS": 48, "ROLLOUTS": 1,
+    "ROLLOUT_SAMPLES": 1,
+}  # fmt: skip
+
+
+def test_a_report_has_leads_lengths_and_rollouts(
+    settings: Settings, database: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SMALL.items():
+        monkeypatch.setattr(f"lvm.pipeline.evaluate.{name}", value)
+    monkeypatch.setattr("lvm.evaluation.nll.CONSTANT_STEPS", 2)
+    set_gate_size(database, 24)
+    corpus = str(write_unseen(tmp_path / "texts", documents=6, characters=2000))
+    with lvm.open_workspace() as work:
+        lvm.ingest(work, corpus)
+        gate = lvm.validate(work)
+        sequences = lvm.extract(work, context=3)
+        model = lvm.train(work, sequences, "gru", epochs=1, loss="cosine", head="energy")
+        try:
+            summary = lvm.evaluate(work, sequences, [model])
+        except lvm.GateBlocked as blocked:  # one epoch may be too few; the report is there all the same
+            assert isinstance(blocked.report, lvm.Summary)
+            summary = blocked.report
+
+    (lead,) = summary.leads.values()
+    for figure, key in ((lead.cosine, "cosine"), (lead.r10, "r10")):
+        best = max(getattr(each, key) for each in summary.baselines.values())
+        assert getattr(summary.baselines[figure.over], key) == pytest.approx(best, abs=1e-6)
+        assert figure.value == pytest.approx(getattr(summary.models["gru"], key) - best, abs=1e-6)
+        assert figure.interval[0] <= figure.value <= figure.interval[1]
+    lengths = summary.roundtrip_by_length
+    assert sum(group.n for group in lengths) == gate.figures.n
+    assert sum(group.n * group.mean for group in lengths) == pytest.approx(gate.figures.n * gate.figures.mean, abs=1e-3)
+    assert len(summary.rollouts["gru"].contexts) == len(summary.rollouts["gru"].examples) == 1
+    written = json.loads((settings.artifacts / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert written["order"]["gru"]["reversed"]["cosine_interval"]
+    page = (settings.artifacts / "report.html").read_text()
+    assert page.count("<svg") == 7 and "best of 2" in page and "best_constant" in page
+    assert markdown.rollout_examples(summary).count("- context") == 1
+    assert {row["name"] for row in markdown.model_rows(summary)} >= {"gru", "ridge", "best_constant", "truth"}
