@@ -35,8 +35,7 @@ def untrained(artifacts: Path, space: Space, context: int, model: str, head: str
         torch.manual_seed(0)
         built = build_model(model, space.dim, context, head)
         if built.sampler is not None:  # its last layer is zero before training, so all samples would be one
-            for weights in built.sampler.parameters():
-                torch.nn.init.normal_(weights, std=0.1)
+            torch.nn.init.normal_(built.sampler.out.weight, std=0.005)
     checkpoints.write(artifacts / model / checkpoints.MODEL, built.state_dict(), {"config": json.dumps(about)})
 
 
