@@ -206,7 +206,7 @@ def test_writing_grows_and_stops_by_keyboard(opened: Window, monkeypatch: pytest
     assert said == f"Stopped after {opened.page.locator('#written > li').count()} texts."
     assert opened.page.evaluate("document.activeElement.id") == "write"
     opened.page.get_by_label("Sentences").press("Control+Enter")
-    opened.status("to go on"), "the service is free for others"
+    assert opened.status("to go on"), "the service is free for others"
 
 
 def test_what_models_write_is_text_and_never_html(opened: Window, monkeypatch: pytest.MonkeyPatch) -> None:
