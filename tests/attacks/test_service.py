@@ -183,7 +183,9 @@ def test_only_the_last_texts_are_chunked_and_encoded(
     np.testing.assert_allclose(alone.json()["vector"], answer.json()["vector"], atol=1e-6)
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/spaces", "/models", "/docs/oauth2-redirect", "/none", "//"])
+@pytest.mark.parametrize(
+    "path", ["/docs", "/redoc", "/openapi.json", "/spaces", "/models", "/docs/oauth2-redirect", "/none", "//"]
+)
 def test_nothing_is_described_without_the_token(path: str, space: Space, artifacts: Path) -> None:
     settings = Settings(artifacts=artifacts, token=SecretStr("hunter2"))
     with TestClient(build(space, settings)) as client:

@@ -234,7 +234,9 @@ def test_what_models_write_is_text_and_never_html(opened: Window, monkeypatch: p
     opened.said.clear()  # the browser reports this attempt
 
 
-def test_what_goes_wrong_is_said(browser: Any, minilm: Space, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_is_said(
+    browser: Any, minilm: Space, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with window(browser, minilm, settings) as opened:
         opened.page.get_by_label("Sentences").fill("...")
         opened.click("What comes next")
