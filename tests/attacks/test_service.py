@@ -184,7 +184,7 @@ def test_only_the_last_texts_are_chunked_and_encoded(
 
 
 @pytest.mark.parametrize(
-    "path", ["/docs", "/redoc", "/openapi.json", "/spaces", "/models", "/docs/oauth2-redirect", "/none", "//"]
+    "path", ["/docs", "/redoc", "/openapi.json", "/spaces", "/models", "/docs/oauth2-redirect", "/none", "/page.html"]
 )
 def test_nothing_is_described_without_the_token(path: str, space: Space, artifacts: Path) -> None:
     settings = Settings(artifacts=artifacts, token=SecretStr("hunter2"))

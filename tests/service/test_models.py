@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 
 import lvm
 from lvm.pipeline.predict import best_model, trained_models
+from lvm.pipeline.workspace import Workspace
 from lvm.service.app import build
 from lvm.settings import Settings
 from lvm.spaces import Space
@@ -109,6 +110,13 @@ def test_the_stored_chunks_are_those_of_a_search(minilm: Space, trained: Setting
         for way in ways:
             del way["nearest"]
         assert answer == plain, "nothing else changes"
+
+
+def test_a_gate_that_is_missing_is_409(minilm: Space, trained: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workspace, "inverter_id", None)
+    with TestClient(build(minilm, trained)) as client:
+        for answer in (client.get("/models"), client.post("/next", json={"texts": TEXTS})):
+            assert answer.status_code == 409 and "`lvm validate`" in answer.json()["detail"]
 
 
 def test_a_database_that_went_away_is_503_and_not_named(minilm: Space, trained: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The page of the service, used as people use it: in Chromium, with the keyboard, on a phone, and when things go wrong."""
+"""The page of the service, used as people use it: in Chromium, by keyboard, on a phone, and when things fail."""
 
 from __future__ import annotations
 
