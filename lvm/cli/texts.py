@@ -183,7 +183,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8765,
     space: SpaceName = None,
 ) -> None:
-    """Encode, decode and continue texts over HTTP; /docs describes it. Beyond this machine it needs LVM_TOKEN."""
+    """A page to try a model, and encode, decode and continue over HTTP. Beyond this machine it needs LVM_TOKEN."""
     from lvm.service import serve
 
     serve(host, port, space, Settings())

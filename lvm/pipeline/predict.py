@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from lvm.pipeline.workspace import Workspace, named_stage, not_recorded, open_wo
 from lvm.settings import Settings
 from lvm.spaces import Space, SpaceMismatch, Vectors
 from lvm.spaces.space import NotTexts
-from lvm.store import server
+from lvm.store import named_errors, server
 from lvm.training import NoSamples, TrainedModel, load_model
 from lvm.training.checkpoints import MODEL
 
@@ -109,24 +109,65 @@ def best_model(work: Workspace) -> TrainedModel:
         CorruptedFile: if the only ones are damaged, or not the ones that were recorded.
         GateMissing: if the space's inverter never passed a gate in this database.
     """
-    finished = {run.architecture: run for run in work.store.training_runs() if run.status == "finished"}
-    found: list[tuple[bool, float, TrainedModel]] = []
-    damaged: CorruptedFile | None = None
-    for name, run in finished.items():
+    found, damaged = _opened(_finished(work), work.space, work.settings, work)
+    for model in found.values():
+        return model
+    if damaged:
+        raise damaged[0]
+    raise NoModel(f"no model of space {work.space.name!r} is trained here; train one with `lvm train --model NAME`")
+
+
+def trained_models(space: Space, settings: Settings, work: Workspace | None = None) -> dict[str, TrainedModel]:
+    """The models that can predict in a space, by name, the best first as ``best_model`` ranks them.
+
+    Without a database, all in the folder of artifacts count: one that samples before one that does not, then by name.
+    Models of other spaces are left out. So are damaged ones and those that the database did not record.
+
+    Args:
+        space: the space.
+        settings: where artifacts are.
+        work: the database and the space; None if there is no database.
+
+    Raises:
+        GateMissing: if the space's inverter never passed a gate in this database.
+        DatabaseUnavailable: if the database cannot be reached.
+    """
+    if work is None:
+        folders = sorted(path.parent for path in settings.artifacts.glob(f"*/{MODEL}"))
+        return _opened({folder.name: 0.0 for folder in folders}, space, settings, None)[0]
+    with named_errors(work.store.engine):
+        return _opened(_finished(work), space, settings, work)[0]
+
+
+def _finished(work: Workspace) -> dict[str, float]:
+    """Validation MRR of the best epoch of the last finished run, by name of the model."""
+    runs = {run.architecture: run for run in work.store.training_runs() if run.status == "finished"}
+    histories = {name: run.metrics["history"] if run.metrics else [] for name, run in runs.items()}
+    return {name: max((epoch.get("mrr", 0.0) for epoch in history), default=0.0) for name, history in histories.items()}
+
+
+def _opened(
+    names: Mapping[str, float], space: Space, settings: Settings, work: Workspace | None
+) -> tuple[dict[str, TrainedModel], list[CorruptedFile]]:
+    """The usable models by name, the best first, and what is wrong with damaged ones.
+
+    Args:
+        names: names of models, and the figure that ranks those that sample, and those that do not.
+        space: see ``open_model``.
+        settings: see ``open_model``.
+        work: see ``open_model``; None if there is no database.
+    """
+    found: dict[str, TrainedModel] = {}
+    damaged: list[CorruptedFile] = []
+    for name in names:
         try:
-            model = open_model(name, work.space, work.settings, work)
+            found[name] = open_model(name, space, settings, work)
         except (NoModel, SpaceMismatch):  # removed, or of another space
             continue
         except CorruptedFile as error:  # e.g. it is being trained again
-            damaged = damaged or error
-            continue
-        history = run.metrics["history"] if run.metrics else []
-        found.append((model.samples, max((epoch.get("mrr", 0.0) for epoch in history), default=0.0), model))
-    if found:
-        return max(found, key=lambda each: each[:2])[2]
-    raise damaged or NoModel(
-        f"no model of space {work.space.name!r} is trained here; train one with `lvm train --model NAME`"
-    )
+            damaged.append(error)
+    best_first = sorted(found, key=lambda name: (found[name].samples, names[name]), reverse=True)
+    return {name: found[name] for name in best_first}, damaged
 
 
 @named_stage

@@ -3,7 +3,8 @@
 Contract: every answer has the space's fingerprint, and a request that names another space is refused. One thread runs
 the models. If the queue is full, the answer is 503. A writing gets the thread for one text at a time, so it does not
 keep others waiting. Error messages are short: they do not repeat the request and do not
-name paths of the server. If a token is set, callers without it get only ``{"status": "ok"}`` of ``/health``.
+name paths of the server. If a token is set, callers without it get only ``{"status": "ok"}`` of ``/health``, and the
+page, which is the same for all services.
 """
 
 from __future__ import annotations
@@ -20,26 +21,43 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from lvm.arrays import FloatArray
-from lvm.errors import LvmError
+from lvm.errors import LvmError, UsageError
+from lvm.pipeline.errors import GateMissing
 from lvm.pipeline.generate import REASONS, Writing
-from lvm.pipeline.predict import Candidate, InvalidOption, NoModel, NothingToContinue, open_model, predict
+from lvm.pipeline.predict import (
+    Candidate,
+    InvalidOption,
+    NoModel,
+    NothingToContinue,
+    Prediction,
+    open_model,
+    predict,
+    trained_models,
+)
+from lvm.pipeline.workspace import Workspace, open_workspace
+from lvm.service import page
 from lvm.service.batching import Batcher, Encoded, Overloaded
 from lvm.service.events import EventStream, event
 from lvm.service.limits import Bearer, BodyLimit
 from lvm.service.messages import (
     MAX_VECTORS,
     CandidateAnswer,
+    ContinueRequest,
     DecodeAnswer,
     DecodedCandidate,
     DecodeRequest,
     EncodeAnswer,
     EncodeRequest,
     Failure,
+    ModelAnswer,
+    ModelsAnswer,
     NextAnswer,
+    NextCandidate,
     NextRequest,
+    StoredChunk,
     WriteEnd,
     WriteRequest,
     WriteText,
@@ -49,12 +67,17 @@ from lvm.spaces import Decoded, InvalidDecoding, InvalidVectors, Space, SpaceMis
 from lvm.spaces.check import demand
 from lvm.spaces.registry import open_statistics
 from lvm.spaces.statistics import Statistics
+from lvm.store import DatabaseUnavailable, Hit, server
 from lvm.training import NoSamples, TrainedModel
 
 MAX_DECODES = 16  # requests that may wait for the inverter
 MAX_WRITINGS = 4  # streams at a time: the others' requests wait for one text of each
 
 log = logging.getLogger(__name__)
+
+
+class NoDatabase(UsageError):
+    """Stored chunks are asked of a service without a database."""
 
 
 def build(space: Space, settings: Settings) -> FastAPI:
@@ -65,7 +88,9 @@ def build(space: Space, settings: Settings) -> FastAPI:
         settings: names the folder of the models, and the token if callers must send one.
     """
     worker = ThreadPoolExecutor(1, thread_name_prefix="models")
+    searcher = ThreadPoolExecutor(1, thread_name_prefix="search")  # a search of a large database takes seconds
     models: dict[str, TrainedModel] = {}
+    workspaces: list[Workspace] = []
     decodes = writings = 0
 
     def encode(texts: Sequence[str]) -> Encoded:
@@ -83,7 +108,10 @@ def build(space: Space, settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        worker.shutdown(cancel_futures=True)
+        for executor in (worker, searcher):
+            executor.shutdown(cancel_futures=True)
+        for work in workspaces:
+            work.close()
 
     def same_space(named: str | None) -> None:
         if named is not None and named != space.fingerprint:
@@ -102,13 +130,19 @@ def build(space: Space, settings: Settings) -> FastAPI:
         finally:
             decodes -= 1
 
+    def workspace() -> Workspace | None:
+        """The database, opened once; None if there is none. Only the thread of the models calls it."""
+        if not workspaces and server.exists(settings):
+            workspaces.append(open_workspace(space, settings))
+        return workspaces[0] if workspaces else None
+
     def model(name: str) -> TrainedModel:
         """A model, opened once. Only the thread of the models calls it."""
         if name not in models:
             models[name] = open_model(name, space, settings)
         return models[name]
 
-    def options(request: NextRequest) -> dict[str, Any]:
+    def options(request: ContinueRequest) -> dict[str, Any]:
         seed = settings.seed if request.seed is None else request.seed
         return {"samples": request.samples, "temperature": request.temperature, "seed": seed}
 
@@ -124,7 +158,8 @@ def build(space: Space, settings: Settings) -> FastAPI:
     def refused(_: Request, error: LvmError) -> JSONResponse:
         status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
         headers = {"Retry-After": "1"} if status == 503 else None
-        failure = _failure(error) if status == 500 else Failure(error=type(error).__name__, detail=str(error))
+        internal = status == 500 or isinstance(error, DatabaseUnavailable)  # its message names the server
+        failure = _failure(error) if internal else Failure(error=type(error).__name__, detail=str(error))
         return JSONResponse(failure.model_dump(), status, headers)
 
     @app.exception_handler(RequestValidationError)
@@ -133,6 +168,10 @@ def build(space: Space, settings: Settings) -> FastAPI:
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         detail = f"{where or 'body'}: {first['msg']}"
         return JSONResponse({"error": "InvalidRequest", "detail": detail[:500]}, 422)
+
+    @app.get("/", include_in_schema=False)
+    async def page_() -> HTMLResponse:
+        return HTMLResponse(page.HTML, headers=page.HEADERS)
 
     @app.get("/health")
     async def health(request: Request) -> dict[str, Any]:
@@ -152,6 +191,21 @@ def build(space: Space, settings: Settings) -> FastAPI:
             "recipe": space.recipe,
         }
         return {"served": served, "configured": available_spaces(settings)}
+
+    @app.get("/models")
+    async def models_() -> ModelsAnswer:
+        """The trained models of the served space, the best first."""
+
+        def work() -> ModelsAnswer:
+            opened = workspace()
+            found = [
+                ModelAnswer(name=name, samples=each.samples, context=each.context)
+                for name, each in trained_models(space, settings, opened).items()
+            ]
+            return ModelsAnswer(space=space.fingerprint, name=space.name, models=found, database=opened is not None)
+
+        answer: ModelsAnswer = await on_models(work)
+        return answer
 
     @app.post("/encode")
     async def encode_(request: EncodeRequest) -> EncodeAnswer:
@@ -188,19 +242,34 @@ def build(space: Space, settings: Settings) -> FastAPI:
             space=space.fingerprint, texts=decoded.texts, cosine=decoded.cosine.tolist(), candidates=candidates
         )
 
-    @app.post("/next")
+    @app.post("/next", response_model_exclude_none=True)
     async def next_(request: NextRequest) -> NextAnswer:
         """Predict the text after the given texts with a trained model."""
         same_space(request.space)
 
-        predicted = await on_models(lambda: predict(space, model(request.model), request.texts, **options(request)))
+        def work() -> tuple[Prediction, bool, Workspace | None]:
+            opened = workspace() if request.nearest else None
+            if request.nearest and opened is None:
+                raise NoDatabase("this service has no database, so there are no stored chunks; leave nearest out")
+            trained = model(request.model)
+            return predict(space, trained, request.texts, **options(request)), trained.samples, opened
+
+        predicted, samples, stored = await on_models(work)
+        ways: list[Candidate] = [predicted, *predicted.others]
+        answers = [NextCandidate(**_figures(each)) for each in ways]
+        if stored is not None:
+            queries = [each.vector for each in ways] if samples else [predicted.query]
+            search = partial(stored.search, k=request.nearest)
+            found = await asyncio.get_running_loop().run_in_executor(searcher, lambda: [*map(search, queries)])
+            for answer, hits in zip(answers, found, strict=True):
+                answer.nearest = [StoredChunk(**_chunk(hit)) for hit in hits]
         return NextAnswer(
+            **dict(answers[0]),
             space=space.fingerprint,
             model=request.model,
-            **_figures(predicted),
             vector=predicted.vector.unit[0].tolist(),
             query=predicted.query.unit[0].tolist(),
-            candidates=[CandidateAnswer(**_figures(each)) for each in predicted.others],
+            candidates=answers[1:],
         )
 
     @app.post("/write", status_code=200, response_class=EventStream)
@@ -255,13 +324,16 @@ def build(space: Space, settings: Settings) -> FastAPI:
 
 _STATUSES: tuple[tuple[type[LvmError], int], ...] = (
     (Overloaded, 503),
+    (DatabaseUnavailable, 503),
     (SpaceMismatch, 409),
+    (GateMissing, 409),
     (InvalidVectors, 422),
     (InvalidDecoding, 422),
     (NoModel, 422),
     (NothingToContinue, 422),
     (InvalidOption, 422),
     (NoSamples, 422),
+    (NoDatabase, 422),
 )
 
 
@@ -274,6 +346,10 @@ def _failure(error: Exception) -> Failure:
 
 def _figures(each: Candidate) -> dict[str, Any]:
     return {"text": each.text, "score": each.score, "cosine": each.cosine}
+
+
+def _chunk(hit: Hit) -> dict[str, Any]:
+    return {"text": hit.text, "title": hit.title, "position": hit.position, "cosine": hit.cosine}
 
 
 def _packed(unit: FloatArray) -> str:

@@ -9,12 +9,13 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 8 * 2**20  # bytes of one request
+OPEN = ("/health", "/")  # need no token: the page says nothing about the service
 
 
 class Bearer:
     """Answers 401 to requests without the token, before their body is read.
 
-    ``/health`` needs no token. ``scope["bearer"]`` says whether the request has it.
+    The paths of ``OPEN`` need no token. ``scope["bearer"]`` says whether the request has it.
 
     Args:
         app: the application.
@@ -28,7 +29,7 @@ class Bearer:
         if scope["type"] == "http":
             given = dict(scope["headers"]).get(b"authorization", b"")
             scope["bearer"] = not self.expected or secrets.compare_digest(given, self.expected)
-            if not scope["bearer"] and scope["path"] != "/health":
+            if not scope["bearer"] and scope["path"] not in OPEN:
                 refusal = {"error": "Unauthorized", "detail": "a bearer token is needed"}
                 await JSONResponse(refusal, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
                 return

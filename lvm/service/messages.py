@@ -14,6 +14,7 @@ MAX_CHARACTERS, MAX_ALL_CHARACTERS = 20_000, 400_000  # per text, and of all tex
 MAX_DIM = 65_536  # numbers per vector
 MAX_CANDIDATES = 64  # per vector
 MAX_STEPS, MAX_SAMPLES = 64, 16  # texts of a writing, and candidates for a text: 16 decode in seconds on two cores
+MAX_NEAREST = 10  # stored chunks of a candidate
 
 
 def _limited(texts: list[str]) -> list[str]:
@@ -112,8 +113,8 @@ Seed = Annotated[
 ]
 
 
-class NextRequest(BaseModel):
-    """Texts to continue."""
+class ContinueRequest(BaseModel):
+    """Texts to continue, and how."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"texts": ["The state of our union is strong."], "model": "gru"}]}
@@ -127,19 +128,42 @@ class NextRequest(BaseModel):
     seed: Seed = None
 
 
-class NextAnswer(CandidateAnswer):
+class NextRequest(ContinueRequest):
+    """Texts to continue by one text."""
+
+    nearest: int = Field(0, ge=0, le=MAX_NEAREST, description="stored chunks to list with each candidate")
+
+
+class StoredChunk(BaseModel):
+    """A chunk of the service's database, and its cosine to the vector that was searched for."""
+
+    text: str
+    title: str = Field(description="of its document")
+    position: int = Field(description="of the chunk in its document, from 0")
+    cosine: float
+
+
+class NextCandidate(CandidateAnswer):
+    """A text that follows, and the stored chunks like it."""
+
+    nearest: list[StoredChunk] | None = Field(
+        None,
+        description="if `nearest` is above 0: the stored chunks nearest to the predicted vector; of a model that draws "
+        "no samples, nearest to the vector that it ranks by",
+    )
+
+
+class NextAnswer(NextCandidate):
     """A model's prediction: the best text, the predicted vector, and the vector for searching stored chunks."""
 
     space: str
     model: str
     vector: list[float]
     query: list[float]
-    candidates: list[CandidateAnswer] = Field(
-        description="the other candidates of a model that samples, the best first"
-    )
+    candidates: list[NextCandidate] = Field(description="the other candidates of a model that samples, the best first")
 
 
-class WriteRequest(NextRequest):
+class WriteRequest(ContinueRequest):
     """Texts to go on from, one text after the other."""
 
     steps: int = Field(20, ge=1, le=MAX_STEPS, description="texts at most")
@@ -161,6 +185,23 @@ class WriteEnd(BaseModel):
     texts: int = Field(description="number of written texts")
     reason: Ended
     detail: str
+
+
+class ModelAnswer(BaseModel):
+    """A trained model."""
+
+    name: str
+    samples: bool = Field(description="whether it draws samples, so that there are several candidates")
+    context: int = Field(description="number of chunks that it sees")
+
+
+class ModelsAnswer(BaseModel):
+    """The trained models of the served space, and whether there are stored chunks to search."""
+
+    space: str
+    name: str = Field(description="of the space")
+    models: list[ModelAnswer] = Field(description="the best first")
+    database: bool = Field(description="whether the service has a database, so that /next can list stored chunks")
 
 
 class Failure(BaseModel):

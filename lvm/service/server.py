@@ -54,7 +54,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     space.probe()  # loads the weights before the first request
     statistics(space, settings)
     name = one_line(space.name)
-    sys.stderr.write(f"space {name} ({space.fingerprint}) on http://{host}:{port}, described at /docs\n")
+    sys.stderr.write(f"space {name} ({space.fingerprint}) on http://{host}:{port}/, described at /docs\n")
     uvicorn.run(
         build(space, settings),
         host=host,

@@ -79,8 +79,8 @@ BODIES: dict[str, tuple[str, str]] = {
     **{
         f"{path} {name} {value}": (path, f'{{"texts": ["a text"], "{name}": {value}}}')
         for path in ("/next", "/write")
-        for name in ("steps", "samples", "temperature", "seed")
-        if (path, name) != ("/next", "steps")
+        for name in ("steps", "samples", "temperature", "seed", "nearest")
+        if (path, name) not in (("/next", "steps"), ("/write", "nearest"))
         for value in ("-1", "NaN", "-Infinity", "1e400", '"x"', "[]", "1" + "0" * 30)
     },
     "no steps": ("/write", '{"texts": ["a text"], "steps": 0}'),
@@ -88,6 +88,8 @@ BODIES: dict[str, tuple[str, str]] = {
     "too many samples": ("/write", '{"texts": ["a text"], "samples": 17}'),
     "samples of a model that draws none": ("/write", '{"texts": ["a text"], "samples": 2}'),
     "samples of a next text": ("/next", '{"texts": ["a text"], "samples": 2}'),
+    "chunks of no database": ("/next", '{"texts": ["a text"], "nearest": 2}'),
+    "too many chunks": ("/next", '{"texts": ["a text"], "nearest": 11}'),
     "nothing to write from": ("/write", '{"texts": ["...", ""]}'),
     "a model to write with": ("/write", '{"texts": ["a text"], "model": "none"}'),
     "a surrogate in a text": ("/encode", '{"texts": ["a \\ud800 text"]}'),
@@ -181,7 +183,9 @@ def test_only_the_last_texts_are_chunked_and_encoded(
     np.testing.assert_allclose(alone.json()["vector"], answer.json()["vector"], atol=1e-6)
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/spaces", "/docs/oauth2-redirect", "/none", "/"])
+@pytest.mark.parametrize(
+    "path", ["/docs", "/redoc", "/openapi.json", "/spaces", "/models", "/docs/oauth2-redirect", "/none", "/page.html"]
+)
 def test_nothing_is_described_without_the_token(path: str, space: Space, artifacts: Path) -> None:
     settings = Settings(artifacts=artifacts, token=SecretStr("hunter2"))
     with TestClient(build(space, settings)) as client:

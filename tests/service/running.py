@@ -22,14 +22,21 @@ from lvm.training import checkpoints
 
 def untrained_gru(artifacts: Path, space: Space, context: int) -> None:
     """Write a model ``gru`` that was never trained."""
+    untrained(artifacts, space, context, "gru")
+
+
+def untrained(artifacts: Path, space: Space, context: int, model: str, head: str = "point") -> None:
+    """Write a model that was never trained. With the head ``energy`` its samples differ."""
     about = {
-        "model": "gru", "dim": space.dim, "context": context, "hyper": hyperparameters("gru"), "loss": "mix",
-        "space_name": space.name, "space": space.fingerprint,
+        "model": model, "dim": space.dim, "context": context, "hyper": hyperparameters(model), "loss": "mix",
+        "space_name": space.name, "space": space.fingerprint, "head": head,
     }  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        weights = build_model("gru", space.dim, context).state_dict()
-    checkpoints.write(artifacts / "gru" / checkpoints.MODEL, weights, {"config": json.dumps(about)})
+        built = build_model(model, space.dim, context, head)
+        if built.sampler is not None:  # its last layer is zero before training, so all samples would be one
+            torch.nn.init.normal_(built.sampler.out.weight, std=0.005)
+    checkpoints.write(artifacts / model / checkpoints.MODEL, built.state_dict(), {"config": json.dumps(about)})
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def test_a_token_is_asked_for(space: Space, tmp_path: Path) -> None:
 
 def test_the_page_describes_every_answer(client: TestClient) -> None:
     page = client.get("/openapi.json").json()
-    assert set(page["paths"]) == {"/health", "/spaces", "/encode", "/decode", "/next", "/write"}
+    assert set(page["paths"]) == {"/health", "/spaces", "/encode", "/decode", "/models", "/next", "/write"}
     assert client.get("/docs").status_code == 200
     assert set(page["paths"]["/write"]["post"]["responses"]["200"]["content"]) == {"text/event-stream"}
     assert page["components"]["schemas"]["EncodeRequest"]["examples"]
