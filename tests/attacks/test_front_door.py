@@ -19,13 +19,14 @@ from lvm.settings import Settings
 from lvm.spaces import Decoded, Vectors
 from lvm.store import DatabaseUnavailable, Store
 from tests.flows.corpora import write_unseen
+from tests.pipeline.small import shrink
 from tests.store.toy import set_gate_size
 
 
 @pytest.fixture
 def work(tmp_path: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     set_gate_size(database, 25)
-    monkeypatch.setattr("lvm.pipeline.evaluate.SAMPLE_WINDOWS", 2)
+    shrink(monkeypatch)
     source = write_unseen(tmp_path / "texts", documents=5, characters=1500)
     with lvm.open_workspace(settings=settings.model_copy(update={"quiet": True})) as opened:
         lvm.ingest(opened, source)

@@ -10,15 +10,12 @@ import pytest
 from nbclient import NotebookClient
 
 from lvm.store import Store
+from tests.pipeline.small import CODE
 from tests.store.toy import set_gate_size
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "first-hour.ipynb"
-SMALL = """
-limit, folder = 10, "first-hour"
-import lvm.pipeline.evaluate
-lvm.pipeline.evaluate.SAMPLE_WINDOWS = 4
-"""
-"""Replaces the cell of parameters: ten speeches, nine of them known to the inverter, and four windows decoded."""
+SMALL = f'limit, folder = 10, "first-hour"\n{CODE}'
+"""Replaces the cell of parameters: ten speeches, nine of them known to the inverter, and few windows decoded."""
 
 
 @pytest.fixture(scope="module")

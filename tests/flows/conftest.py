@@ -21,6 +21,7 @@ from lvm.settings import Settings
 from lvm.store import Store, server
 from tests.flows.corpora import write_unseen
 from tests.flows.crashes import undisturbed
+from tests.pipeline.small import shrink
 from tests.store.toy import set_gate_size
 
 
@@ -34,7 +35,7 @@ def prefect_server() -> Iterator[None]:
 def small(database: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer chunks and windows decoded; everything else is the real thing."""
     set_gate_size(database, 30)
-    monkeypatch.setattr("lvm.pipeline.evaluate.SAMPLE_WINDOWS", 4)
+    shrink(monkeypatch)
     monkeypatch.setenv("LVM_QUIET", "1")
 
 

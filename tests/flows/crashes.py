@@ -29,6 +29,7 @@ from sqlalchemy.exc import OperationalError
 from lvm.settings import Settings
 from lvm.store import open_store, server
 from tests.flows.corpora import write_unseen
+from tests.pipeline.small import shrink
 from tests.store.toy import set_gate_size
 
 STAGES = ("ingest", "validate", "extract", "train", "evaluate")
@@ -43,10 +44,10 @@ ATTEMPTS = 5
 def pipeline(source: str, flow_run: str | None) -> None:
     """Run the pipeline, or retry a run, and say on standard output where it is; only the samples are smaller."""
     import flows.pipeline
-    from lvm.pipeline import evaluate, extract, train, validate
+    from lvm.pipeline import extract, train, validate
     from lvm.pipeline.workspace import Workspace
 
-    evaluate.SAMPLE_WINDOWS = 2
+    shrink()
 
     from prefect import Flow
     from prefect.client.orchestration import get_client

@@ -20,14 +20,12 @@ from lvm.spaces.space import NotTexts
 from lvm.store import Store
 from lvm.training import BadConfig
 from tests.flows.corpora import write_unseen
+from tests.pipeline.small import CODE, shrink
 from tests.store.toy import set_gate_size
 
 SCRIPT = """
 import sys
 import lvm
-from lvm.pipeline import evaluate
-
-evaluate.SAMPLE_WINDOWS = 4  # fewer than the 96 of a report
 
 space = lvm.open_space("minilm")
 vectors = space.encode(["The harbour froze before the last ship came in."])
@@ -52,14 +50,12 @@ def corpus(tmp_path: Path, database: Store, monkeypatch: pytest.MonkeyPatch) -> 
     """A few speeches that the inverter has not seen, and a gate of 30 chunks."""
     set_gate_size(database, 30)
     monkeypatch.setenv("LVM_QUIET", "1")
-    monkeypatch.setattr("lvm.pipeline.evaluate.SAMPLE_WINDOWS", 4)
+    shrink(monkeypatch)
     return str(write_unseen(tmp_path / "texts", documents=6, characters=2000))
 
 
 def test_the_snippet_of_the_readme_runs_as_a_script(settings: Settings, corpus: str) -> None:
-    small = SCRIPT.replace(
-        "import lvm\n", "import lvm\nfrom lvm.pipeline import evaluate\nevaluate.SAMPLE_WINDOWS = 4\n", 1
-    )
+    small = SCRIPT.replace("import lvm\n", f"import lvm\n{CODE}", 1)
     done = subprocess.run(
         [sys.executable, "-c", small, corpus], capture_output=True, text=True, check=False, timeout=500
     )

@@ -12,20 +12,14 @@ from lvm.report import markdown
 from lvm.settings import Settings
 from lvm.store import Store
 from tests.flows.corpora import write_unseen
+from tests.pipeline.small import shrink
 from tests.store.toy import set_gate_size
-
-SMALL = {
-    "NLL_WINDOWS": 6, "SAMPLE_WINDOWS": 2, "SAMPLED_WINDOWS": 2, "SAMPLES": 2, "CONSTANT_TEXTS": 48, "ROLLOUTS": 1,
-    "ROLLOUT_SAMPLES": 1,
-}  # fmt: skip
 
 
 def test_a_report_has_leads_lengths_and_rollouts(
     settings: Settings, database: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in SMALL.items():
-        monkeypatch.setattr(f"lvm.pipeline.evaluate.{name}", value)
-    monkeypatch.setattr("lvm.evaluation.nll.CONSTANT_STEPS", 2)
+    shrink(monkeypatch)
     set_gate_size(database, 24)
     corpus = str(write_unseen(tmp_path / "texts", documents=6, characters=2000))
     with lvm.open_workspace() as work:
