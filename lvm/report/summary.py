@@ -123,6 +123,9 @@ class Summary:
         seed: seed of all random numbers.
         seconds: wall time by stage.
         versions: of Python and of the packages that made the figures.
+        on: source of the corpus, if models were only measured on it; None if it is the one that they were trained on.
+        left_out: number of its documents that models or inverter were trained on, by reason; they are not measured.
+        trained_on: the corpus that models were trained on, if it is another one.
     """
 
     space: SpaceFigures
@@ -140,6 +143,9 @@ class Summary:
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: versions())
+    on: str | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+    trained_on: CorpusFigures | None = None
 
     def write(self, path: Path) -> None:
         """Write ``summary.json``, whole or not at all.
@@ -183,7 +189,13 @@ def versions() -> dict[str, str]:
 def verdicts(summary: Summary) -> list[Row]:
     """Stage, metric, value, target and verdict: what the terminal and the report show first."""
     gate, corpus = summary.roundtrip, summary.corpus
-    rows = [
+    rows = (
+        []
+        if summary.on is None
+        else [Row("evaluate", "measured on; models were trained elsewhere", summary.on, "", None)]
+    )
+    rows += [Row("ingest", f"left out: {why}", str(count), "", None) for why, count in summary.left_out.items()]
+    rows += [
         Row("ingest", "documents / chunks", f"{corpus.documents} / {corpus.chunks}", "", None),
         _row("validate", f"roundtrip cosine (mean of {gate.n})", gate.mean, gates.ROUNDTRIP_MIN_COSINE),
         _row("validate", f"identification R@1 of {gate.pool}", gate.identify_r1, gates.IDENTIFICATION_MIN_R1),
