@@ -403,7 +403,7 @@ def _summary(
         decoded_samples=measured.decoded_samples,
         order=measured.order,
         rollouts=measured.rollouts,
-        examples=examples(windows, decoded),
+        examples=examples(windows.first(SAMPLE_WINDOWS), decoded),
         seed=corpus.work.settings.seed,
         seconds={name: round(value, 1) for name, value in seconds.items()},
     )
