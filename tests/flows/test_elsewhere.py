@@ -27,9 +27,9 @@ def test_on_another_corpus(
         lvm.validate(work)
         lvm.train(work, lvm.extract(work, context=3), "gru", epochs=1)
         revision = database.corpus_revision(work.space_id)
-    source = str(write_unseen(tmp_path / "others", documents=3, characters=900, skip=8))
+    source = str(write_unseen(tmp_path / "others", documents=3, characters=1200, skip=8))
     with open_beside(database, key_of("minilm", source), "a test") as other:
-        set_gate_size(other, 20)
+        set_gate_size(other, 26)
     summary = evaluate_flow(context=3, on=source, limit=3)
     assert summary.on == source and summary.corpus.documents == 3 and set(summary.models) == {"gru"}
     assert database.corpus_revision(1) == revision

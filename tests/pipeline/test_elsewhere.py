@@ -60,15 +60,15 @@ def sequences(work: lvm.Workspace) -> SequenceSet:
 
 
 def beside(work: lvm.Workspace, source: Path) -> Store:
-    """The database of another corpus, with a gate of 20 chunks."""
+    """The database of another corpus, with a gate of 26 chunks."""
     store = open_beside(work.store, key_of("minilm", open_source(str(source)).name), "a test")
-    set_gate_size(store, 20)
+    set_gate_size(store, 26)
     return store
 
 
 def others(work: lvm.Workspace, folder: Path, skip: int) -> Path:
     """A few speeches that are new to the models and to the inverter."""
-    source = write_unseen(folder / "others", documents=3, characters=900, skip=skip)
+    source = write_unseen(folder / "others", documents=3, characters=1200, skip=skip)
     beside(work, source).close()
     return source
 
