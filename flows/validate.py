@@ -53,11 +53,11 @@ def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
             report = validate(work, decode_parts=decode_parts, bars=progress, flow_run_id=run_id())
         except GateBlocked as error:
             if isinstance(error.report, GateReport):
-                publish(error, _shown(error.report))
+                publish(error, shown(error.report))
                 say(work, "validate", str(error), error.report.corpus_revision)
             raise
         say(work, "validate", report.verdict.message, report.corpus_revision)
-    _shown(report)
+    shown(report)
     return report
 
 
@@ -80,7 +80,7 @@ def validate_flow(space: SpaceName = None) -> GateReport:
     return validate_stage(space, stands_on)
 
 
-def _shown(report: GateReport) -> UUID:
+def shown(report: GateReport) -> UUID:
     """Publish the evidence in the Prefect UI. Returns the artifact's id."""
     text = markdown.gate_evidence(report.figures, report.verdict.message)
     return cast(UUID, create_markdown_artifact(text, key="roundtrip-gate"))

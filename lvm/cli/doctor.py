@@ -24,7 +24,7 @@ from lvm.errors import LvmError, first_line
 from lvm.pipeline.errors import GateMissing
 from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.settings import Settings
-from lvm.store import open_store, server
+from lvm.store import databases_beside, open_store, server
 from lvm.store.health import Health, examine
 from lvm.terminal import without_login
 
@@ -214,6 +214,9 @@ def _space(settings: Settings) -> Iterator[Finding]:
         store.register_space(space.name, space.dim, space.fingerprint, space.recipe, space.probe().unit)
         work = Workspace(settings, store, space, number)
         gate, last = work.verdict(), store.latest_gate(number)
+        for each in databases_beside(store):
+            found = f"{each.about}, {each.size / GIGABYTE:.2f} GB in database {each.name}"
+            yield Finding("other corpus", "ok", found, "lvm clear drops it together with all else")
     if last is None:
         yield Finding("gate", "ok", "not measured yet", "lvm validate")
     elif gate is None:

@@ -41,8 +41,14 @@ def show(summary: Summary, settings: Settings) -> None:
     )
     out.print()
     out.print(examples_table(summary))
-    for path in ("summary.json", "report.html", *summary.models):
-        out.print(settings.artifacts / path)
+    folder = settings.artifacts
+    if summary.on is not None:
+        from lvm.pipeline.elsewhere import artifacts_on
+
+        folder = artifacts_on(settings, summary.space.name, summary.on)
+    models = (settings.artifacts / name for name in summary.models)
+    for path in (folder / "summary.json", folder / "report.html", *models):
+        out.print(path)
 
 
 def results_table(summary: Summary, width: int) -> Table:

@@ -148,16 +148,26 @@ def train(
         )
 
 
-def evaluate(context: Context = 5, space: SpaceName = None) -> None:
+def evaluate(
+    context: Context = 5,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="measure on another corpus instead; it is stored apart, nothing learns it"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="documents of --on at most")] = None,
+    space: SpaceName = None,
+) -> None:
     """Compare models with baselines, decode predictions, and write summary.json and report.html."""
+    if limit is not None and on is None:
+        raise UsageError("--limit counts documents of another corpus; name it with --on SOURCE")
 
     def direct(work: Workspace) -> Summary:
         from lvm.pipeline.evaluate import evaluate
 
         sequences, _ = work.sequences(context)
-        return evaluate(work, sequences)
+        return evaluate(work, sequences, on=on, limit=limit)
 
-    show(run_stage("evaluate", direct, space=space, context=context), Settings())
+    show(run_stage("evaluate", direct, space=space, context=context, on=on, limit=limit), Settings())
 
 
 def reembed(

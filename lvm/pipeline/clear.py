@@ -1,4 +1,7 @@
-"""Empty the database and the artifacts. The name of the database must be typed out."""
+"""Empty the database and the artifacts, and drop the databases of corpora that models were only measured on.
+
+Contract: the name of the database must be typed out. No link is followed, and what is not the project's is left.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvm.models import MODELS
+from lvm.pipeline.elsewhere import FOLDER, FOLDER_NAME
 from lvm.settings import Settings
-from lvm.store import NotConfirmed, open_store
+from lvm.store import NotConfirmed, databases_beside, drop_beside, open_store
 from lvm.training.checkpoints import CONFIG, LAST, MODEL
 
 _MODEL_FILES = "|".join(map(re.escape, (MODEL, LAST, CONFIG)))
-_OURS = {
+_REPORTS = {
     ".": r"summary\.json|report\.html|training_sequences_ctx\d+\.npz",
     "sequences": r"ctx\d+(\.tokens)?\.safetensors",
-    **dict.fromkeys(MODELS, _MODEL_FILES),
 }
-"""Patterns of the file names that the project writes into each folder below ``LVM_ARTIFACTS``."""
+_OURS = {**_REPORTS, **dict.fromkeys(MODELS, _MODEL_FILES)}
+"""Patterns of the file names that the project writes into each folder below ``LVM_ARTIFACTS``.
+
+Those of ``_REPORTS`` are also in the folders of other corpora.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,10 @@ class Cleared:
     """What was removed and what was left.
 
     Attributes:
-        rows: removed from each table.
+        rows: removed from each table; under ``other corpus``, the number of dropped databases of other corpora.
         files: removed files of the project.
-        left: everything else in the artifacts folder, or why nothing there was touched.
+        left: everything else in the artifacts folder, or why nothing there was touched; and databases of other corpora
+            that could not be dropped.
     """
 
     rows: dict[str, int]
@@ -39,7 +47,7 @@ class Cleared:
 
 
 def clear(confirm: str = "", settings: Settings | None = None) -> Cleared:
-    """Remove every document, vector, gate, sequence set, training run and model.
+    """Remove every document, vector, gate, sequence set, training run and model, and all other corpora.
 
     Args:
         confirm: name of the database, typed out.
@@ -55,23 +63,26 @@ def clear(confirm: str = "", settings: Settings | None = None) -> Cleared:
         if confirm != store.database_name:
             rows = ", ".join(f"{count} {table}" for table, count in store.contents().items())
             files = sum(1 for _ in written(settings.artifacts))
+            others = "".join(f"; database {each.name} ({each.about})" for each in databases_beside(store))
             raise NotConfirmed(
-                f"this would remove from database {store.database_name!r}: {rows}; and {files} files that the project "
-                f"wrote into {settings.artifacts}; nothing was touched, to do it: "
+                f"this would remove from database {store.database_name!r}: {rows}{others}; and {files} files that the "
+                f"project wrote into {settings.artifacts}; nothing was touched, to do it: "
                 f"lvm clear --confirm {store.database_name}"
             )
         with store.lock("ingest"):
             gone = store.clear(confirm)
-    return Cleared(gone, remove(settings.artifacts), left(settings.artifacts))
+        dropped, kept = drop_beside(store)
+    if dropped:
+        gone["other corpus"] = dropped
+    return Cleared(gone, remove(settings.artifacts), [*kept, *left(settings.artifacts)])
 
 
 def written(artifacts: Path) -> Iterator[Path]:
     """The files that the project wrote, unfinished ones included. No link is followed."""
-    for folder in _folders(artifacts):
-        name = re.compile(_OURS[str(folder.relative_to(artifacts))])
+    for folder, pattern in _folders(artifacts).items():
         for path in folder.iterdir():
             plain = re.sub(r"^\.(.+)\.tmp$", r"\1", path.name)
-            if name.fullmatch(plain) and stat.S_ISREG(path.lstat().st_mode):
+            if re.fullmatch(pattern, plain) and stat.S_ISREG(path.lstat().st_mode):
                 yield path
 
 
@@ -82,7 +93,7 @@ def remove(artifacts: Path) -> int:
         with suppress(OSError):  # ``left`` names it
             path.unlink()
             count += 1
-    for folder in reversed(_folders(artifacts)):
+    for folder in reversed(list(_folders(artifacts))):
         with suppress(OSError):  # it is not empty
             folder.rmdir()
     return count
@@ -93,15 +104,24 @@ def left(artifacts: Path) -> list[str]:
     if artifacts.is_symlink():
         where = artifacts.readlink()
         return [f"all that is in {artifacts}, a link to {where}; to clear it set LVM_ARTIFACTS to the folder itself"]
+    folders = _folders(artifacts)
     return [
         f"{path}, a link" if path.is_symlink() else str(path)
-        for folder in _folders(artifacts)
+        for folder in folders
         for path in sorted(folder.iterdir())
-        if path not in _folders(artifacts)
+        if path not in folders
     ]
 
 
-def _folders(artifacts: Path) -> list[Path]:
-    """The artifacts folder, and the project's folders in it. None if a link leads elsewhere."""
-    found = [artifacts / name for name in _OURS]
-    return [] if artifacts.is_symlink() else [path for path in found if path.is_dir() and not path.is_symlink()]
+def _folders(artifacts: Path) -> dict[Path, str]:
+    """The project's folders, outer ones first, with the pattern of its files there. None if a link leads elsewhere."""
+    if artifacts.is_symlink():
+        return {}
+    found = {artifacts / name: pattern for name, pattern in _OURS.items()}
+    others = artifacts / FOLDER
+    if others.is_dir() and not others.is_symlink():
+        found[others] = "(?!)"  # no file of ours is in there
+        for corpus in sorted(others.iterdir()):
+            if re.fullmatch(FOLDER_NAME, corpus.name) and not corpus.is_symlink():
+                found |= {corpus / name: pattern for name, pattern in _REPORTS.items()}
+    return {path: pattern for path, pattern in found.items() if path.is_dir() and not path.is_symlink()}

@@ -1,13 +1,15 @@
 """Stage 5, evaluate: models beside the baselines on held-out documents, predictions decoded to text, and the report.
 
-Contract: models and baselines are measured on the same windows. The database judges the decoded predictions of each
-model (the pipeline gate). ``summary.json`` and ``report.html`` are written whether or not a model passes.
+Contract: models and baselines are measured on the same windows: held-out ones of their own corpus, or all windows of
+another one, which they were never fitted on. The database judges the decoded predictions of each model (the pipeline
+gate). ``summary.json`` and ``report.html`` are written whether or not a model passes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -33,6 +35,7 @@ from lvm.evaluation.roundtrip import RoundtripFigures
 from lvm.evaluation.samples import SampleFigures, sample_figures
 from lvm.gates import Verdict
 from lvm.models import MODELS
+from lvm.pipeline.elsewhere import OtherCorpus, other_corpus
 from lvm.pipeline.errors import GateBlocked, GateMissing
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars
@@ -78,12 +81,23 @@ class Measured:
     rollouts: dict[str, RolloutReport]
 
 
+@dataclass(frozen=True)
+class _Corpus:
+    """A database and space, a sequence set of its corpus, and the passing gate of that corpus."""
+
+    work: Workspace
+    sequences: SequenceSet
+    gate: Gate
+
+
 @named_stage
 def evaluate(
     work: Workspace,
     sequences: SequenceSet,
     models: Iterable[TrainedModel] | TrainedModel | None = None,
     *,
+    on: str | Path | None = None,
+    limit: int | None = None,
     seconds: Mapping[str, float] | None = None,
     bars: Bars | None = None,
     flow_run_id: str | None = None,
@@ -94,6 +108,9 @@ def evaluate(
         work: the database and space that the models belong to.
         sequences: what ``extract`` gave.
         models: what ``train`` gave; all finished models of the sequence set unless given.
+        on: another corpus to measure on instead: ``sotu``, a folder, a .jsonl file, or ``hf:NAME``. It is stored apart,
+            and all of its windows are measured. Files go to a folder of its own (``lvm.pipeline.elsewhere``).
+        limit: documents of ``on`` at most; all unless given.
         seconds: wall time of earlier stages, for the report.
         bars: opens progress bars; in the terminal unless given.
         flow_run_id: id of the Prefect run, for the record.
@@ -101,17 +118,48 @@ def evaluate(
     Raises:
         GateMissing: if the sequence set is not of the corpus as it is now, or no model is trained on it.
         CorruptedFile: if a model is not one that a finished training run recorded.
-        GateBlocked: if predictions cannot be decoded; the summary is written, and is ``report`` of the error.
+        GateBlocked: if predictions cannot be decoded; the summary is written, and is ``report`` of the error. If text
+            of ``on`` does not come back from its vectors, nothing is written, and ``report`` has the gate's figures.
+        LvmError: what ``other_corpus`` raises, if ``on`` cannot be measured on.
     """
     gate, bars = work.passing_gate(), bars or work.bars
     sequences, record = work.reopened(sequences)
     opened = _models(work, sequences, record, models)
-    predictors = _predictors(sequences, opened)
+    own = _Corpus(work, sequences, gate)
+    if on is None:
+        return _evaluate(own, own, opened, None, seconds or {}, bars, flow_run_id)
+    with other_corpus(work, on, sequences.context, limit=limit, bars=bars, flow_run_id=flow_run_id) as other:
+        measured = _Corpus(other.work, other.sequences, other.gate)
+        return _evaluate(own, measured, opened, other, seconds or {}, bars, flow_run_id)
+
+
+def _evaluate(
+    own: _Corpus,
+    measured: _Corpus,
+    opened: Mapping[str, TrainedModel],
+    other: OtherCorpus | None,
+    seconds: Mapping[str, float],
+    bars: Bars,
+    flow_run_id: str | None,
+) -> Summary:
+    """Measure models on a corpus.
+
+    Args:
+        own: the corpus that the models were trained on. Baselines are fitted on it.
+        measured: the corpus to measure on.
+        opened: the models, by name.
+        other: the same corpus, if it is another one.
+        seconds: wall time of earlier stages.
+        bars: opens progress bars.
+        flow_run_id: id of the Prefect run.
+    """
+    work, sequences = measured.work, measured.sequences
+    predictors = _predictors(own.sequences, opened)
     figures, of_windows = _figures(sequences, predictors, bars)
-    tokens, cosines = _roundtrips(work, gate)
+    tokens, cosines = _roundtrips(work, measured.gate)
     windows = _windows(work, sequences)
-    measured = Measured(
-        text_nll=_text_nll(work, sequences, windows, predictors, bars),
+    found = Measured(
+        text_nll=_text_nll(own, windows, predictors, bars),
         samples=_samples(windows, opened, predictors, work.settings.seed),
         decoded_samples=_decoded_samples(work, windows.first(SAMPLED_WINDOWS), opened, bars),
         order=_orders(sequences, predictors, opened, work.settings.seed, bars),
@@ -120,12 +168,14 @@ def evaluate(
         rollouts=_rollouts(work, sequences, opened, bars),
     )
     decoded = _decoded(work, windows.first(SAMPLE_WINDOWS), opened, bars)
-    failed = _judge(work, gate, opened, decoded, flow_run_id)
+    failed = _judge(work, measured.gate, opened, decoded, flow_run_id)
 
-    curves = _histories(work, sequences, opened)
-    summary = _summary(work, gate, sequences, opened, figures, measured, windows, decoded, curves, seconds or {})
+    curves = _histories(own.work, own.sequences, opened)
+    summary = _summary(measured, opened, figures, found, windows, decoded, curves, seconds)
+    if other is not None:
+        summary = replace(summary, on=other.source, left_out=other.left_out, trained_on=_corpus_figures(own))
     summary.write(work.settings.artifacts / "summary.json")
-    plots = _plots(summary, gate, (tokens, cosines), curves, _map(sequences, opened))
+    plots = _plots(summary, measured.gate, (tokens, cosines), curves, _map(sequences, opened))
     write(summary, plots, work.settings.artifacts / "report.html")
     if failed:
         message = "; ".join(f"{name}: {verdict.message}" for name, verdict in failed.items())
@@ -155,7 +205,7 @@ def _models(
 
 
 def _predictors(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> dict[str, Predictor]:
-    """Models, then baselines, by name."""
+    """Models, then baselines, by name. Baselines are fitted on the training windows of the models."""
     return {**{name: model.predict for name, model in models.items()}, **baselines(sequences)}
 
 
@@ -188,10 +238,9 @@ def _roundtrips(work: Workspace, gate: Gate) -> tuple[list[int], list[float]]:
     return [tokens for tokens, _ in found], [cosine for _, cosine in found]
 
 
-def _text_nll(
-    work: Workspace, sequences: SequenceSet, windows: Windows, predictors: Mapping[str, Predictor], bars: Bars
-) -> dict[str, TextNll]:
-    """Text NLL of models and baselines, of the best constant vector, and of the true vectors."""
+def _text_nll(own: _Corpus, windows: Windows, predictors: Mapping[str, Predictor], bars: Bars) -> dict[str, TextNll]:
+    """Text NLL of models and baselines, of the best constant vector of their corpus, and of the true vectors."""
+    work, sequences = own.work, own.sequences
     space, seed = work.space, work.settings.seed
     rows = sequences.rows("train")
     rows = np.sort(np.random.default_rng(seed).choice(rows, min(len(rows), CONSTANT_TEXTS), replace=False))
@@ -348,9 +397,7 @@ def _histories(
 
 
 def _summary(
-    work: Workspace,
-    gate: Gate,
-    sequences: SequenceSet,
+    corpus: _Corpus,
     models: Mapping[str, TrainedModel],
     figures: Mapping[str, RetrievalMetrics],
     measured: Measured,
@@ -359,7 +406,7 @@ def _summary(
     curves: Mapping[str, Sequence[EpochReport]],
     seconds: Mapping[str, float],
 ) -> Summary:
-    space = work.space
+    space = corpus.work.space
     of_models = {}
     for each in decoded:
         if each.kind == "model":
@@ -367,18 +414,10 @@ def _summary(
             values["norm_error"] = max(each.norm_error, values["norm_error"])
             trained = sum(report.seconds for report in curves.get(each.name, []))
             of_models[each.name] = ModelFigures(**values, pipeline_cosine=each.pipeline.mean, seconds=round(trained, 1))
-    counts = work.counts()
     return Summary(
         space=SpaceFigures(space.name, space.fingerprint, space.dim, space.inverter.sha256),
-        corpus=CorpusFigures(
-            documents=counts["documents"],
-            chunks=counts["chunks"],
-            embeddings=counts["embeddings"],
-            revision=gate.corpus_revision,
-            sequences=sequences.counts(),
-            context=sequences.context,
-        ),
-        roundtrip=RoundtripFigures.from_evidence(gate.evidence),
+        corpus=_corpus_figures(corpus),
+        roundtrip=RoundtripFigures.from_evidence(corpus.gate.evidence),
         baselines={name: each for name, each in figures.items() if name not in models},
         models=of_models,
         decoding={each.name: DecodingFigures.of(each) for each in decoded},
@@ -390,8 +429,20 @@ def _summary(
         roundtrip_by_length=measured.roundtrip_by_length,
         rollouts=measured.rollouts,
         examples=examples(windows.first(SAMPLE_WINDOWS), decoded),
-        seed=work.settings.seed,
+        seed=corpus.work.settings.seed,
         seconds={name: round(value, 1) for name, value in seconds.items()},
+    )
+
+
+def _corpus_figures(corpus: _Corpus) -> CorpusFigures:
+    counts = corpus.work.counts()
+    return CorpusFigures(
+        documents=counts["documents"],
+        chunks=counts["chunks"],
+        embeddings=counts["embeddings"],
+        revision=corpus.gate.corpus_revision,
+        sequences=corpus.sequences.counts(),
+        context=corpus.sequences.context,
     )
 
 

@@ -34,21 +34,24 @@ class ExtractReport:
 
 
 @named_stage
-def extract(work: Workspace, context: int = 5) -> SequenceSet:
+def extract(work: Workspace, context: int = 5, *, only_test: bool = False) -> SequenceSet:
     """Write the sequence set of the corpus as it is now, unless it is there already.
 
     Args:
         work: its vectors are taken.
         context: vectors in a window before the one to predict.
+        only_test: put all documents into the test split, for a corpus that models are only measured on.
 
     Raises:
         GateMissing: if no passing verdict stands for the corpus as it is now.
-        NotEnoughDocuments: if fewer than three documents are long enough.
+        NotEnoughDocuments: if fewer than three documents are long enough; with ``only_test``, if none is.
         CannotWrite: if the disk is full; an older file stays.
     """
     gate = work.passing_gate()
     try:
-        return work.sequences(context)[0]
+        found = work.sequences(context)[0]
+        if found.only_test == only_test:
+            return found
     except GateMissing:
         pass
     store, space, path = work.store, work.space, work.sequences_path(context)
@@ -63,6 +66,7 @@ def extract(work: Workspace, context: int = 5) -> SequenceSet:
         space=space.fingerprint,
         inverter=space.inverter.sha256,
         corpus_revision=gate.corpus_revision,
+        only_test=only_test,
     )
     store.record_sequence_set(
         gate, work.inverter_id, context, sequences.counts(), str(path.resolve()), sequences.sha256

@@ -166,9 +166,11 @@ def headline(summary: Summary) -> str:
     corpus, gate = summary.corpus, summary.roundtrip
     same = gate.inverter_encoder == gate.space
     passed = gates.judge_roundtrip(gate.mean, gate.identify_r1, gate.n, same).passed
+    where = "" if summary.on is None else f"measured on {summary.on}, models were trained elsewhere: "
+    missing = "".join(f"; left out {count}: {why}" for why, count in summary.left_out.items())
     return (
-        f"{corpus.documents} documents, {corpus.chunks} chunks; gate {'passed' if passed else 'blocked'}: "
-        f"roundtrip {gate.mean:.3f}, identification {gate.identify_r1:.3f}"
+        f"{where}{corpus.documents} documents, {corpus.chunks} chunks{missing}; gate "
+        f"{'passed' if passed else 'blocked'}: roundtrip {gate.mean:.3f}, identification {gate.identify_r1:.3f}"
     )
 
 

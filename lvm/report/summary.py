@@ -126,6 +126,9 @@ class Summary:
         seed: seed of all random numbers.
         seconds: wall time by stage.
         versions: of Python and of the packages that made the figures.
+        on: source of the corpus, if models were only measured on it; None if it is the one that they were trained on.
+        left_out: number of its documents that models or inverter were trained on, by reason; they are not measured.
+        trained_on: the corpus that models were trained on, if it is another one.
     """
 
     space: SpaceFigures
@@ -145,6 +148,9 @@ class Summary:
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: versions())
+    on: str | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+    trained_on: CorpusFigures | None = None
 
     def write(self, path: Path) -> None:
         """Write ``summary.json``, whole or not at all. A figure that does not exist (NaN) is null.

@@ -2,7 +2,7 @@
 
 from lvm.sequences.export import export_npz
 from lvm.sequences.sequence_set import BrokenSequence, SequenceSet, extract, load
-from lvm.sequences.split import SPLITS, NotEnoughDocuments, Split, split_documents
+from lvm.sequences.split import SPLITS, NotEnoughDocuments, Split, only_test_split, split_documents
 
 __all__ = [
     "SPLITS",
@@ -13,5 +13,6 @@ __all__ = [
     "export_npz",
     "extract",
     "load",
+    "only_test_split",
     "split_documents",
 ]

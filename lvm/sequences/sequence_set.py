@@ -23,7 +23,7 @@ import numpy.typing as npt
 from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError, UsageError, first_line
 from lvm.files import UNSEALED, CorruptedFile, replacing, seal, verify
-from lvm.sequences.split import SPLITS, Split, split_documents
+from lvm.sequences.split import SPLITS, Split, only_test_split, split_documents
 
 if TYPE_CHECKING:
     from lvm.store import StoredDocument, VectorBatch
@@ -71,6 +71,11 @@ class SequenceSet:
     def dim(self) -> int:
         """Dimension of the vectors."""
         return int(self.unit.shape[1])
+
+    @property
+    def only_test(self) -> bool:
+        """Whether all documents are in the test split: the set measures models and trains none."""
+        return bool((self.document_splits == SPLITS.index("test")).all())
 
     @property
     def without_window(self) -> int:
@@ -125,6 +130,7 @@ def extract(
     space: str,
     inverter: str,
     corpus_revision: str,
+    only_test: bool = False,
 ) -> SequenceSet:
     """Write the sequence set of a corpus and open it. Vectors are streamed, so memory stays constant.
 
@@ -139,16 +145,19 @@ def extract(
         space: fingerprint of the space.
         inverter: sha256 of the inverter of the passing roundtrip gate.
         corpus_revision: result of ``Store.corpus_revision``.
+        only_test: put all documents into the test split, for a corpus that models are only measured on.
 
     Raises:
         UsageError: if ``context`` is below 1.
-        NotEnoughDocuments: if fewer than three documents have a window.
+        NotEnoughDocuments: if fewer than three documents have a window; with ``only_test``, if none has.
         BrokenSequence: if vectors of a document are missing, repeated or out of order.
         CannotWrite: if the disk is full. The old file is intact.
     """
     if context < 1:
         raise UsageError(f"--context {context} is too small; a window needs at least 1 vector before its target")
-    splits = split_documents(documents, trained_documents, context)
+    splits = (
+        only_test_split(documents, context) if only_test else split_documents(documents, trained_documents, context)
+    )
     counts = np.array([d.chunk_count for d in documents], dtype=np.int64)
     document_starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
     total = int(document_starts[-1])

@@ -68,6 +68,24 @@ def split_documents(
     return ["test" if i in test else "validation" if i in validation else "train" for i in range(len(documents))]
 
 
+def only_test_split(documents: Sequence[StoredDocument], context: int) -> list[Split]:
+    """Assign every document to the test split, for a corpus that models are only measured on.
+
+    Args:
+        documents: the documents.
+        context: vectors in a window before the target.
+
+    Raises:
+        NotEnoughDocuments: if no document has a window.
+    """
+    if not any(document.chunk_count > context for document in documents):
+        raise NotEnoughDocuments(
+            f"none of {len(documents)} documents has more than {context} chunks, so there is nothing to predict; "
+            "name longer documents, or use a shorter --context"
+        )
+    return ["test"] * len(documents)
+
+
 def _share(
     documents: Sequence[StoredDocument],
     among: Sequence[int],

@@ -1,5 +1,6 @@
 """Postgres and pgvector: documents, vectors, search, gates, sequence sets and training runs."""
 
+from lvm.store.beside import Beside, databases_beside, drop_beside, key_of, open_beside
 from lvm.store.errors import (
     Busy,
     ChunkingDiffers,
@@ -33,6 +34,7 @@ from lvm.store.store import Store, open_store
 from lvm.store.writer import BulkWriter
 
 __all__ = [
+    "Beside",
     "BulkWriter",
     "Busy",
     "Candidate",
@@ -58,7 +60,11 @@ __all__ = [
     "TrainingActive",
     "TrainingRun",
     "VectorBatch",
+    "databases_beside",
     "document_groups",
+    "drop_beside",
+    "key_of",
     "named_errors",
+    "open_beside",
     "open_store",
 ]

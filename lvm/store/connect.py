@@ -80,14 +80,15 @@ def create_database(url: URL, name: str) -> None:
         name: the database to create.
     """
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    quoted = '"' + name.replace('"', '""') + '"'
     try:
         with engine.connect() as connection:
             if _exists(connection, name):
                 return
             try:
-                connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+                connection.exec_driver_sql(f"CREATE DATABASE {quoted}")
                 # For people in psql. The project sets the path on its own connections.
-                connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET search_path TO {SCHEMA}, public')
+                connection.exec_driver_sql(f"ALTER DATABASE {quoted} SET search_path TO {SCHEMA}, public")
             except DBAPIError:
                 if not _exists(connection, name):  # else another process created it at the same time
                     raise

@@ -5,14 +5,14 @@ Contract: a document is stored whole or not at all. Vectors move by binary COPY,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from lvm.arrays import FloatArray, IntArray
 from lvm.encoding.vectors import InvalidVectors, require
@@ -36,6 +36,24 @@ class Writer(Connections):
             name, fingerprint, dim = connection.execute(statement).one()
             connection.rollback()
             yield BulkWriter(connection, space_id, name, fingerprint, dim)
+
+    def keep_documents(self, keys: Collection[tuple[str, str]]) -> int:
+        """Delete all other documents, with their chunks and vectors of every space.
+
+        Args:
+            keys: (source, external id) of the documents that stay.
+
+        Returns:
+            Number of deleted documents.
+        """
+        statement = text(
+            "DELETE FROM document d WHERE NOT EXISTS (SELECT FROM unnest(CAST(:sources AS text[]), "
+            "CAST(:names AS text[])) AS k(source, external_id) "
+            "WHERE k.source = d.source AND k.external_id = d.external_id)"
+        )
+        values = {"sources": [source for source, _ in keys], "names": [name for _, name in keys]}
+        with self.engine.begin() as connection:
+            return connection.execute(statement, values).rowcount
 
 
 class BulkWriter:

@@ -63,6 +63,8 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["inverter", "train", "--epochs", "2", "--set", "epochs=3"], 2, "given twice"),
         (["inverter", "finetune", "sotu", "--set", "vocabulary=5000"], 2, "keeps its vocabulary"),
         (["evaluate"], 1, "lvm validate"),
+        (["evaluate", "--on", "sotu"], 1, "lvm validate"),
+        (["evaluate", "--limit", "5"], 2, "--on SOURCE"),
         (["clear"], 2, "lvm clear --confirm"),
         (["clear", "--confirm", "wrong"], 2, "lvm clear --confirm"),
         (["diagnose", "minilm", "minilm:pooling=median"], 2, "median"),
