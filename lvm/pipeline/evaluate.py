@@ -8,35 +8,34 @@ gate). ``summary.json`` and ``report.html`` are written whether or not a model p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from lvm.evaluation.baselines import baselines
 from lvm.evaluation.decoding import (
     SAMPLE_WINDOWS,
-    TRUTH,
-    DecodedSamples,
     DecodedVectors,
     Windows,
-    choose_windows,
-    decode_predictions,
-    decode_samples,
     examples,
 )
-from lvm.evaluation.lengths import LengthFigures, by_length
-from lvm.evaluation.nll import BEST_CONSTANT, TextNll, best_constant, text_nll
-from lvm.evaluation.order import OrderTest, order_test
-from lvm.evaluation.retrieval import MEASURED_WINDOWS, Lead, Predictor, RetrievalMetrics, WindowFigures, lead, measure
-from lvm.evaluation.rollout import STEPS, TRIES, LongWindows, RolloutReport, long_starts, rollouts
+from lvm.evaluation.retrieval import RetrievalMetrics
 from lvm.evaluation.roundtrip import RoundtripFigures
-from lvm.evaluation.samples import SampleFigures, sample_figures
 from lvm.gates import Verdict
 from lvm.models import MODELS
 from lvm.pipeline.elsewhere import OtherCorpus, other_corpus
 from lvm.pipeline.errors import GateBlocked, GateMissing
+from lvm.pipeline.figures import (
+    Corpus,
+    Measured,
+    decoded_predictions,
+    held_out_windows,
+    measured_figures,
+    predictors_of,
+    retrieval,
+    roundtrips,
+)
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars
 from lvm.report import Plot, Summary, write
@@ -44,50 +43,11 @@ from lvm.report.plots import document_map, roundtrip_by_length, roundtrip_histog
 from lvm.report.questions import summary_plots
 from lvm.report.summary import CorpusFigures, DecodingFigures, ModelFigures, SpaceFigures
 from lvm.sequences import SequenceSet
-from lvm.spaces import Vectors
 from lvm.store import Gate, GateMeasurement, SequenceSetRecord
 from lvm.training import EpochReport, TrainedModel
 
 MAP_CHUNKS = 40
 """Chunks of a document on the map of its path."""
-
-
-NLL_WINDOWS = 256
-"""Held-out windows whose text NLL and samples are measured."""
-
-CONSTANT_TEXTS = 4096
-"""Training texts that the best constant vector is fitted on."""
-
-SAMPLES, SAMPLED_WINDOWS = 8, 24
-"""Samples per window, and windows whose samples are decoded."""
-
-ROLLOUTS, ROLLOUT_SAMPLES = 12, 4
-"""Rollouts per model, and samples for each of their texts."""
-
-RANDOM_CHUNKS = 2000
-"""Held-out chunks that random rollouts are drawn from."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Figures of a summary, under the names that they have there."""
-
-    text_nll: dict[str, TextNll]
-    samples: dict[str, SampleFigures]
-    decoded_samples: dict[str, DecodedSamples]
-    order: dict[str, OrderTest]
-    leads: dict[str, Lead]
-    roundtrip_by_length: list[LengthFigures]
-    rollouts: dict[str, RolloutReport]
-
-
-@dataclass(frozen=True)
-class _Corpus:
-    """A database and space, a sequence set of its corpus, and the passing gate of that corpus."""
-
-    work: Workspace
-    sequences: SequenceSet
-    gate: Gate
 
 
 @named_stage
@@ -125,17 +85,17 @@ def evaluate(
     gate, bars = work.passing_gate(), bars or work.bars
     sequences, record = work.reopened(sequences)
     opened = _models(work, sequences, record, models)
-    own = _Corpus(work, sequences, gate)
+    own = Corpus(work, sequences, gate)
     if on is None:
         return _evaluate(own, own, opened, None, seconds or {}, bars, flow_run_id)
     with other_corpus(work, on, sequences.context, limit=limit, bars=bars, flow_run_id=flow_run_id) as other:
-        measured = _Corpus(other.work, other.sequences, other.gate)
+        measured = Corpus(other.work, other.sequences, other.gate)
         return _evaluate(own, measured, opened, other, seconds or {}, bars, flow_run_id)
 
 
 def _evaluate(
-    own: _Corpus,
-    measured: _Corpus,
+    own: Corpus,
+    measured: Corpus,
     opened: Mapping[str, TrainedModel],
     other: OtherCorpus | None,
     seconds: Mapping[str, float],
@@ -154,20 +114,12 @@ def _evaluate(
         flow_run_id: id of the Prefect run.
     """
     work, sequences = measured.work, measured.sequences
-    predictors = _predictors(own.sequences, opened)
-    figures, of_windows = _figures(sequences, predictors, bars)
-    tokens, cosines = _roundtrips(work, measured.gate)
-    windows = _windows(work, sequences)
-    found = Measured(
-        text_nll=_text_nll(own, windows, predictors, bars),
-        samples=_samples(windows, opened, predictors, work.settings.seed),
-        decoded_samples=_decoded_samples(work, windows.first(SAMPLED_WINDOWS), opened, bars),
-        order=_orders(sequences, predictors, opened, work.settings.seed, bars),
-        leads=_leads(of_windows, opened),
-        roundtrip_by_length=by_length(tokens, cosines),
-        rollouts=_rollouts(work, sequences, opened, bars),
-    )
-    decoded = _decoded(work, windows.first(SAMPLE_WINDOWS), opened, bars)
+    predictors = predictors_of(own.sequences, opened)
+    figures, of_windows = retrieval(sequences, predictors, bars)
+    returned = roundtrips(work, measured.gate)
+    windows = held_out_windows(work, sequences)
+    found = measured_figures(own, measured, windows, opened, predictors, of_windows, returned, bars)
+    decoded = decoded_predictions(work, windows.first(SAMPLE_WINDOWS), opened, bars)
     failed = _judge(work, measured.gate, opened, decoded, flow_run_id)
 
     curves = _histories(own.work, own.sequences, opened)
@@ -175,7 +127,7 @@ def _evaluate(
     if other is not None:
         summary = replace(summary, on=other.source, left_out=other.left_out, trained_on=_corpus_figures(own))
     summary.write(work.settings.artifacts / "summary.json")
-    plots = _plots(summary, measured.gate, (tokens, cosines), curves, _map(sequences, opened))
+    plots = _plots(summary, measured.gate, returned, curves, _map(sequences, opened))
     write(summary, plots, work.settings.artifacts / "report.html")
     if failed:
         message = "; ".join(f"{name}: {verdict.message}" for name, verdict in failed.items())
@@ -202,155 +154,6 @@ def _models(
     if not found:
         raise GateMissing("no model is trained on the sequence set of the current corpus; run `lvm train`")
     return found
-
-
-def _predictors(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> dict[str, Predictor]:
-    """Models, then baselines, by name. Baselines are fitted on the training windows of the models."""
-    return {**{name: model.predict for name, model in models.items()}, **baselines(sequences)}
-
-
-def _figures(
-    sequences: SequenceSet, predictors: Mapping[str, Predictor], bars: Bars
-) -> tuple[dict[str, RetrievalMetrics], dict[str, WindowFigures]]:
-    """Models and baselines on the test windows, by name: metrics, and figures of every window."""
-    figures, of_windows = {}, {}
-    with bars("evaluate", len(predictors)) as advance:
-        for name, predictor in predictors.items():
-            figures[name], of_windows[name] = measure(sequences, predictor, limit=MEASURED_WINDOWS)
-            advance(1)
-    return figures, of_windows
-
-
-def _leads(of_windows: Mapping[str, WindowFigures], models: Mapping[str, TrainedModel]) -> dict[str, Lead]:
-    """How far every model is ahead of the best baseline."""
-    others = {name: each for name, each in of_windows.items() if name not in models}
-    return {name: lead(of_windows[name], others) for name in models}
-
-
-def _roundtrips(work: Workspace, gate: Gate) -> tuple[list[int], list[float]]:
-    """Token counts and roundtrip cosines of the gate's chunks.
-
-    The evidence has no token counts. A chunk that was stored again since then has another id, and is left out.
-    """
-    stored = work.store.token_counts(gate.evidence["chunk_ids"])
-    pairs = zip(gate.evidence["chunk_ids"], gate.evidence["cosines"], strict=True)
-    found = [(stored[chunk], cosine) for chunk, cosine in pairs if chunk in stored]
-    return [tokens for tokens, _ in found], [cosine for _, cosine in found]
-
-
-def _text_nll(own: _Corpus, windows: Windows, predictors: Mapping[str, Predictor], bars: Bars) -> dict[str, TextNll]:
-    """Text NLL of models and baselines, of the best constant vector of their corpus, and of the true vectors."""
-    work, sequences = own.work, own.sequences
-    space, seed = work.space, work.settings.seed
-    rows = sequences.rows("train")
-    rows = np.sort(np.random.default_rng(seed).choice(rows, min(len(rows), CONSTANT_TEXTS), replace=False))
-    texts = work.store.chunk_texts(work.store.chunk_ids(work.space_id)[rows].tolist())
-    found = {}
-    with bars("text NLL", len(predictors) + 2) as advance:
-        constant = best_constant(space, texts, np.asarray(sequences.unit[rows]).mean(axis=0), seed)
-        vectors = {name: predictor(windows.context)[0] for name, predictor in predictors.items()}
-        vectors |= {BEST_CONSTANT: constant.unit[[0] * len(windows)], TRUTH: windows.target}
-        for name, unit in vectors.items():
-            found[name] = text_nll(space, windows.target_texts, Vectors.from_raw(windows.space, unit), seed)
-            advance(1)
-    return found
-
-
-def _samples(
-    windows: Windows, models: Mapping[str, TrainedModel], predictors: Mapping[str, Predictor], seed: int
-) -> dict[str, SampleFigures]:
-    """Figures of samples; a point prediction counts as one sample."""
-    found = {}
-    for name, predictor in predictors.items():
-        model = models.get(name)
-        sampled = model is not None and model.samples
-        drawn = model.sample(windows.context, SAMPLES, seed=seed) if model and sampled else None
-        found[name] = sample_figures(predictor(windows.context)[0][:, None] if drawn is None else drawn, windows.target)
-    found["context"] = sample_figures(windows.context, windows.target)
-    found[TRUTH] = sample_figures(windows.target[:, None], windows.target)
-    return found
-
-
-def _decoded_samples(
-    work: Workspace, windows: Windows, models: Mapping[str, TrainedModel], bars: Bars
-) -> dict[str, DecodedSamples]:
-    """Samples of every model with a sampling head, decoded and ranked."""
-    sampling = {name: model for name, model in models.items() if model.samples}
-    found, seed = {}, work.settings.seed
-    with bars("decode samples", len(sampling) * len(windows) * SAMPLES) as advance:
-        for name, model in sampling.items():
-            drawn, (_, query) = model.sample(windows.context, SAMPLES, seed=seed), model.predict(windows.context)
-            found[name] = decode_samples(work.space, windows, drawn, query, tries=TRIES, seed=seed, progress=advance)
-    return found
-
-
-def _orders(
-    sequences: SequenceSet,
-    predictors: Mapping[str, Predictor],
-    models: Mapping[str, TrainedModel],
-    seed: int,
-    bars: Bars,
-) -> dict[str, OrderTest]:
-    """Order tests of the models and of the recency mean."""
-    names = [*models, "recency_mean"]
-    found = {}
-    with bars("order tests", len(names)) as advance:
-        for name in names:
-            test = order_test(sequences, predictors[name], seed=seed)
-            if test is not None:
-                found[name] = test
-            advance(1)
-    return found
-
-
-def _rollouts(
-    work: Workspace, sequences: SequenceSet, models: Mapping[str, TrainedModel], bars: Bars
-) -> dict[str, RolloutReport]:
-    """Rollouts of every model from held-out contexts; none if all held-out documents are too short."""
-    seed, ids = work.settings.seed, work.store.chunk_ids(work.space_id)
-    starts = long_starts(sequences, n=ROLLOUTS, seed=seed)
-    if not len(starts):
-        return {}
-    following = starts[:, None] + sequences.context + np.arange(STEPS)
-    last = work.store.chunk_texts(ids[starts + sequences.context - 1].tolist())
-    windows = LongWindows(sequences.space, sequences.contexts(starts), np.asarray(sequences.unit[following]), last)
-    rows = sequences.rows("test")
-    rows = np.sort(np.random.default_rng(seed).choice(rows, min(len(rows), RANDOM_CHUNKS), replace=False))
-    pool = work.store.chunk_texts(ids[rows].tolist())
-    counts = {name: ROLLOUT_SAMPLES if model.samples else 1 for name, model in models.items()}
-    found = {}
-    with bars("write on", sum(counts.values()) * len(starts) * STEPS) as advance:
-        for name, model in models.items():
-            found[name] = rollouts(work.space, model, windows, pool, samples=counts[name], seed=seed, progress=advance)
-    return found
-
-
-def _decoded(work: Workspace, windows: Windows, models: Mapping[str, TrainedModel], bars: Bars) -> list[DecodedVectors]:
-    """Decoded predictions of every model, of copy-last and the context mean, and of the true vectors."""
-    predictions = {}
-    for name, model in models.items():
-        vector, _ = model.predict(windows.context)
-        predictions[name] = Vectors(windows.space, vector, np.linalg.norm(vector, axis=1))
-    with bars("decode predictions", (len(models) + 3) * len(windows)) as advance:
-        return decode_predictions(work.space, windows, predictions, seed=work.settings.seed, progress=advance)
-
-
-def _windows(work: Workspace, sequences: SequenceSet) -> Windows:
-    """Held-out windows, as vectors and as text: at most ``NLL_WINDOWS``, spread over documents."""
-    starts = sequences.starts["test"]
-    documents = np.searchsorted(sequences.document_starts, starts, side="right")
-    starts = starts[choose_windows(documents.tolist(), NLL_WINDOWS, work.settings.seed)]
-    length = sequences.context + 1
-    rows = starts[:, None] + np.arange(length)
-    texts = work.store.chunk_texts(work.store.chunk_ids(work.space_id)[rows].ravel().tolist())
-    lines = [texts[i : i + length] for i in range(0, len(texts), length)]
-    return Windows(
-        space=sequences.space,
-        context=sequences.contexts(starts),
-        target=sequences.targets(starts),
-        context_texts=[line[:-1] for line in lines],
-        target_texts=[line[-1] for line in lines],
-    )
 
 
 def _judge(
@@ -397,7 +200,7 @@ def _histories(
 
 
 def _summary(
-    corpus: _Corpus,
+    corpus: Corpus,
     models: Mapping[str, TrainedModel],
     figures: Mapping[str, RetrievalMetrics],
     measured: Measured,
@@ -434,7 +237,7 @@ def _summary(
     )
 
 
-def _corpus_figures(corpus: _Corpus) -> CorpusFigures:
+def _corpus_figures(corpus: Corpus) -> CorpusFigures:
     counts = corpus.work.counts()
     return CorpusFigures(
         documents=counts["documents"],

@@ -42,7 +42,7 @@ def trained(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             set_gate_size(work.store, 30)
             lvm.ingest(work, str(write_unseen(folder / "texts", documents=6, characters=2000)))
             lvm.validate(work)
-            lvm.train(work, lvm.extract(work, context=3), "gru", epochs=1)
+            lvm.train(work, lvm.extract(work, context=3), "gru", epochs=1, head="point")
         yield folder / "artifacts"
 
 

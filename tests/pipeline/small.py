@@ -7,13 +7,13 @@ from importlib import import_module
 import pytest
 
 SIZES = {
-    "lvm.pipeline.evaluate.NLL_WINDOWS": 6,
+    "lvm.pipeline.figures.NLL_WINDOWS": 6,
     "lvm.pipeline.evaluate.SAMPLE_WINDOWS": 3,
-    "lvm.pipeline.evaluate.SAMPLED_WINDOWS": 2,
-    "lvm.pipeline.evaluate.SAMPLES": 2,
-    "lvm.pipeline.evaluate.CONSTANT_TEXTS": 48,
-    "lvm.pipeline.evaluate.ROLLOUTS": 1,
-    "lvm.pipeline.evaluate.ROLLOUT_SAMPLES": 1,
+    "lvm.pipeline.figures.SAMPLED_WINDOWS": 2,
+    "lvm.pipeline.figures.SAMPLES": 2,
+    "lvm.pipeline.figures.CONSTANT_TEXTS": 48,
+    "lvm.pipeline.figures.ROLLOUTS": 1,
+    "lvm.pipeline.figures.ROLLOUT_SAMPLES": 1,
     "lvm.evaluation.nll.CONSTANT_STEPS": 2,
 }
 
