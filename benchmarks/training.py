@@ -25,8 +25,9 @@ from lvm.devices import bf16_available
 from lvm.models import MODELS, build
 from lvm.sequences import SequenceSet, extract
 from lvm.training import TrainConfig
+from lvm.training.data import TrainingData
 from lvm.training.losses import window_loss
-from lvm.training.trainer import TrainingData, optimizer_of, train_epoch
+from lvm.training.trainer import optimizer_of, train_epoch
 
 DIM, CONTEXT, LENGTH = 384, 5, 450
 

@@ -6,6 +6,11 @@ no half file. The folder of a model holds
     model.safetensors   weights of the best epoch; the header has everything that is needed to use them
     last.safetensors    state after the last epoch, to resume from: weights, optimizer, history
     config.json         the configuration, for reading
+
+and, while the sampling head is trained alone (``lvm.training.sampling``),
+
+    best.safetensors    weights of the best epoch before
+    sampler.safetensors state of the sampling head after its last epoch
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from lvm.models import LVM, ImpossibleModel, UnknownModel, build
 from lvm.training.config import LOSSES, TrainResult
 
 MODEL, LAST, CONFIG = "model.safetensors", "last.safetensors", "config.json"
+BEST, SAMPLER = "best.safetensors", "sampler.safetensors"
 FORMAT = "lvm-model-1"
 
 

@@ -39,6 +39,7 @@ class TrainConfig:
         energy_weight: weight of the energy loss.
         energy_share: share of the windows of a step that the energy loss is computed for.
         energy_samples: samples per window in the energy loss.
+        sampler_epochs: passes over the training windows that train the sampling head alone, after the rest.
         patience: epochs without a better validation MRR after which training stops.
         validation_windows: largest number of windows for the validation MRR. All validation chunks are ranked.
         seed: seed of initial weights, order, negatives and dropout.
@@ -65,6 +66,7 @@ class TrainConfig:
     energy_weight: float = 2.0
     energy_share: float = 0.5
     energy_samples: int = 8
+    sampler_epochs: int = 8
     patience: int = 2
     validation_windows: int = 2048
     seed: int = 0
@@ -89,9 +91,22 @@ class TrainConfig:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
         if self.energy_samples < 2:
             raise BadConfig(f"energy_samples is {self.energy_samples}; the energy loss needs at least 2")
-        for name in ("weight_decay", "warmup", "negatives", "cosine_weight", "text_weight", "energy_weight"):
+        for name in (
+            "sampler_epochs",
+            "weight_decay",
+            "warmup",
+            "negatives",
+            "cosine_weight",
+            "text_weight",
+            "energy_weight",
+        ):
             if not getattr(self, name) >= 0:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must not be negative")
+
+    @property
+    def has_second_part(self) -> bool:
+        """Whether the sampling head is trained alone, after the rest."""
+        return self.head == "energy" and self.sampler_epochs > 0
 
     @property
     def needs_text(self) -> bool:

@@ -4,8 +4,7 @@ Contract: an interrupted and restarted run gives the same result as an uninterru
 come from (seed, epoch), and the state after an epoch is on disk before the next one starts. A run with another
 configuration does not resume it. The weights of the epoch with the best validation MRR are kept.
 
-Windows are rows of one array of vectors. Consecutive windows of a document form a run and are computed together (see
-``LVM.forward_runs``).
+A sampling head is trained alone afterwards (``lvm.training.sampling``).
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lvm import fitting
-from lvm.arrays import IntArray
 from lvm.devices import autocast, open_device
 from lvm.errors import UsageError, first_line
 from lvm.evaluation.retrieval import RetrievalMetrics, evaluate
 from lvm.files import CorruptedFile
-from lvm.models import LVM, build, hyperparameters
+from lvm.models import LVM, States, build, hyperparameters
 from lvm.options import BadConfig
 from lvm.sequences import SequenceSet
 from lvm.training import checkpoints
 from lvm.training.config import EpochReport, TrainConfig, TrainResult
-from lvm.training.losses import energy_loss, negatives_allowed, simhash, window_loss
+from lvm.training.data import TrainingData, batches, mixed_seed, windows_of
+from lvm.training.losses import energy_loss, negatives_allowed, window_loss
 from lvm.training.parallel import Replica, this_replica
 from lvm.training.reading import Reading
+from lvm.training.sampling import train_sampler
 
 ALONE = Replica()
 
@@ -54,6 +53,7 @@ def train(
     folder: Path,
     on_epoch: OnEpoch | None = None,
     reading: Reading | None = None,
+    on_sampler_epoch: Callable[[], None] | None = None,
 ) -> TrainResult:
     """Train a model. Resumes if the folder holds a run with the same configuration and sequence set.
 
@@ -64,6 +64,7 @@ def train(
         folder: folder of the model (``artifacts/lvm/<model>``). A run with another configuration or another sequence
             set is replaced; ``TrainResult.note`` says so.
         on_epoch: called after every epoch. On a resumed run it is first called for the earlier epochs.
+        on_sampler_epoch: called after every epoch of the sampling head alone.
         reading: the inverter and the texts, for a configuration whose loss reads text.
 
     Raises:
@@ -89,7 +90,7 @@ def train(
     optimizer = optimizer_of(model, config)
 
     replica = this_replica()
-    state, note = _resume(folder, fingerprint, recorded, model, optimizer)
+    state, note = _resume(folder, fingerprint, recorded, model, optimizer, config)
     if not state.finished(config) and replica.world != config.replicas:
         raise UsageError(
             f"the configuration has {config.replicas} replicas to train {name}, but {replica.world} processes run; use "
@@ -106,7 +107,7 @@ def train(
     while not state.finished(config):
         epoch = len(state.history)
         began = time.perf_counter()
-        with fitting.seeded(_mixed_seed(config.seed, epoch, replica.rank), device):
+        with fitting.seeded(mixed_seed(config.seed, epoch, replica.rank), device):
             loss = train_epoch(model, optimizer, data, config, epoch, replica, reading)
         loss, metrics = replica.first(partial(_measured, loss, model, sequences, config))
         report = EpochReport(
@@ -121,16 +122,24 @@ def train(
         )
         state = replace(state, history=[*state.history, report])
         state = replace(
-            state, best_sha256=replica.first(partial(_save, folder, fingerprint, recorded, model, optimizer, state))
+            state,
+            best_sha256=replica.first(partial(_save, folder, fingerprint, recorded, model, optimizer, state, config)),
         )
         if on_epoch:
             on_epoch(report)
+    if config.has_second_part:
+        told = on_sampler_epoch or (lambda: None)
+        if not state.final_sha256:
+            second = partial(_second_part, model, data, config, folder, fingerprint, recorded, state, told)
+            state = replace(state, final_sha256=replica.first(second))
+        else:
+            for _ in range(config.sampler_epochs):
+                told()
+        for file in (checkpoints.BEST, checkpoints.SAMPLER):
+            (folder / file).unlink(missing_ok=True)
     best, metadata = checkpoints.read(folder / checkpoints.MODEL)
-    if metadata["sha256"] != state.best_sha256:
-        raise CorruptedFile(
-            f"{folder / checkpoints.MODEL} is not what the best epoch of this run left; another program changed it, "
-            f"delete {folder} and train again"
-        )
+    if metadata["sha256"] != (state.final_sha256 or state.best_sha256):
+        raise _changed(folder, checkpoints.MODEL)
     return TrainResult(
         folder=folder,
         checkpoint=folder / checkpoints.MODEL,
@@ -177,6 +186,7 @@ _NEWER: dict[str, Any] = {
     "energy_weight": None,
     "energy_share": None,
     "energy_samples": None,
+    "sampler_epochs": None,
 }
 """Options that version 0.1.0 did not have, with the value that means what it did: its runs are still known."""
 
@@ -210,6 +220,7 @@ class _State:
 
     history: list[EpochReport]
     best_sha256: str = ""  # digest of the checkpoint of the best epoch
+    final_sha256: str = ""  # digest of the finished model, if the sampling head was trained alone after the best epoch
 
     @property
     def best(self) -> EpochReport:
@@ -218,78 +229,6 @@ class _State:
     def finished(self, config: TrainConfig) -> bool:
         done = len(self.history)
         return done >= config.epochs or (done > 0 and done - self.best.epoch >= config.patience)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The data of training, on the device.
-
-    Attributes:
-        unit: (N, dim) all vectors.
-        hashes: (N,) from ``simhash``, equal for copies of a vector.
-        rows: rows of all training documents; further negatives are drawn from them.
-        starts: first rows of the training windows.
-        context: vectors in a window.
-    """
-
-    unit: Tensor
-    hashes: Tensor
-    rows: Tensor
-    starts: IntArray
-    context: int
-
-    @classmethod
-    def on(cls, sequences: SequenceSet, device: torch.device) -> TrainingData:
-        """Copy the data of a sequence set to a device."""
-        unit = torch.from_numpy(sequences.unit).to(device)
-        return cls(
-            unit=unit,
-            hashes=simhash(unit),
-            rows=torch.from_numpy(sequences.rows("train")).to(device),
-            starts=sequences.starts["train"],
-            context=sequences.context,
-        )
-
-
-def runs_of(starts: IntArray, length: int, random: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Cut the windows of every document into runs of at most ``length`` windows, at random positions.
-
-    Args:
-        starts: first rows of all windows, sorted.
-        length: largest number of windows in a run.
-        random: source of random numbers.
-
-    Returns:
-        First row and number of windows of every run. Every window is in exactly one run.
-    """
-    first = np.flatnonzero(np.diff(starts, prepend=starts[0] - 2) != 1)  # first window of every document
-    document = np.zeros(len(starts), dtype=np.int64)
-    document[first] = 1
-    document = document.cumsum() - 1
-    phase = random.integers(0, length, size=len(first))
-    piece = (np.arange(len(starts)) - first[document] + phase[document]) // length
-    begins = np.flatnonzero(np.diff(document * (piece.max() + 1) + piece, prepend=-1) != 0)
-    return starts[begins], np.diff(begins, append=len(starts))
-
-
-def _batches(
-    data: TrainingData, config: TrainConfig, epoch: int, replica: Replica
-) -> Iterator[tuple[float, IntArray, IntArray]]:
-    """Steps of an epoch: epochs done after the step, first rows of its runs, numbers of windows of its runs.
-
-    All replicas together use every window once.
-    """
-    random = np.random.default_rng(_mixed_seed(config.seed, epoch))
-    begins, sizes = runs_of(data.starts, config.run, random)
-    if len(begins) < replica.world:
-        raise UsageError(
-            f"{replica.world} replicas are too many for {len(begins)} runs of windows: some would have no data; use "
-            "fewer replicas"
-        )
-    steps = max(1, min(round(len(begins) * config.run / config.batch_size), len(begins) // replica.world))
-    for step, whole in enumerate(np.array_split(random.permutation(len(begins)), steps)):
-        chosen = replica.share(whole)
-        yield epoch + (step + 1) / steps, begins[chosen], sizes[chosen]
 
 
 def train_epoch(
@@ -321,19 +260,14 @@ def train_epoch(
     """
     device = data.unit.device
     total, steps = torch.zeros((), device=device), 0
-    span = torch.arange(config.run + data.context - 1, device=device)
-    for at, begins, sizes in _batches(data, config, epoch, replica):
+    for at, begins, sizes in batches(data, config, epoch, replica):
         fitting.set_rate(optimizer, config.learning_rate * _rate(at, config))
-        first = torch.from_numpy(begins).to(device)
-        present = torch.arange(config.run, device=device) < torch.from_numpy(sizes).to(device)[:, None]
-        starts = (first[:, None] + span[: config.run])[present]
-        # All runs are read at full length. Windows beyond the end of a shorter run are computed and dropped.
-        rows = (first[:, None] + span).clamp_(max=len(data.unit) - 1)
+        starts, rows, present = windows_of(data, config, begins, sizes)
         drawn = data.rows[torch.randint(len(data.rows), (config.negatives,), device=device)]
         candidates = torch.cat([starts + data.context, drawn])
         targets = starts + data.context
         with autocast(device):
-            states = model.states_of_runs(data.unit[rows]).of(present.flatten())
+            states = model.states_of_runs(data.unit[rows]).of(present)
             prediction = model.predict(states)
             loss = window_loss(
                 config,
@@ -383,6 +317,7 @@ def _save(
     model: LVM,
     optimizer: torch.optim.Optimizer,
     state: _State,
+    config: TrainConfig,
 ) -> str:
     """Write the best weights, then the state. Returns the digest of the best weights.
 
@@ -391,15 +326,68 @@ def _save(
     metadata = {"fingerprint": fingerprint, "config": json.dumps(recorded, sort_keys=True)}
     best = state.best_sha256
     if state.history[-1].best:
-        best = checkpoints.write(folder / checkpoints.MODEL, model.state_dict(), metadata)
+        best = checkpoints.write(folder / _best_file(config), model.state_dict(), metadata)
     history = json.dumps([asdict(report) for report in state.history])
     state_metadata = {**metadata, "history": history, "best_sha256": best}
     checkpoints.write(folder / checkpoints.LAST, fitting.state_of(model, optimizer), state_metadata)
     return best
 
 
+def _best_file(config: TrainConfig) -> str:
+    """Name of the file of the best epoch's weights. They are the model, unless the second part changes them."""
+    return checkpoints.BEST if config.has_second_part else checkpoints.MODEL
+
+
+def _changed(folder: Path, name: str) -> CorruptedFile:
+    return CorruptedFile(
+        f"{folder / name} is not what the best epoch of this run left; another program changed it, delete {folder} and "
+        "train again"
+    )
+
+
+def _second_part(
+    model: LVM,
+    data: TrainingData,
+    config: TrainConfig,
+    folder: Path,
+    fingerprint: str,
+    recorded: dict[str, Any],
+    state: _State,
+    on_epoch: Callable[[], None],
+) -> str:
+    """Train the sampling head on the frozen best epoch and write the model. Returns its digest.
+
+    If the process dies on the way, the part goes on after its last epoch.
+    """
+    weights, metadata = checkpoints.read(folder / checkpoints.BEST)
+    if metadata["sha256"] != state.best_sha256:
+        raise _changed(folder, checkpoints.BEST)
+    model.load_state_dict(weights)
+
+    def steps(epoch: int) -> Iterator[tuple[float, States, Tensor]]:
+        for at, begins, sizes in batches(data, config, epoch, ALONE):
+            starts, rows, present = windows_of(data, config, begins, sizes)
+            with torch.no_grad(), autocast(data.unit.device):
+                states = model.states_of_runs(data.unit[rows]).of(present)
+            yield at, states, data.unit[starts + data.context]
+
+    sampler = folder / checkpoints.SAMPLER
+    train_sampler(model, steps, config, sampler, fingerprint, on_epoch)
+    facts = {"fingerprint": fingerprint, "config": json.dumps(recorded, sort_keys=True)}
+    digest = checkpoints.write(folder / checkpoints.MODEL, model.state_dict(), facts)
+    tensors, metadata = checkpoints.read(folder / checkpoints.LAST)
+    kept = {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
+    checkpoints.write(folder / checkpoints.LAST, tensors, {**kept, "final_sha256": digest})
+    return digest
+
+
 def _resume(
-    folder: Path, fingerprint: str, recorded: dict[str, Any], model: LVM, optimizer: torch.optim.Optimizer
+    folder: Path,
+    fingerprint: str,
+    recorded: dict[str, Any],
+    model: LVM,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
 ) -> tuple[_State, str]:
     """Load the state after the last epoch into model and optimizer, if it is of the same run.
 
@@ -417,9 +405,10 @@ def _resume(
         note = f"anew: the earlier run there had another configuration ({differs})"
         log.warning("%s: training starts %s", folder, note)
         return _State([]), note
-    checkpoints.read(folder / checkpoints.MODEL)  # detects damaged best weights before hours of training
+    final = metadata.get("final_sha256", "")
+    checkpoints.read(folder / (checkpoints.MODEL if final else _best_file(config)))  # damaged weights are named early
     try:
-        state = _State(_history(metadata["history"]), metadata["best_sha256"])
+        state = _State(_history(metadata["history"]), metadata["best_sha256"], final)
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise CorruptedFile(
             f"{folder / checkpoints.LAST} does not hold the state of a run ({first_line(error)}); delete it and train "
@@ -442,8 +431,3 @@ def _history(text: str) -> list[EpochReport]:
     if [report.epoch for report in history] != list(range(1, len(history) + 1)) or not history or not history[0].best:
         raise ValueError("its history is not that of a run")
     return history
-
-
-def _mixed_seed(seed: int, epoch: int, rank: int = 0) -> int:
-    """Seed for an epoch. All replicas order windows with the seed of rank 0; other numbers depend on the rank."""
-    return int(np.random.SeedSequence((seed, epoch, rank) if rank else (seed, epoch)).generate_state(1)[0])

@@ -29,12 +29,16 @@ from lvm.gates import MAX_NORM_ERROR
 from lvm.models import MODELS, UnknownModel
 from lvm.sequences import SequenceSet
 from lvm.training import LOSSES, BadConfig, NoSamples, TrainConfig, checkpoints, load_model, train
+from lvm.training.data import runs_of
 from lvm.training.losses import energy_loss, info_nce, negatives_allowed, simhash
 from lvm.training.reading import Reading, read_tokens
-from lvm.training.trainer import runs_of
 from tests.training.toy import CONFIG, CONTEXT, DIM, ToyInverter, corpus, reading, texts_of
 
-HYPER = {"mamba2": {"hidden": 16, "head_width": 8, "state": 4}, "transformer": {"hidden": 16, "heads": 2}}
+SMALL_SAMPLER = {"sampler_width": 16, "sampler_blocks": 1, "sampler_noise": 4}
+HYPER = {
+    "mamba2": {"hidden": 16, "head_width": 8, "state": 4, **SMALL_SAMPLER},
+    "transformer": {"hidden": 16, "heads": 2, **SMALL_SAMPLER},
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def undisturbed(toy: SequenceSet, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_learns_what_no_baseline_knows(name: str, toy: SequenceSet, tmp_path: Path) -> None:
-    config = replace(CONFIG, epochs=12, hyper=HYPER.get(name, {"hidden": 24}))
+    config = replace(CONFIG, epochs=12, hyper=HYPER.get(name, {"hidden": 24, **SMALL_SAMPLER}))
     told = []
     result = train(name, toy, config, tmp_path, on_epoch=told.append)
     model = load_model(tmp_path)
@@ -223,7 +227,7 @@ def test_a_full_disk_keeps_what_was_there(
         train("gru", toy, CONFIG, tmp_path)
     monkeypatch.undo()
     assert not list(tmp_path.glob(".*")), "nothing half-written is left"
-    load_model(tmp_path)
+    checkpoints.read(tmp_path / checkpoints.BEST)
     result = train("gru", toy, CONFIG, tmp_path)
     assert result.note.startswith("resumed")
     assert_same(undisturbed, tmp_path)
@@ -255,6 +259,7 @@ def test_the_callers_random_state_is_left_alone(toy: SequenceSet, tmp_path: Path
         {"energy_share": 1.5},
         {"energy_samples": 1},
         {"text_weight": -0.5},
+        {"sampler_epochs": -1},
     ],
 )
 def test_options_that_cannot_be_meant(wrong: dict[str, object]) -> None:
@@ -412,6 +417,77 @@ def test_a_sampling_head_learns_the_distribution(name: str, toy: SequenceSet, tm
     assert sampled.within is not None and sampled.within < 0.995
     still = model.sample(contexts, 8, temperature=0.0)
     np.testing.assert_allclose(still, still[:, :1].repeat(8, axis=1), atol=1e-6)
+
+
+def test_the_second_part_changes_samples_and_no_prediction(toy: SequenceSet, tmp_path: Path) -> None:
+    contexts, targets = toy.contexts(toy.starts["test"]), toy.targets(toy.starts["test"])
+    found, told = {}, []
+    for epochs in (0, 12):
+        folder = tmp_path / str(epochs)
+        config = replace(CONFIG, sampler_epochs=epochs)
+        result = train("gru", toy, config, folder, on_sampler_epoch=lambda: told.append(1))
+        model = load_model(folder)
+        assert model.sha256 == result.sha256
+        found[epochs] = (*model.predict(contexts), sample_figures(model.sample(contexts, 8), targets).energy_score)
+        assert {p.name for p in folder.iterdir()} == {"model.safetensors", "last.safetensors", "config.json"}
+    assert len(told) == 12
+    for part in range(2):
+        np.testing.assert_array_equal(found[0][part], found[12][part])
+    assert found[12][2] < found[0][2] - 0.01
+    again = train(
+        "gru", toy, replace(CONFIG, sampler_epochs=12), tmp_path / "12", on_sampler_epoch=lambda: told.append(1)
+    )
+    assert again.sha256 == result.sha256 and len(told) == 24, "a finished run tells its epochs, and is not done again"
+
+
+@pytest.mark.parametrize("death", ["sampler", "before the model", "after the model", "after the state"])
+def test_killed_in_the_second_part_and_run_again_it_ends_the_same(
+    death: str, toy: SequenceSet, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, written, unlink = checkpoints.write, [], Path.unlink
+
+    def dying(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+        written.append(path.name)
+        if death == "before the model" and path.name == "model.safetensors":
+            raise KeyboardInterrupt
+        if death == "after the model" and "model.safetensors" in written and path.name == "last.safetensors":
+            raise KeyboardInterrupt
+        digest = real(path, tensors, metadata)
+        if death == "sampler" and written.count("sampler.safetensors") == 3:
+            raise KeyboardInterrupt
+        return digest
+
+    def dead(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "best.safetensors":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoints, "write", dying)
+        if death == "after the state":
+            patch.setattr(Path, "unlink", dead)
+        train("gru", toy, CONFIG, tmp_path)
+    told = []
+    train("gru", toy, CONFIG, tmp_path, on_epoch=told.append)
+    assert len(told) == CONFIG.epochs
+    assert_same(tmp_path, undisturbed)
+
+
+def test_best_weights_that_another_program_changed_are_named(toy: SequenceSet, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=1)
+    with pytest.raises(RuntimeError, match="stopped"):
+        train("gru", toy, config, tmp_path, on_sampler_epoch=lambda: (_ for _ in ()).throw(RuntimeError("stopped")))
+    best = tmp_path / "best.safetensors"
+    tensors, metadata = checkpoints.read(best)
+    tensors["recency"] += 1
+    checkpoints.write(
+        best, tensors, {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
+    )
+    with pytest.raises(CorruptedFile, match="another program changed it"):
+        train("gru", toy, config, tmp_path)
+    best.unlink()
+    with pytest.raises(CorruptedFile):
+        train("gru", toy, config, tmp_path)
 
 
 def test_a_point_model_has_no_samples(toy: SequenceSet, tmp_path: Path) -> None:
