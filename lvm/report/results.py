@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Literal
 
 from lvm import gates
@@ -175,14 +176,14 @@ def headline(summary: Summary) -> str:
 
 
 def notebook_table(summary: Summary) -> str:
-    """The table as HTML, for notebooks. A star marks the best value of a column."""
+    """The corpus and the table as HTML, for notebooks. A star marks the best value of a column."""
     shown, rows = columns(summary), results(summary)
     marked = {column.key: best(rows, column) for column in shown}
     cells = [
         (row.name, *(row.text(each) + "*" * (row.name in marked[each.key]) for each in shown), row.verdict)
         for row in rows
     ]
-    return table(("", *(column.title for column in shown), "verdict"), cells)
+    return f"<p>{escape(headline(summary))}</p>\n" + table(("", *(column.title for column in shown), "verdict"), cells)
 
 
 def _ahead(model: Result, others: Sequence[Result], column: Column) -> bool:

@@ -12,15 +12,14 @@ from lvm.corpus.sources import NothingUsable
 from lvm.settings import Settings
 from lvm.store import Store, key_of, open_beside
 from tests.flows.corpora import write_unseen
+from tests.pipeline.small import shrink
 from tests.store.toy import set_gate_size
 
 
 def test_on_another_corpus(
     settings: Settings, database: Store, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SAMPLED_WINDOWS", "SAMPLES", "ROLLOUTS", "ROLLOUT_SAMPLES", "NLL_WINDOWS"):
-        monkeypatch.setattr(f"lvm.pipeline.evaluate.{name}", 2)
-    monkeypatch.setattr("lvm.evaluation.nll.CONSTANT_STEPS", 2)
+    shrink(monkeypatch)
     own = write_unseen(tmp_path / "own", documents=5, characters=900)
     with lvm.open_workspace() as work:
         lvm.ingest(work, own)

@@ -15,6 +15,7 @@ from flows.options import OWN, form
 from flows.pipeline import pipeline_flow
 from flows.train import configurations, train_flow, train_stage
 from lvm import cli
+from lvm.models import hyperparameters
 from lvm.options import BadConfig
 from lvm.pipeline.train import OutOfMemory
 from lvm.settings import Settings
@@ -90,7 +91,7 @@ def test_one_run_for_equal_hyperparameters(
         assert model.report is not None
         assert "hidden 288, now 32" in model.report.note and "learning_rate 0.001, now 0.002" in model.report.note
         run = database.training_runs()[-1]
-        assert run.hyperparameters["hyper"] == {"hidden": 32, "dropout": 0.1}
+        assert run.hyperparameters["hyper"] == {**hyperparameters("gru", "energy"), "hidden": 32}
         assert run.hyperparameters["learning_rate"] == 0.002 and len(database.training_runs()) == 2
         lvm.train(work, sequences, "gru", epochs=1, learning_rate=2e-3, hyper={"hidden": 32})
 

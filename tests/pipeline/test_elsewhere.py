@@ -21,6 +21,7 @@ from lvm.settings import Settings
 from lvm.store import Busy, Store, databases_beside, key_of, open_beside, open_store
 from tests.conftest import fresh_database
 from tests.flows.corpora import write_unseen
+from tests.pipeline.small import shrink
 from tests.store.toy import set_gate_size
 
 
@@ -46,10 +47,7 @@ def home(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 @pytest.fixture
 def work(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[lvm.Workspace]:
-    fewer = {"SAMPLE_WINDOWS": 2, "SAMPLED_WINDOWS": 1, "SAMPLES": 2, "ROLLOUTS": 1, "ROLLOUT_SAMPLES": 1, "TRIES": 2}
-    for name, value in {**fewer, "NLL_WINDOWS": 8}.items():
-        monkeypatch.setattr(f"lvm.pipeline.evaluate.{name}", value)
-    monkeypatch.setattr("lvm.evaluation.nll.CONSTANT_STEPS", 2)
+    shrink(monkeypatch)
     with lvm.open_workspace(settings=home) as opened:
         yield opened
 
@@ -195,7 +193,7 @@ def test_a_crash_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("lvm.pipeline.evaluate.decode_predictions", killed)
+        patched.setattr("lvm.pipeline.figures.decode_predictions", killed)
         lvm.evaluate(work, sequences, on=source)
     with beside(work, source) as other:
         stored = other.known_documents(1), other.contents()
