@@ -9,7 +9,7 @@ from lvm.options import BadConfig, check_types
 
 @dataclass(frozen=True)
 class InverterTraining:
-    """Hyperparameters. The defaults are those of the shipped inverter.
+    """Hyperparameters. The shipped inverter was trained without noise, splices and dropout.
 
     Attributes:
         epochs: passes over the training chunks; may be a fraction.

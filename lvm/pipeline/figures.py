@@ -164,9 +164,11 @@ def _samples(
     found = {}
     for name, predictor in predictors.items():
         model = models.get(name)
-        sampled = model is not None and model.samples
-        drawn = model.sample(windows.context, SAMPLES, seed=seed) if model and sampled else None
-        found[name] = sample_figures(predictor(windows.context)[0][:, None] if drawn is None else drawn, windows.target)
+        if model is not None and model.samples:
+            drawn = model.sample(windows.context, SAMPLES, seed=seed)
+        else:
+            drawn = predictor(windows.context)[0][:, None]
+        found[name] = sample_figures(drawn, windows.target)
     found["context"] = sample_figures(windows.context, windows.target)
     found[TRUTH] = sample_figures(windows.target[:, None], windows.target)
     return found

@@ -156,7 +156,7 @@ def _fit(
     settings = work.settings
     reading = _reading(work, sequences) if config.needs_text else None
     if config.replicas > 1:
-        opened = partial(_opened_elsewhere, settings, work.space.name, sequences.path) if reading else _nothing
+        opened = partial(_opened_elsewhere, settings, work.space.name, sequences.path) if reading else None
         train_on_ray(name, sequences.path, config, folder, settings.home / "ray", settings.threads or 1, opened)
     try:
         epochs = config.epochs + (config.sampler_epochs if config.has_second_part else 0)
@@ -192,10 +192,6 @@ def _reading(work: Workspace, sequences: SequenceSet) -> Reading:
 def _opened_elsewhere(settings: Settings, space_name: str, sequences: Path) -> Reading | None:
     """``_reading`` in a replica, which has no database."""
     return _read(open_space(space_name, settings), load(sequences))
-
-
-def _nothing() -> None:
-    """No inverter is read."""
 
 
 def _read(space: Space, sequences: SequenceSet) -> Reading | None:

@@ -85,7 +85,7 @@ def train_on_ray(
     folder: Path,
     scratch: Path,
     threads: int = 1,
-    reading: Callable[[], Reading | None] = lambda: None,
+    reading: Callable[[], Reading | None] | None = None,
 ) -> None:
     """Train a model in ``config.replicas`` processes of a Ray cluster.
 
@@ -113,7 +113,7 @@ def train_on_ray(
         from lvm.sequences import load
         from lvm.training import train
 
-        train(name, load(sequences), config, folder, reading=reading())
+        train(name, load(sequences), config, folder, reading=reading() if reading else None)
 
     cuda = config.device.startswith("cuda")
     TorchTrainer(

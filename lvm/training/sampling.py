@@ -29,6 +29,7 @@ Batches = Callable[[int], Iterator[tuple[float, States, torch.Tensor]]]
 
 def train_sampler(
     model: LVM,
+    optimizer: torch.optim.Optimizer,
     batches: Batches,
     config: TrainConfig,
     file: Path,
@@ -39,6 +40,7 @@ def train_sampler(
 
     Args:
         model: the model with the weights of its best epoch. Its sampling head is changed.
+        optimizer: optimizer of the sampling head.
         batches: the windows.
         config: the configuration.
         file: state after the last epoch of this part.
@@ -52,10 +54,6 @@ def train_sampler(
     """
     sampler, device = model.sampler, model.recency.device
     assert sampler is not None
-    matrices = [parameter for parameter in sampler.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in sampler.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
     done = 0
     if file.exists():
         tensors, metadata = checkpoints.read(file)

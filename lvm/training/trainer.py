@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvm import fitting
 from lvm.devices import autocast, open_device
@@ -299,10 +299,11 @@ def _rate(at: float, config: TrainConfig) -> float:
     return fitting.rate(rise, fall, floor=0.02)
 
 
-def optimizer_of(model: LVM, config: TrainConfig) -> torch.optim.Optimizer:
+def optimizer_of(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW without weight decay for biases, norms, scalars and recency weights."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2 and p is not model.recency]
-    others = [p for p in model.parameters() if p.ndim < 2 or p is model.recency]
+    recency = getattr(module, "recency", None)
+    matrices = [p for p in module.parameters() if p.ndim >= 2 and p is not recency]
+    others = [p for p in module.parameters() if p.ndim < 2 or p is recency]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
@@ -371,8 +372,9 @@ def _second_part(
                 states = model.states_of_runs(data.unit[rows]).of(present)
             yield at, states, data.unit[starts + data.context]
 
-    sampler = folder / checkpoints.SAMPLER
-    train_sampler(model, steps, config, sampler, fingerprint, on_epoch)
+    assert model.sampler is not None
+    optimizer = optimizer_of(model.sampler, config)
+    train_sampler(model, optimizer, steps, config, folder / checkpoints.SAMPLER, fingerprint, on_epoch)
     facts = {"fingerprint": fingerprint, "config": json.dumps(recorded, sort_keys=True)}
     digest = checkpoints.write(folder / checkpoints.MODEL, model.state_dict(), facts)
     tensors, metadata = checkpoints.read(folder / checkpoints.LAST)
