@@ -169,7 +169,8 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim
                 index, _, slot = rest.partition(".")
                 slots.setdefault(int(index), {})[slot] = value
         shapes = {index: {name: each.shape for name, each in of.items()} for index, of in slots.items()}
-        if shapes != dict(enumerate(expected)):
+        known = dict(enumerate(expected))  # a parameter that never had a gradient has no state
+        if any(shape != known.get(index) for index, shape in shapes.items()):
             raise ValueError("its optimizer is not that of this model")
         model.load_state_dict(weights)
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})

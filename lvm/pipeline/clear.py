@@ -16,9 +16,9 @@ from lvm.models import MODELS
 from lvm.pipeline.elsewhere import FOLDER, FOLDER_NAME
 from lvm.settings import Settings
 from lvm.store import NotConfirmed, databases_beside, drop_beside, open_store
-from lvm.training.checkpoints import BEST, CONFIG, LAST, MODEL, SAMPLER
+from lvm.training.checkpoints import BEST, CONFIG, HEADS, LAST, MODEL
 
-_MODEL_FILES = "|".join(map(re.escape, (MODEL, LAST, BEST, SAMPLER, CONFIG)))
+_MODEL_FILES = "|".join(map(re.escape, (MODEL, LAST, BEST, HEADS, CONFIG)))
 _REPORTS = {
     ".": r"summary\.json|report\.html|training_sequences_ctx\d+\.npz",
     "sequences": r"ctx\d+(\.tokens)?\.safetensors",

@@ -159,7 +159,7 @@ def _fit(
         opened = partial(_opened_elsewhere, settings, work.space.name, sequences.path) if reading else None
         train_on_ray(name, sequences.path, config, folder, settings.home / "ray", settings.threads or 1, opened)
     try:
-        epochs = config.epochs + (config.sampler_epochs if config.has_second_part else 0)
+        epochs = config.epochs + (config.head_epochs if config.has_second_part else 0)
         with bars(f"train {name}", epochs) as advance:
             result = fit(name, sequences, config, folder, lambda _: advance(1), reading, lambda: advance(1))
     except (MemoryError, RuntimeError) as error:  # torch has no type of its own for the memory of a CPU

@@ -7,10 +7,10 @@ no half file. The folder of a model holds
     last.safetensors    state after the last epoch, to resume from: weights, optimizer, history
     config.json         the configuration, for reading
 
-and, while the sampling head is trained alone (``lvm.training.sampling``),
+and, while heads are trained alone (``lvm.training.heads``),
 
     best.safetensors    weights of the best epoch before
-    sampler.safetensors state of the sampling head after its last epoch
+    heads.safetensors   state of the heads after their last epoch
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lvm.models import LVM, ImpossibleModel, UnknownModel, build
 from lvm.training.config import LOSSES, TrainResult
 
 MODEL, LAST, CONFIG = "model.safetensors", "last.safetensors", "config.json"
-BEST, SAMPLER = "best.safetensors", "sampler.safetensors"
+BEST, HEADS = "best.safetensors", "heads.safetensors"
 FORMAT = "lvm-model-1"
 
 

@@ -21,8 +21,9 @@ class TrainConfig:
         epochs: largest number of passes over the training windows.
         loss: ``cosine`` trains the vector head with the cosine loss; ``infonce`` trains the query head with InfoNCE
             (van den Oord et al., 2018); ``text`` trains the vector head with the cross-entropy of the next chunk's
-            text through the frozen inverter (SONAR-LLM, arXiv 2508.05305); ``mix`` is the sum of all.
-        head: ``point``, or ``energy`` for a sampling head besides, trained with the energy loss.
+            text through the frozen inverter (SONAR-LLM, arXiv 2508.05305). ``mix`` is the sum of cosine and InfoNCE;
+            its vector head is trained with text afterwards.
+        head: ``point``, or ``energy`` for a sampling head besides, trained afterwards with the energy loss.
         batch_size: approximate number of windows in a step. A batch holds whole runs.
         run: consecutive windows of a document that are computed together. Longer runs are faster, but a batch then has
             fewer documents.
@@ -36,10 +37,8 @@ class TrainConfig:
         cosine_weight: weight of the cosine loss in ``mix``.
         text_weight: weight of the text loss in ``mix``; 0 for a mix without it.
         text_share: share of the windows of a step that the text loss is computed for.
-        energy_weight: weight of the energy loss.
-        energy_share: share of the windows of a step that the energy loss is computed for.
         energy_samples: samples per window in the energy loss.
-        sampler_epochs: passes over the training windows that train the sampling head alone, after the rest.
+        head_epochs: passes over the training windows that train vector head and sampling head alone, after the rest.
         patience: epochs without a better validation MRR after which training stops.
         validation_windows: largest number of windows for the validation MRR. All validation chunks are ranked.
         seed: seed of initial weights, order, negatives and dropout.
@@ -61,12 +60,10 @@ class TrainConfig:
     temperature: float = 0.08
     negatives: int = 512
     cosine_weight: float = 4.0
-    text_weight: float = 0.25
-    text_share: float = 0.05
-    energy_weight: float = 2.0
-    energy_share: float = 0.5
-    energy_samples: int = 8
-    sampler_epochs: int = 8
+    text_weight: float = 1.0
+    text_share: float = 0.04
+    energy_samples: int = 4
+    head_epochs: int = 4
     patience: int = 2
     validation_windows: int = 2048
     seed: int = 0
@@ -80,38 +77,34 @@ class TrainConfig:
             raise BadConfig(f"there is no loss {self.loss!r}; choose one of {', '.join(LOSSES)}")
         if self.head not in HEADS:
             raise BadConfig(f"there is no head {self.head!r}; choose one of {', '.join(HEADS)}")
-        for name in ("epochs", "batch_size", "run", "patience", "validation_windows", "replicas"):
+        for name in ("epochs", "head_epochs", "batch_size", "run", "patience", "validation_windows", "replicas"):
             if getattr(self, name) < 1:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("learning_rate", "temperature", "clip", "decay"):
             if not getattr(self, name) > 0:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("text_share", "energy_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise BadConfig(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
+        if not 0 < self.text_share <= 1:
+            raise BadConfig(f"text_share is {self.text_share}; it must be above 0 and at most 1")
         if self.energy_samples < 2:
             raise BadConfig(f"energy_samples is {self.energy_samples}; the energy loss needs at least 2")
-        for name in (
-            "sampler_epochs",
-            "weight_decay",
-            "warmup",
-            "negatives",
-            "cosine_weight",
-            "text_weight",
-            "energy_weight",
-        ):
+        for name in ("weight_decay", "warmup", "negatives", "cosine_weight", "text_weight"):
             if not getattr(self, name) >= 0:
                 raise BadConfig(f"{name} is {getattr(self, name)}; it must not be negative")
 
     @property
+    def polishes(self) -> bool:
+        """Whether the vector head is trained with text, after the rest."""
+        return self.loss == "mix" and self.text_weight > 0
+
+    @property
     def has_second_part(self) -> bool:
-        """Whether the sampling head is trained alone, after the rest."""
-        return self.head == "energy" and self.sampler_epochs > 0
+        """Whether heads are trained alone, after the rest."""
+        return self.head == "energy" or self.polishes
 
     @property
     def needs_text(self) -> bool:
         """Whether the loss reads texts through the inverter."""
-        return self.loss == "text" or (self.loss == "mix" and self.text_weight > 0)
+        return self.loss == "text" or self.polishes
 
     def as_dict(self) -> dict[str, Any]:
         """All values by name, JSON-serialisable."""

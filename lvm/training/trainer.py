@@ -4,7 +4,7 @@ Contract: an interrupted and restarted run gives the same result as an uninterru
 come from (seed, epoch), and the state after an epoch is on disk before the next one starts. A run with another
 configuration does not resume it. The weights of the epoch with the best validation MRR are kept.
 
-A sampling head is trained alone afterwards (``lvm.training.sampling``).
+Vector head and sampling head are trained alone afterwards (``lvm.training.heads``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from lvm import fitting
+from lvm.arrays import IntArray
 from lvm.devices import autocast, open_device
 from lvm.errors import UsageError, first_line
 from lvm.evaluation.retrieval import RetrievalMetrics, evaluate
@@ -34,10 +35,10 @@ from lvm.sequences import SequenceSet
 from lvm.training import checkpoints
 from lvm.training.config import EpochReport, TrainConfig, TrainResult
 from lvm.training.data import TrainingData, batches, mixed_seed, windows_of
-from lvm.training.losses import energy_loss, negatives_allowed, window_loss
+from lvm.training.heads import train_heads
+from lvm.training.losses import negatives_allowed, window_loss
 from lvm.training.parallel import Replica, this_replica
 from lvm.training.reading import Reading
-from lvm.training.sampling import train_sampler
 
 ALONE = Replica()
 
@@ -53,7 +54,7 @@ def train(
     folder: Path,
     on_epoch: OnEpoch | None = None,
     reading: Reading | None = None,
-    on_sampler_epoch: Callable[[], None] | None = None,
+    on_head_epoch: Callable[[], None] | None = None,
 ) -> TrainResult:
     """Train a model. Resumes if the folder holds a run with the same configuration and sequence set.
 
@@ -64,7 +65,7 @@ def train(
         folder: folder of the model (``artifacts/lvm/<model>``). A run with another configuration or another sequence
             set is replaced; ``TrainResult.note`` says so.
         on_epoch: called after every epoch. On a resumed run it is first called for the earlier epochs.
-        on_sampler_epoch: called after every epoch of the sampling head alone.
+        on_head_epoch: called after every epoch of the heads alone.
         reading: the inverter and the texts, for a configuration whose loss reads text.
 
     Raises:
@@ -128,14 +129,14 @@ def train(
         if on_epoch:
             on_epoch(report)
     if config.has_second_part:
-        told = on_sampler_epoch or (lambda: None)
+        told = on_head_epoch or (lambda: None)
         if not state.final_sha256:
-            second = partial(_second_part, model, data, config, folder, fingerprint, recorded, state, told)
+            second = partial(_second_part, model, data, config, reading, folder, fingerprint, recorded, state, told)
             state = replace(state, final_sha256=replica.first(second))
         else:
-            for _ in range(config.sampler_epochs):
+            for _ in range(config.head_epochs):
                 told()
-        for file in (checkpoints.BEST, checkpoints.SAMPLER):
+        for file in (checkpoints.BEST, checkpoints.HEADS):
             (folder / file).unlink(missing_ok=True)
     best, metadata = checkpoints.read(folder / checkpoints.MODEL)
     if metadata["sha256"] != (state.final_sha256 or state.best_sha256):
@@ -183,10 +184,8 @@ _NEWER: dict[str, Any] = {
     "head": "point",
     "text_weight": 0.0,
     "text_share": None,
-    "energy_weight": None,
-    "energy_share": None,
     "energy_samples": None,
-    "sampler_epochs": None,
+    "head_epochs": None,
 }
 """Options that version 0.1.0 did not have, with the value that means what it did: its runs are still known."""
 
@@ -197,6 +196,8 @@ def _matters(option: str, config: TrainConfig) -> bool:
         return config.loss == "mix"
     if option == "text_share":
         return config.needs_text
+    if option == "head_epochs":
+        return config.has_second_part
     return option == "head" or config.head == "energy"
 
 
@@ -220,7 +221,7 @@ class _State:
 
     history: list[EpochReport]
     best_sha256: str = ""  # digest of the checkpoint of the best epoch
-    final_sha256: str = ""  # digest of the finished model, if the sampling head was trained alone after the best epoch
+    final_sha256: str = ""  # digest of the finished model, if heads were trained alone after the best epoch
 
     @property
     def best(self) -> EpochReport:
@@ -276,16 +277,10 @@ def train_epoch(
                 data.unit[drawn],
                 negatives_allowed(starts, data.context, candidates, data.hashes),
             )
-            if model.sampler is not None and config.energy_weight:
-                some = torch.randperm(len(starts), device=device)[: max(1, round(config.energy_share * len(starts)))]
-                noise = torch.rand(len(some), config.energy_samples, model.sampler.noise, device=device) - 0.5
-                samples = model.draw(states.of(some), noise)
-                loss = loss + config.energy_weight * energy_loss(samples, data.unit[targets[some]])
-        if reading is not None and config.needs_text:
+        if reading is not None and config.loss == "text":
             texts = targets.cpu().numpy()
             some = reading.choose(texts, config.text_share)
-            weight = config.text_weight if config.loss == "mix" else 1.0
-            loss = loss + weight * reading.loss(prediction.vector[some.to(device)], texts[some.numpy()])
+            loss = loss + reading.loss(prediction.vector[some.to(device)], texts[some.numpy()])
         fitting.step(optimizer, loss, model.parameters(), config.clip, replica.average)
         total += loss.detach()
         steps += 1
@@ -350,13 +345,14 @@ def _second_part(
     model: LVM,
     data: TrainingData,
     config: TrainConfig,
+    reading: Reading | None,
     folder: Path,
     fingerprint: str,
     recorded: dict[str, Any],
     state: _State,
     on_epoch: Callable[[], None],
 ) -> str:
-    """Train the sampling head on the frozen best epoch and write the model. Returns its digest.
+    """Train vector head and sampling head on the frozen best epoch and write the model. Returns its digest.
 
     If the process dies on the way, the part goes on after its last epoch.
     """
@@ -365,16 +361,16 @@ def _second_part(
         raise _changed(folder, checkpoints.BEST)
     model.load_state_dict(weights)
 
-    def steps(epoch: int) -> Iterator[tuple[float, States, Tensor]]:
+    def steps(epoch: int) -> Iterator[tuple[float, States, Tensor, IntArray]]:
         for at, begins, sizes in batches(data, config, epoch, ALONE):
             starts, rows, present = windows_of(data, config, begins, sizes)
             with torch.no_grad(), autocast(data.unit.device):
                 states = model.states_of_runs(data.unit[rows]).of(present)
-            yield at, states, data.unit[starts + data.context]
+            targets = starts + data.context
+            yield at, states, data.unit[targets], targets.cpu().numpy()
 
-    assert model.sampler is not None
-    optimizer = optimizer_of(model.sampler, config)
-    train_sampler(model, optimizer, steps, config, folder / checkpoints.SAMPLER, fingerprint, on_epoch)
+    optimizer = partial(optimizer_of, config=config)
+    train_heads(model, optimizer, steps, config, reading, folder / checkpoints.HEADS, fingerprint, on_epoch)
     facts = {"fingerprint": fingerprint, "config": json.dumps(recorded, sort_keys=True)}
     digest = checkpoints.write(folder / checkpoints.MODEL, model.state_dict(), facts)
     tensors, metadata = checkpoints.read(folder / checkpoints.LAST)

@@ -233,6 +233,18 @@ def test_a_full_disk_keeps_what_was_there(
     assert_same(undisturbed, tmp_path)
 
 
+@pytest.mark.parametrize("loss", ["cosine", "infonce"])
+def test_a_run_resumes_though_a_head_has_no_gradient(loss: str, toy: SequenceSet, tmp_path: Path) -> None:
+    config = replace(CONFIG, loss=loss, epochs=2)  # type: ignore[arg-type]
+
+    def stop(report: object) -> None:
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        train("gru", toy, config, tmp_path, on_epoch=stop)
+    assert train("gru", toy, config, tmp_path).note == "resumed after epoch 1"
+
+
 def test_a_diverging_run_is_an_error_and_keeps_its_state(toy: SequenceSet, tmp_path: Path) -> None:
     with pytest.raises(LvmError, match="lower"):
         train("gru", toy, replace(CONFIG, learning_rate=1e38, clip=1e30), tmp_path)
@@ -256,10 +268,9 @@ def test_the_callers_random_state_is_left_alone(toy: SequenceSet, tmp_path: Path
         {"negatives": -1},
         {"head": "mean"},
         {"text_share": 0.0},
-        {"energy_share": 1.5},
         {"energy_samples": 1},
         {"text_weight": -0.5},
-        {"sampler_epochs": -1},
+        {"head_epochs": 0},
     ],
 )
 def test_options_that_cannot_be_meant(wrong: dict[str, object]) -> None:
@@ -403,7 +414,7 @@ def test_the_energy_score_is_smallest_for_the_true_distribution() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_sampling_head_learns_the_distribution(name: str, toy: SequenceSet, tmp_path: Path) -> None:
-    config = replace(CONFIG, epochs=12, patience=12, energy_share=1.0, hyper={**CONFIG.hyper, **HYPER.get(name, {})})
+    config = replace(CONFIG, epochs=12, patience=12, head_epochs=12, hyper={**CONFIG.hyper, **HYPER.get(name, {})})
     train(name, toy, config, tmp_path)
     model = load_model(tmp_path)
     contexts, targets = toy.contexts(toy.starts["test"]), toy.targets(toy.starts["test"])
@@ -422,25 +433,36 @@ def test_a_sampling_head_learns_the_distribution(name: str, toy: SequenceSet, tm
 def test_the_second_part_changes_samples_and_no_prediction(toy: SequenceSet, tmp_path: Path) -> None:
     contexts, targets = toy.contexts(toy.starts["test"]), toy.targets(toy.starts["test"])
     found, told = {}, []
-    for epochs in (0, 12):
+    for epochs in (1, 12):
         folder = tmp_path / str(epochs)
-        config = replace(CONFIG, sampler_epochs=epochs)
-        result = train("gru", toy, config, folder, on_sampler_epoch=lambda: told.append(1))
+        config = replace(CONFIG, head_epochs=epochs)
+        result = train("gru", toy, config, folder, on_head_epoch=lambda: told.append(1))
         model = load_model(folder)
         assert model.sha256 == result.sha256
         found[epochs] = (*model.predict(contexts), sample_figures(model.sample(contexts, 8), targets).energy_score)
         assert {p.name for p in folder.iterdir()} == {"model.safetensors", "last.safetensors", "config.json"}
-    assert len(told) == 12
+    assert len(told) == 13
     for part in range(2):
-        np.testing.assert_array_equal(found[0][part], found[12][part])
-    assert found[12][2] < found[0][2] - 0.01
-    again = train(
-        "gru", toy, replace(CONFIG, sampler_epochs=12), tmp_path / "12", on_sampler_epoch=lambda: told.append(1)
-    )
-    assert again.sha256 == result.sha256 and len(told) == 24, "a finished run tells its epochs, and is not done again"
+        np.testing.assert_array_equal(found[1][part], found[12][part])
+    assert found[12][2] < found[1][2] - 0.01
+    again = train("gru", toy, replace(CONFIG, head_epochs=12), tmp_path / "12", on_head_epoch=lambda: told.append(1))
+    assert again.sha256 == result.sha256 and len(told) == 25, "a finished run tells its epochs, and is not done again"
 
 
-@pytest.mark.parametrize("death", ["sampler", "before the model", "after the model", "after the state"])
+def test_text_after_the_best_epoch_changes_no_ranking(toy: SequenceSet, tmp_path: Path) -> None:
+    contexts, texts = toy.contexts(toy.starts["test"]), reading(toy, tmp_path / "tokens")
+    found = {}
+    for weight in (0.0, 4.0):
+        folder = tmp_path / str(weight)
+        train(
+            "gru", toy, replace(CONFIG, head="point", text_weight=weight, hyper={"hidden": 16}), folder, reading=texts
+        )
+        found[weight] = load_model(folder).predict(contexts)
+    np.testing.assert_array_equal(found[0.0][1], found[4.0][1])
+    assert not np.array_equal(found[0.0][0], found[4.0][0])
+
+
+@pytest.mark.parametrize("death", ["heads", "before the model", "after the model", "after the state"])
 def test_killed_in_the_second_part_and_run_again_it_ends_the_same(
     death: str, toy: SequenceSet, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -453,7 +475,7 @@ def test_killed_in_the_second_part_and_run_again_it_ends_the_same(
         if death == "after the model" and "model.safetensors" in written and path.name == "last.safetensors":
             raise KeyboardInterrupt
         digest = real(path, tensors, metadata)
-        if death == "sampler" and written.count("sampler.safetensors") == 3:
+        if death == "heads" and written.count("heads.safetensors") == 3:
             raise KeyboardInterrupt
         return digest
 
@@ -476,7 +498,7 @@ def test_killed_in_the_second_part_and_run_again_it_ends_the_same(
 def test_best_weights_that_another_program_changed_are_named(toy: SequenceSet, tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=1)
     with pytest.raises(RuntimeError, match="stopped"):
-        train("gru", toy, config, tmp_path, on_sampler_epoch=lambda: (_ for _ in ()).throw(RuntimeError("stopped")))
+        train("gru", toy, config, tmp_path, on_head_epoch=lambda: (_ for _ in ()).throw(RuntimeError("stopped")))
     best = tmp_path / "best.safetensors"
     tensors, metadata = checkpoints.read(best)
     tensors["recency"] += 1

@@ -18,7 +18,7 @@ from lvm.training.reading import Reading, read_tokens, write_tokens
 
 DIM, CONTEXT = 12, 3
 CONFIG = TrainConfig(
-    epochs=5, batch_size=64, negatives=32, patience=5, learning_rate=5e-3, text_weight=0.0, sampler_epochs=4,
+    epochs=5, batch_size=64, negatives=32, patience=5, learning_rate=5e-3, text_weight=0.0, head_epochs=4,
     hyper={"hidden": 16, "dropout": 0.2, "sampler_width": 16, "sampler_blocks": 1, "sampler_noise": 4},
 )  # fmt: skip
 
