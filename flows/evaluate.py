@@ -12,7 +12,7 @@ from lvm.pipeline.elsewhere import artifacts_on
 from lvm.pipeline.errors import GateBlocked
 from lvm.pipeline.evaluate import evaluate
 from lvm.report import Summary, markdown
-from lvm.settings import Settings
+from lvm.settings import CONTEXT, Settings
 
 from .common import (
     STAGE,
@@ -67,7 +67,7 @@ def evaluate_stage(
 @flow(name="evaluate")
 @gated
 def evaluate_flow(
-    context: Context = 5, space: SpaceName = None, on: SourceName | None = None, limit: Limit = None
+    context: Context = CONTEXT, space: SpaceName = None, on: SourceName | None = None, limit: Limit = None
 ) -> Summary:
     """Evaluate every model trained on the sequence set of the corpus as it is now, and write summary and report.
 

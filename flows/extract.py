@@ -11,6 +11,7 @@ from prefect.artifacts import create_table_artifact
 from lvm.files import CorruptedFile
 from lvm.pipeline.extract import ExtractReport, export_npz, extract
 from lvm.sequences import load
+from lvm.settings import CONTEXT
 
 from .common import STAGE, Context, SpaceName, Standing, once, opened, reach_database, say, standing
 
@@ -28,7 +29,9 @@ def extract_stage(context: int, space: str | None, stands_on: Standing) -> Extra
 
 
 @flow(name="extract")
-def extract_flow(context: Context = 5, export: Literal["npz"] | None = None, space: SpaceName = None) -> ExtractReport:
+def extract_flow(
+    context: Context = CONTEXT, export: Literal["npz"] | None = None, space: SpaceName = None
+) -> ExtractReport:
     """Write the sequence set of the corpus as it is now. The same corpus gives the same file.
 
     Args:

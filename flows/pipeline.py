@@ -7,6 +7,7 @@ from prefect import flow
 from lvm.models import Head
 from lvm.pipeline.ingest import IngestReport
 from lvm.report import Summary
+from lvm.settings import CONTEXT
 from lvm.training import Loss
 
 from . import evaluate, extract, train
@@ -37,7 +38,7 @@ from .validate import validate_stage
 def pipeline_flow(
     source: SourceName = "sotu",
     limit: Limit = None,
-    context: Context = 5,
+    context: Context = CONTEXT,
     model: ModelName = "all",
     epochs: Epochs = 20,
     loss: Loss = "mix",

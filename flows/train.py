@@ -8,7 +8,7 @@ from prefect.artifacts import create_image_artifact
 from lvm.models import Head
 from lvm.pipeline.train import architectures, default_config, train
 from lvm.report.plots import png_uri, training_curves
-from lvm.settings import Settings
+from lvm.settings import CONTEXT, Settings
 from lvm.training import Loss, TrainConfig, TrainResult, configured
 
 from .common import (
@@ -66,7 +66,7 @@ def train_flow(
     epochs: Epochs = 20,
     loss: Loss = "mix",
     head: Head = "energy",
-    context: Context = 5,
+    context: Context = CONTEXT,
     device: str | None = None,
     space: SpaceName = None,
     options: Options = None,

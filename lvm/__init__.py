@@ -5,7 +5,7 @@
     with lvm.open_workspace() as work:                # an embedded Postgres, or LVM_DATABASE_URL
         lvm.ingest(work, "sotu", limit=20)
         lvm.validate(work)                            # raises GateBlocked, with the figures on it
-        sequences = lvm.extract(work, context=5)
+        sequences = lvm.extract(work)
         model = lvm.train(work, sequences, "gru", epochs=3)
         report = lvm.evaluate(work, sequences, [model])
         lvm.predict_next(work, model, ["The state of our union is strong."]).text

@@ -11,6 +11,9 @@ from typing import Literal
 from pydantic import Field, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+CONTEXT = 16
+"""Vectors in a window, if nothing else is said."""
+
 
 class Settings(BaseSettings):
     """Settings. The environment variable of a field is ``LVM_<FIELD>``."""

@@ -26,7 +26,7 @@ from lvm.cli.common import (
 )
 from lvm.cli.results import show
 from lvm.errors import UsageError
-from lvm.settings import Settings
+from lvm.settings import CONTEXT, Settings
 
 if TYPE_CHECKING:
     from lvm.pipeline.extract import ExtractReport
@@ -47,7 +47,7 @@ def add_to(app: typer.Typer) -> None:
 def run(
     source: Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")] = "sotu",
     limit: Annotated[int | None, typer.Option(min=1, help="documents at most; for sotu 60 unless given")] = None,
-    context: Context = 5,
+    context: Context = CONTEXT,
     model: Model = "all",
     epochs: Epochs = None,
     loss: LossName = None,
@@ -99,7 +99,7 @@ def validate(space: SpaceName = None) -> None:
 
 
 def extract(
-    context: Context = 5,
+    context: Context = CONTEXT,
     export: Annotated[str | None, typer.Option(help="npz: windows for notebooks")] = None,
     space: SpaceName = None,
 ) -> None:
@@ -128,7 +128,7 @@ def train(
     head: HeadName = None,
     assignments: Set = None,
     config: ConfigFile = None,
-    context: Context = 5,
+    context: Context = CONTEXT,
     space: SpaceName = None,
 ) -> None:
     """Train models. It needs a passing gate; a killed run resumes after its last epoch."""
@@ -149,7 +149,7 @@ def train(
 
 
 def evaluate(
-    context: Context = 5,
+    context: Context = CONTEXT,
     on: Annotated[
         str | None,
         typer.Option(metavar="SOURCE", help="measure on another corpus instead; it is stored apart, nothing learns it"),

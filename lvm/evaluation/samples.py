@@ -21,7 +21,8 @@ class SampleFigures:
     Attributes:
         n: number of windows.
         count: samples per window; 1 for a point prediction.
-        energy_score: mean of 2/N sum |truth - sample| - 1/(N (N - 1)) sum |sample - sample'|; lower is better.
+        energy_score: mean of 2/N sum |truth - sample| - 1/(N (N - 1)) sum |sample - sample'|; lower is better. For all
+            values of a distribution, the second term is 1/N^2 of its sum.
         mean_pairwise_cosine: mean cosine between samples of different windows.
         within: mean cosine between samples of the same window; None for a point prediction.
         cosine: mean cosine of a sample to the truth.
@@ -39,12 +40,13 @@ class SampleFigures:
     best_of: float
 
 
-def sample_figures(samples: FloatArray, targets: FloatArray) -> SampleFigures:
+def sample_figures(samples: FloatArray, targets: FloatArray, *, all_values: bool = False) -> SampleFigures:
     """Measure samples.
 
     Args:
         samples: (n, count, dim) unit vectors.
         targets: (n, dim) true next vectors.
+        all_values: the samples are not draws, but all values that the distribution has, equally likely.
     """
     n, count, _ = samples.shape
     to_truth = np.einsum("ncd,nd->nc", samples, targets)
@@ -53,7 +55,8 @@ def sample_figures(samples: FloatArray, targets: FloatArray) -> SampleFigures:
     within: float | None = None
     if count > 1:
         apart = ~np.eye(count, dtype=np.bool_)
-        energy = energy - _distance(between[:, apart]).mean(axis=1)
+        spread = _distance(between[:, apart]).mean(axis=1)
+        energy = energy - (spread * (count - 1) / count if all_values else spread)
         within = float(between[:, apart].mean())
     return SampleFigures(
         n=n,

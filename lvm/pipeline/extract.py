@@ -6,6 +6,7 @@ file.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.sequences import SequenceSet
 from lvm.sequences import export_npz as write_npz
 from lvm.sequences import extract as write_sequences
+from lvm.settings import CONTEXT
+
+log = logging.getLogger(__name__)
+
+SHORT = 0.1
+"""Share of documents without a window from which on the user is told."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class ExtractReport:
 
 
 @named_stage
-def extract(work: Workspace, context: int = 5, *, only_test: bool = False) -> SequenceSet:
+def extract(work: Workspace, context: int = CONTEXT, *, only_test: bool = False) -> SequenceSet:
     """Write the sequence set of the corpus as it is now, unless it is there already.
 
     Args:
@@ -68,14 +75,20 @@ def extract(work: Workspace, context: int = 5, *, only_test: bool = False) -> Se
         corpus_revision=gate.corpus_revision,
         only_test=only_test,
     )
-    store.record_sequence_set(
-        gate, work.inverter_id, context, sequences.counts(), str(path.resolve()), sequences.sha256
-    )
+    counts = sequences.counts()
+    if counts["documents_without_window"] > SHORT * counts["documents"]:
+        log.warning(
+            "%d of %d documents have at most %d chunks and so no window; a shorter --context uses more of them",
+            counts["documents_without_window"],
+            counts["documents"],
+            context,
+        )
+    store.record_sequence_set(gate, work.inverter_id, context, counts, str(path.resolve()), sequences.sha256)
     return sequences
 
 
 @named_stage
-def export_npz(work: Workspace, context: int = 5) -> Path:
+def export_npz(work: Workspace, context: int = CONTEXT) -> Path:
     """Write the training windows as a NumPy .npz for notebooks: ``training_sequences_ctx{context}.npz``.
 
     Raises:

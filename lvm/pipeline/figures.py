@@ -160,7 +160,7 @@ def _text_nll(own: Corpus, windows: Windows, predictors: Mapping[str, Predictor]
 def _samples(
     windows: Windows, models: Mapping[str, TrainedModel], predictors: Mapping[str, Predictor], seed: int
 ) -> dict[str, SampleFigures]:
-    """Figures of samples; a point prediction counts as one sample."""
+    """Figures of samples. A point prediction is one sample; ``context`` predicts one of the window's own vectors."""
     found = {}
     for name, predictor in predictors.items():
         model = models.get(name)
@@ -169,7 +169,7 @@ def _samples(
         else:
             drawn = predictor(windows.context)[0][:, None]
         found[name] = sample_figures(drawn, windows.target)
-    found["context"] = sample_figures(windows.context, windows.target)
+    found["context"] = sample_figures(windows.context, windows.target, all_values=True)
     found[TRUTH] = sample_figures(windows.target[:, None], windows.target)
     return found
 

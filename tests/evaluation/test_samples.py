@@ -48,6 +48,15 @@ def test_a_point_prediction_is_one_sample() -> None:
     assert sample_figures(targets[:, None], targets).energy_score == pytest.approx(0.0, abs=2e-3)
 
 
+def test_all_values_of_a_distribution_score_as_many_draws_of_it() -> None:
+    random = np.random.default_rng(2)
+    values, targets = unit(random, 400, 4, 8), unit(random, 400, 8)
+    drawn = values[np.arange(400)[:, None], random.integers(4, size=(400, 200))]
+    whole = sample_figures(values, targets, all_values=True).energy_score
+    assert whole == pytest.approx(sample_figures(drawn, targets).energy_score, abs=0.01)
+    assert sample_figures(values, targets).energy_score < whole - 0.1, "as draws, four different values look better"
+
+
 def test_the_medoid_is_nearest_to_the_others() -> None:
     random = np.random.default_rng(1)
     samples = unit(random, 20, 5, 8)

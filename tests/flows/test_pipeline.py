@@ -75,7 +75,7 @@ def test_text_to_models_to_text_and_again_for_nothing(
     assert again.models == summary.models
 
     extract_flow(export="npz")
-    with np.load(settings.artifacts / "training_sequences_ctx5.npz") as data:
+    with np.load(settings.artifacts / "training_sequences_ctx16.npz") as data:
         assert data["context_sequences"].shape == (summary.corpus.sequences["train"], 5, 384)
         np.testing.assert_allclose(np.linalg.norm(data["target_vectors"], axis=1), 1, atol=1e-5)
 
