@@ -7,8 +7,8 @@ Contract: the folder ``lvm`` beside a space's inverter holds
     CARD.md             the same for people
 
 ``lvm.pipeline.pack`` makes the folder. ``shipped_model`` opens it only for the encoder and the inverter that its card
-names, and judges the card's figures again. No database records the model: it answers where none is trained, and is never
-evaluated, trained on or promoted.
+names, and judges the card's figures again. No database records the model: it answers where none is trained, and is
+never evaluated, trained on or promoted.
 """
 
 from __future__ import annotations
@@ -148,7 +148,12 @@ def shipped_model(space: Space, settings: Settings) -> TrainedModel | None:
     about = f"the model shipped with space {space.name!r}"
     for what, has, now, todo in (
         ("encoder", card.space, space.fingerprint, "open the space that it was made for"),
-        ("inverter", card.inverter, space.inverter.sha256, "unset LVM_INVERTER"),
+        (
+            "inverter",
+            card.inverter,
+            space.inverter.sha256,
+            "unset LVM_INVERTER" if settings.inverter else "install lvm again",
+        ),
     ):
         if has != now:
             raise ShippedUnusable(
