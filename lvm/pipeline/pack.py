@@ -244,7 +244,7 @@ def for_people(card: Card) -> str:
     def ahead(key: str) -> str:
         interval = lead[key]["interval"]
         known = "" if None in interval else f" (95 % interval {interval[0]:+.3f} to {interval[1]:+.3f})"
-        return f"{lead[key]['value']:+.3f}{known} over {lead[key]['over']}"
+        return f"{lead[key]['value']:+.3f}{known} against {lead[key]['over']}, the best baseline"
 
     lines = [
         f"# The model of space `{card.space_name}`",

@@ -141,11 +141,9 @@ def build(space: Space, settings: Settings) -> FastAPI:
     def model(name: str | None) -> TrainedModel:
         """A model, opened once; the best one unless named. Only the thread of the models calls it."""
         nonlocal best
-        if name is None and best is None:
-            name = next(iter(usable_models(space, settings, workspace())), SHIPPED)
+        if name is None:
+            name = best or next(iter(usable_models(space, settings, workspace())), SHIPPED)
             best = name if name != SHIPPED else None  # one may be trained later
-        name = name or best
-        assert name is not None
         if name not in models:
             models[name] = open_model(name, space, settings)
         return models[name]
