@@ -34,6 +34,9 @@ MAX_NORM_ERROR = 1e-5
 PROBE_MIN_COSINE = 0.999
 """Smallest cosine between an encoder's vectors of the probe sentences and those stored with its space."""
 
+PACKED_MAX_CHANGE = 5e-4
+"""Largest change of a shipped model's held-out figures by its number type: half of the last digit that reports show."""
+
 FOREIGN_DISTANCE = 3.3
 """A vector beyond this distance is foreign to a space: squared Mahalanobis distance divided by the dimension.
 

@@ -26,6 +26,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the backg
 _numbers = itertools.count()
 
 
+@pytest.fixture
+def nothing_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No space ships a model, so that a test finds what it trained and nothing else."""
+    monkeypatch.setattr("lvm.pipeline.shipped.FOLDER", "no such folder")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """URL of an embedded server with a migrated database ``template_lvm`` to copy from."""

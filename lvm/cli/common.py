@@ -12,7 +12,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -28,6 +28,7 @@ from lvm.terminal import Terminal
 
 if TYPE_CHECKING:
     from lvm.pipeline.workspace import Workspace
+    from lvm.spaces import Space
     from lvm.store import Hit
 
 R = TypeVar("R")
@@ -82,21 +83,38 @@ def run_stage(name: str, direct: Callable[[Workspace], R], *, space: str | None,
 
 @contextmanager
 def opened(space: str | None = None) -> Iterator[Workspace]:
-    """The workspace of a command.
+    """The workspace of a command."""
+    with _without_garbage_collection():
+        from lvm.pipeline.workspace import open_workspace
 
-    The garbage collector pauses until it is open: importing torch and transformers makes no garbage, and looking for it
-    takes a quarter of the time of a `lvm search`.
-    """
-    with ExitStack() as stack:
-        gc.disable()
-        try:
-            from lvm.pipeline.workspace import open_workspace
-
-            work = stack.enter_context(open_workspace(space))
-        finally:
-            gc.freeze()  # what was imported stays until the end
-            gc.enable()
+        work = open_workspace(space)
+    with work:
         yield work
+
+
+@contextmanager
+def opened_if_stored(space: str | None = None) -> Iterator[Workspace | Space]:
+    """The workspace of a command that also works without a database; then it is the space alone."""
+    with _without_garbage_collection():
+        from lvm.pipeline.workspace import Workspace, open_existing
+
+        found = open_existing(space)
+    with found if isinstance(found, Workspace) else nullcontext():
+        yield found
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Pause the garbage collector until a command has opened what it needs.
+
+    Importing torch and transformers makes no garbage, and looking for it takes a quarter of the time of a `lvm search`.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # what was imported stays until the end
+        gc.enable()
 
 
 def flow(name: str) -> Callable[..., Any]:

@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from lvm.cli.common import SpaceName, err, opened, out, show_hits
+from lvm.cli.common import SpaceName, err, opened, opened_if_stored, out, show_hits
 from lvm.errors import LvmError, UsageError, visible
 from lvm.settings import Settings
 
 if TYPE_CHECKING:
     from lvm.pipeline.predict import Candidate, Prediction
+    from lvm.pipeline.workspace import Workspace
+    from lvm.spaces import Space, Vectors
+    from lvm.training import TrainedModel
 
 Temperature = Annotated[float, typer.Option(help="of the samples, 0 to 10")]
 Seed = Annotated[int | None, typer.Option(help="default: LVM_SEED")]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="gru, ..., or shipped; default: the best one trained here, else the shipped one"),
+]
 
 
 class Stopped(LvmError):
@@ -43,27 +50,49 @@ def search(query: Annotated[str, typer.Argument(metavar="TEXT")], k: Annotated[i
 
 def next_(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT...")],
-    model: Annotated[str, typer.Option(help="which trained model")] = "gru",
+    model: ModelName = None,
     k: Annotated[int, typer.Option(min=1, help="stored chunks to list")] = 5,
     samples: Annotated[int | None, typer.Option(help="show so many ways to go on, if the model samples")] = None,
     temperature: Temperature = 1.0,
     seed: Seed = None,
 ) -> None:
-    """Predict what comes after these sentences: decoded, and the nearest stored chunks."""
+    """Predict what comes after these sentences: decoded, and the nearest stored chunks, if there are any."""
     texts = [_utf8(text) for text in texts]
-    with opened() as work:
-        from lvm.pipeline.predict import predict_next
+    with opened_if_stored() as work:
+        from lvm.pipeline.predict import predict_next, reopened_model
 
-        found = predict_next(work, model, texts, samples=samples, temperature=temperature, seed=seed)
+        trained, *_ = reopened_model(work, model)
+        found = predict_next(work, trained, texts, samples=samples, temperature=temperature, seed=seed)
+        if trained.corpus:
+            err.print(_told(trained, work, model), soft_wrap=True)
         if samples is None or samples == 1:
-            out.print(Text(model, "bold"), f"({found.cosine:.3f}): ", end="")
+            out.print(Text(trained.name, "bold"), f"({found.cosine:.3f}): ", end="")
             out.print(found.text)
-            show_hits(work.search(found.query, k))
+            _show_nearest(work, found.query, k)
             return
         for each in (found, *found.others):
             out.print(Text(f"score {each.score:.3f}", "bold"), f"({each.cosine:.3f}): ", end="")
             out.print(each.text)
-            show_hits(work.search(each.vector, k))
+            _show_nearest(work, each.vector, k)
+
+
+def _show_nearest(work: Workspace | Space, query: Vectors, k: int) -> None:
+    """Print the stored chunks nearest to a vector; nothing if none is stored."""
+    from lvm.spaces import Space
+
+    if not isinstance(work, Space) and (hits := work.search(query, k)):
+        show_hits(hits)
+
+
+def _told(model: TrainedModel, work: Workspace | Space, asked: str | None) -> str:
+    """Which model answers, in one line, and why it is the shipped one if nobody asked for it."""
+    from lvm.models import MODELS
+    from lvm.spaces import Space
+
+    space = work if isinstance(work, Space) else work.space
+    what = f" ({MODELS[model.config['model']].__name__}, {model.corpus})" if model.corpus else ""
+    why = ", because none is trained here" if model.corpus and asked is None else ""
+    return f"model {model.name}{what}, space {space.name}{why}"
 
 
 def write(
@@ -72,21 +101,20 @@ def write(
     samples: Annotated[int | None, typer.Option(help="candidates for each text, if the model samples")] = None,
     temperature: Temperature = 1.0,
     seed: Seed = None,
-    model: Annotated[str | None, typer.Option(help="which trained model; default: the best one")] = None,
+    model: ModelName = None,
     space: SpaceName = None,
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with scores and candidates")] = False,
 ) -> None:
     """Go on from a text: predict, decode, append, again. A line a text, as soon as it is made."""
     text = _standard_input() if text == "-" else _utf8(text)
     shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
-    with opened(space) as work:
+    with opened_if_stored(space) as work:
         from lvm.pipeline.generate import REASONS, check_writing, write
-        from lvm.pipeline.predict import best_model
 
         check_writing(None, steps, samples, temperature, seed or 0)
         options: dict[str, Any] = {"steps": steps, "samples": samples, "temperature": temperature, "seed": seed}
-        writing = write(work, model or best_model(work), text, **options)
-        err.print(f"model {writing.model.name}, space {work.space.name}", soft_wrap=True)
+        writing = write(work, model, text, **options)
+        err.print(_told(writing.model, work, model), soft_wrap=True)
         try:
             for step in writing:
                 line = json.dumps(_described(len(writing.texts), step), ensure_ascii=False) if as_json else step.text

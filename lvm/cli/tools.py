@@ -1,15 +1,16 @@
-"""``lvm doctor`` and ``lvm ui``."""
+"""``lvm doctor``, ``lvm ui``, and ``lvm pack`` for maintainers."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from lvm.cli.common import flows_module, out, prepare_prefect
+from lvm.cli.common import SpaceName, flows_module, opened, out, prepare_prefect
 from lvm.settings import Settings
 
 
@@ -17,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(doctor)
     app.command()(ui)
+    app.command(hidden=True)(pack)
 
 
 def doctor(
@@ -59,3 +61,17 @@ def ui(
 
     flows_module("deployments").serve_all(api, told)
     out.print("stopped")
+
+
+def pack(
+    model: Annotated[str, typer.Argument(help="an evaluated model: lstm, gru, mamba2 or transformer")],
+    folder: Annotated[Path, typer.Argument(help="where the files go, e.g. lvm/spaces/minilm/lvm")],
+    space: SpaceName = None,
+) -> None:
+    """Make the folder of the model that a space ships. See CONTRIBUTING.md."""
+    with opened(space) as work:
+        from lvm.pipeline.pack import for_people, pack
+
+        card = pack(work, model, folder)
+    out.print(for_people(card), soft_wrap=True)
+    out.print(f"written to {folder}", soft_wrap=True)

@@ -134,8 +134,8 @@ class Writing(Iterator[Prediction]):
 
 @named_stage
 def write(
-    work: Workspace,
-    model: TrainedModel | str,
+    work: Workspace | Space,
+    model: TrainedModel | str | None,
     text: str | Sequence[str],
     *,
     steps: int = STEPS,
@@ -146,15 +146,16 @@ def write(
     """Go on from a text, one text at a time: ``for step in lvm.write(work, "gru", "We met."): print(step.text)``.
 
     Args:
-        work: the database and space that the model belongs to.
-        model: what ``train`` gave, or the name of a trained model.
+        work: the database and space that the model belongs to; or a space alone, for the shipped model.
+        model: what ``train`` gave, the name of a trained model, or ``shipped``; None for the best trained one, or the
+            shipped one if none is trained.
         text: what to go on from: a text, or consecutive texts, the oldest first. It is cut into chunks as ingestion
             would; the last ``context`` chunks count. If there are fewer, the oldest chunk is repeated.
         steps: texts at most.
         samples: candidates to draw at every step; 8 unless given, if the model samples. Their texts are ranked by the
             model's ranking head, and the best one is written. Another model gives its one prediction.
         temperature: of the samples, 0 to 10.
-        seed: of samples and decoding; ``work.settings.seed`` unless given.
+        seed: of samples and decoding; ``LVM_SEED`` unless given.
 
     Returns:
         An iterator over the texts, with their scores and the candidates that were not taken. After the last one,
@@ -168,11 +169,12 @@ def write(
         SpaceMismatch: if the model was trained in another space.
         CorruptedFile: if the model is damaged, or not the one that was recorded.
         GateMissing: if the space's inverter never passed a gate in this database.
+        ShippedUnusable: if the shipped model is of another encoder or inverter.
     """
-    seed = work.settings.seed if seed is None else seed
-    check_writing(None, steps, samples, temperature, seed)
-    opened = reopened_model(work, model)
-    return Writing(work.space, opened, text, steps=steps, samples=samples, temperature=temperature, seed=seed)
+    check_writing(None, steps, samples, temperature, seed or 0)
+    opened, space, settings = reopened_model(work, model)
+    seed = settings.seed if seed is None else seed
+    return Writing(space, opened, text, steps=steps, samples=samples, temperature=temperature, seed=seed)
 
 
 def check_writing(model: TrainedModel | None, steps: int, samples: int | None, temperature: float, seed: int) -> None:

@@ -1,9 +1,14 @@
-"""What comes next: texts in, a trained model's prediction out, in the space that the model was trained in."""
+"""What comes next: texts in, a trained model's prediction out, in the space that the model was trained in.
+
+Contract: if no model is named, the best one that is trained here answers; if none is trained, the shipped one
+(``lvm.pipeline.shipped``). A space alone, without a database, has the shipped one only.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +17,8 @@ from lvm.arrays import FloatArray
 from lvm.errors import UsageError
 from lvm.evaluation.rollout import Proposals, propose
 from lvm.files import CorruptedFile
+from lvm.pipeline.errors import GateMissing
+from lvm.pipeline.shipped import SHIPPED, shipped_model
 from lvm.pipeline.workspace import Workspace, named_stage, not_recorded, open_workspace
 from lvm.settings import Settings
 from lvm.spaces import Space, SpaceMismatch, Vectors
@@ -22,7 +29,7 @@ from lvm.training.checkpoints import MODEL
 
 
 class NoModel(UsageError):
-    """No model of that name is trained."""
+    """No model of that name is trained, and none is shipped."""
 
 
 class NothingToContinue(UsageError):
@@ -70,23 +77,29 @@ class Prediction(Candidate):
 
 
 def open_model(name: str, space: Space, settings: Settings, work: Workspace | None = None) -> TrainedModel:
-    """Open a trained model of this space. If there is a database, it must have recorded the model.
+    """Open a model of this space. If there is a database, it must have recorded the model; the shipped one has a card.
 
     Args:
-        name: of the model, a folder in ``settings.artifacts``.
+        name: of the model, a folder in ``settings.artifacts``; or ``SHIPPED``.
         space: that it predicts in.
         settings: where artifacts and database are.
         work: the database and the space, if they are open already.
 
     Raises:
-        NoModel: if it is not trained.
+        NoModel: if it is not trained, or the space has no shipped one.
         SpaceMismatch: if it was trained in another space.
         CorruptedFile: if it is damaged, or not the one that was recorded.
         GateMissing: if the space's inverter never passed a gate in this database.
+        ShippedUnusable: if the shipped model is of another encoder or inverter.
     """
+    if name == SHIPPED:
+        shipped = shipped_model(space, settings)
+        if shipped is None:
+            raise _none_trained(space)
+        return shipped
     folder = settings.artifacts / name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or not (folder / MODEL).is_file():
-        raise NoModel(f"no model {name[:64]!r} is trained here; train one with `lvm train --model NAME`")
+        raise _not_trained(name)
     trained = load_model(folder, settings.device)
     _require_space(trained, space)
     if work is not None:
@@ -98,27 +111,32 @@ def open_model(name: str, space: Space, settings: Settings, work: Workspace | No
 
 
 @named_stage
-def best_model(work: Workspace) -> TrainedModel:
+def best_model(work: Workspace | Space) -> TrainedModel:
     """The best finished model of this space: one that samples before one that does not, then by validation MRR.
 
+    If none is trained, it is the shipped one.
+
     Args:
-        work: the database and the space.
+        work: the database and the space; or the space alone, where none is trained.
 
     Raises:
-        NoModel: if no finished model of this space is there.
+        NoModel: if no finished model of this space is there, and none is shipped with it.
         CorruptedFile: if the only ones are damaged, or not the ones that were recorded.
         GateMissing: if the space's inverter never passed a gate in this database.
+        ShippedUnusable: if none is trained, and the shipped one is of another encoder or inverter.
     """
+    if isinstance(work, Space):
+        return open_model(SHIPPED, work, Settings())
     found, damaged = _opened(_finished(work), work.space, work.settings, work)
     for model in found.values():
         return model
     if damaged:
         raise damaged[0]
-    raise NoModel(f"no model of space {work.space.name!r} is trained here; train one with `lvm train --model NAME`")
+    return open_model(SHIPPED, work.space, work.settings)
 
 
-def trained_models(space: Space, settings: Settings, work: Workspace | None = None) -> dict[str, TrainedModel]:
-    """The models that can predict in a space, by name, the best first as ``best_model`` ranks them.
+def usable_models(space: Space, settings: Settings, work: Workspace | None = None) -> dict[str, TrainedModel]:
+    """The models that can predict in a space, by name: the best first as ``best_model`` ranks them, the shipped last.
 
     Without a database, all in the folder of artifacts count: one that samples before one that does not, then by name.
     Models of other spaces are left out. So are damaged ones and those that the database did not record.
@@ -134,9 +152,14 @@ def trained_models(space: Space, settings: Settings, work: Workspace | None = No
     """
     if work is None:
         folders = sorted(path.parent for path in settings.artifacts.glob(f"*/{MODEL}"))
-        return _opened({folder.name: 0.0 for folder in folders}, space, settings, None)[0]
-    with named_errors(work.store.engine):
-        return _opened(_finished(work), space, settings, work)[0]
+        names = {folder.name: 0.0 for folder in folders if folder.name != SHIPPED}
+        found, _ = _opened(names, space, settings, None)
+    else:
+        with named_errors(work.store.engine):
+            found, _ = _opened(_finished(work), space, settings, work)
+    with suppress(NoModel, GateMissing, CorruptedFile):
+        found[SHIPPED] = open_model(SHIPPED, space, settings)
+    return found
 
 
 def _finished(work: Workspace) -> dict[str, float]:
@@ -172,8 +195,8 @@ def _opened(
 
 @named_stage
 def predict_next(
-    work: Workspace,
-    model: TrainedModel | str,
+    work: Workspace | Space,
+    model: TrainedModel | str | None,
     texts: Sequence[str],
     *,
     samples: int | None = None,
@@ -183,13 +206,13 @@ def predict_next(
     """Predict what follows ``texts``, and decode it.
 
     Args:
-        work: the database and space that the model belongs to.
-        model: what ``train`` gave, or the name of a trained model.
+        work: the database and space that the model belongs to; or a space alone, for the shipped model.
+        model: what ``train`` gave, the name of a trained model, or ``shipped``; None for ``best_model``.
         texts: consecutive texts, the oldest first. They are cut into chunks as ingestion would; the last ``context``
             chunks count. If there are fewer, the oldest chunk is repeated.
         samples: candidates to draw; 8 unless given, if the model samples. Another model gives its one prediction.
         temperature: of the samples, 0 to 10.
-        seed: of samples and decoding; ``work.settings.seed`` unless given.
+        seed: of samples and decoding; ``LVM_SEED`` unless given.
 
     Returns:
         The candidate with the highest score.
@@ -203,19 +226,29 @@ def predict_next(
         SpaceMismatch: if the model was trained in another space.
         CorruptedFile: if the model is damaged, or not the one that was recorded.
         GateMissing: if the space's inverter never passed a gate in this database.
+        ShippedUnusable: if the shipped model is of another encoder or inverter.
     """
-    opened = reopened_model(work, model)
-    seed = work.settings.seed if seed is None else seed
-    return predict(work.space, opened, texts, seed, samples=samples, temperature=temperature)
+    opened, space, settings = reopened_model(work, model)
+    seed = settings.seed if seed is None else seed
+    return predict(space, opened, texts, seed, samples=samples, temperature=temperature)
 
 
-def reopened_model(work: Workspace, model: TrainedModel | str) -> TrainedModel:
-    """The same model, read from its file: weights in memory may have been changed. See ``predict_next``."""
+def reopened_model(work: Workspace | Space, model: TrainedModel | str | None) -> tuple[TrainedModel, Space, Settings]:
+    """The same model, read from its file: weights in memory may have been changed. See ``predict_next``.
+
+    Returns:
+        The model, the space that it predicts in, and the settings.
+    """
+    space, settings = (work, Settings()) if isinstance(work, Space) else (work.space, work.settings)
+    if model is None:
+        return best_model(work), space, settings
     name = model if isinstance(model, str) else model.name
-    opened = open_model(name, work.space, work.settings, work)
+    if isinstance(work, Space) and name != SHIPPED:
+        raise _not_trained(name)
+    opened = open_model(name, space, settings, None if isinstance(work, Space) else work)
     if isinstance(model, TrainedModel) and model.sha256 != opened.sha256:
-        raise not_recorded(work.settings.artifacts / name, name)
-    return opened
+        raise not_recorded(settings.artifacts / name, name)
+    return opened, space, settings
 
 
 def predict(
@@ -332,3 +365,14 @@ def _require_space(model: TrainedModel, space: Space) -> None:
             f"model {model.name!r} was trained in space {model.space_name!r} ({model.space}), this is {space.name!r} "
             f"({space.fingerprint}); train it again"
         )
+
+
+def _not_trained(name: str) -> NoModel:
+    return NoModel(f"no model {name[:64]!r} is trained here; train one with `lvm train --model NAME`")
+
+
+def _none_trained(space: Space) -> NoModel:
+    return NoModel(
+        f"no model of space {space.name!r} is trained here, and none is shipped with it; train one with "
+        "`lvm train --model NAME`"
+    )

@@ -7,6 +7,7 @@ this inverter: the verdict, the sequence set, the models. Their files are those 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -21,7 +22,7 @@ from lvm.report.html import table
 from lvm.sequences import SequenceSet, load
 from lvm.settings import Settings
 from lvm.spaces import Space, Vectors, open_space
-from lvm.store import Gate, Hit, SequenceSetRecord, Store, named_errors, open_store
+from lvm.store import Gate, Hit, SequenceSetRecord, Store, named_errors, open_store, server
 from lvm.training import TrainedModel, load_model
 from lvm.training.checkpoints import MODEL
 
@@ -29,11 +30,14 @@ Stage = TypeVar("Stage", bound=Callable[..., Any])
 
 
 def named_stage(stage: Stage) -> Stage:
-    """Make a function of a workspace raise DatabaseUnavailable or LockTimeout where the database driver raises."""
+    """Make a function of a workspace raise DatabaseUnavailable or LockTimeout where the database driver raises.
+
+    A function that also takes a space alone, without a database, stays as it is for it.
+    """
 
     @wraps(stage)
-    def named(work: Workspace, *args: Any, **kwargs: Any) -> Any:
-        with named_errors(work.store.engine):
+    def named(work: Workspace | Space, *args: Any, **kwargs: Any) -> Any:
+        with nullcontext() if isinstance(work, Space) else named_errors(work.store.engine):
             return stage(work, *args, **kwargs)
 
     return cast(Stage, named)
@@ -275,11 +279,7 @@ def open_workspace(space: str | Space | None = None, settings: Settings | None =
         SchemaUnusable: if the database cannot hold this project's tables.
     """
     settings = settings or Settings()
-    if settings.threads:
-        import torch
-
-        torch.set_num_threads(settings.threads)
-    space = space if isinstance(space, Space) else open_space(space, settings)
+    space = _open_space(space, settings)
     store = open_store(settings)
     try:
         with named_errors(store.engine):
@@ -287,3 +287,26 @@ def open_workspace(space: str | Space | None = None, settings: Settings | None =
     except BaseException:
         store.close()
         raise
+
+
+def open_existing(space: str | Space | None = None, settings: Settings | None = None) -> Workspace | Space:
+    """``open_workspace``, or the space alone if there is no database. No database is created, no server started.
+
+    Args:
+        space: a space, or its name; ``settings.space`` unless given.
+        settings: where things are; from the environment unless given.
+
+    Raises:
+        LvmError: what ``open_workspace`` raises.
+    """
+    settings = settings or Settings()
+    return open_workspace(space, settings) if server.exists(settings) else _open_space(space, settings)
+
+
+def _open_space(space: str | Space | None, settings: Settings) -> Space:
+    """A space with the number of threads of the settings."""
+    if settings.threads:
+        import torch
+
+        torch.set_num_threads(settings.threads)
+    return space if isinstance(space, Space) else open_space(space, settings)

@@ -35,8 +35,9 @@ from lvm.pipeline.predict import (
     Prediction,
     open_model,
     predict,
-    trained_models,
+    usable_models,
 )
+from lvm.pipeline.shipped import SHIPPED
 from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.service import page
 from lvm.service.batching import Batcher, Encoded, Overloaded
@@ -90,6 +91,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
     worker = ThreadPoolExecutor(1, thread_name_prefix="models")
     searcher = ThreadPoolExecutor(1, thread_name_prefix="search")  # a search of a large database takes seconds
     models: dict[str, TrainedModel] = {}
+    best: str | None = None  # name of the best trained model, once there is one
     workspaces: list[Workspace] = []
     decodes = writings = 0
 
@@ -136,8 +138,12 @@ def build(space: Space, settings: Settings) -> FastAPI:
             workspaces.append(open_workspace(space, settings))
         return workspaces[0] if workspaces else None
 
-    def model(name: str) -> TrainedModel:
-        """A model, opened once. Only the thread of the models calls it."""
+    def model(name: str | None) -> TrainedModel:
+        """A model, opened once; the best one unless named. Only the thread of the models calls it."""
+        nonlocal best
+        if name is None:
+            name = best or next(iter(usable_models(space, settings, workspace())), SHIPPED)
+            best = name if name != SHIPPED else None  # one may be trained later
         if name not in models:
             models[name] = open_model(name, space, settings)
         return models[name]
@@ -194,13 +200,13 @@ def build(space: Space, settings: Settings) -> FastAPI:
 
     @app.get("/models")
     async def models_() -> ModelsAnswer:
-        """The trained models of the served space, the best first."""
+        """The models of the served space, the best first, the shipped one last."""
 
         def work() -> ModelsAnswer:
             opened = workspace()
             found = [
                 ModelAnswer(name=name, samples=each.samples, context=each.context)
-                for name, each in trained_models(space, settings, opened).items()
+                for name, each in usable_models(space, settings, opened).items()
             ]
             return ModelsAnswer(space=space.fingerprint, name=space.name, models=found, database=opened is not None)
 
@@ -244,21 +250,21 @@ def build(space: Space, settings: Settings) -> FastAPI:
 
     @app.post("/next", response_model_exclude_none=True)
     async def next_(request: NextRequest) -> NextAnswer:
-        """Predict the text after the given texts with a trained model."""
+        """Predict the text after the given texts."""
         same_space(request.space)
 
-        def work() -> tuple[Prediction, bool, Workspace | None]:
+        def work() -> tuple[Prediction, TrainedModel, Workspace | None]:
             opened = workspace() if request.nearest else None
             if request.nearest and opened is None:
                 raise NoDatabase("this service has no database, so there are no stored chunks; leave nearest out")
             trained = model(request.model)
-            return predict(space, trained, request.texts, **options(request)), trained.samples, opened
+            return predict(space, trained, request.texts, **options(request)), trained, opened
 
-        predicted, samples, stored = await on_models(work)
+        predicted, trained, stored = await on_models(work)
         ways: list[Candidate] = [predicted, *predicted.others]
         answers = [NextCandidate(**_figures(each)) for each in ways]
         if stored is not None:
-            queries = [each.vector for each in ways] if samples else [predicted.query]
+            queries = [each.vector for each in ways] if trained.samples else [predicted.query]
             search = partial(stored.search, k=request.nearest)
             found = await asyncio.get_running_loop().run_in_executor(searcher, lambda: [*map(search, queries)])
             for answer, hits in zip(answers, found, strict=True):
@@ -266,7 +272,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
         return NextAnswer(
             **dict(answers[0]),
             space=space.fingerprint,
-            model=request.model,
+            model=trained.name,
             vector=predicted.vector.unit[0].tolist(),
             query=predicted.query.unit[0].tolist(),
             candidates=answers[1:],

@@ -121,7 +121,7 @@ class ContinueRequest(BaseModel):
     )
 
     texts: Texts
-    model: str = "gru"
+    model: str | None = Field(None, description="as /models names it; the best one, which is its first, unless given")
     space: Fingerprint = None
     samples: Samples = None
     temperature: Temperature = 1.0
@@ -188,19 +188,19 @@ class WriteEnd(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """A trained model."""
+    """A model."""
 
-    name: str
+    name: str = Field(description="of a trained model, or `shipped` for the one that came with the package")
     samples: bool = Field(description="whether it draws samples, so that there are several candidates")
     context: int = Field(description="number of chunks that it sees")
 
 
 class ModelsAnswer(BaseModel):
-    """The trained models of the served space, and whether there are stored chunks to search."""
+    """The models of the served space, and whether there are stored chunks to search."""
 
     space: str
     name: str = Field(description="of the space")
-    models: list[ModelAnswer] = Field(description="the best first")
+    models: list[ModelAnswer] = Field(description="the best first, the shipped one last")
     database: bool = Field(description="whether the service has a database, so that /next can list stored chunks")
 
 

@@ -216,6 +216,25 @@ def inverter_source(config: SpaceConfig, settings: Settings) -> str | None:
     return str(settings.inverter.absolute()) if settings.inverter else config.inverter
 
 
+def own_folder(name: str, settings: Settings) -> Path | None:
+    """Folder of the inverter in a space's entry, whatever ``settings.inverter`` is. Nothing is downloaded.
+
+    Args:
+        name: name of the space.
+        settings: name the user's file.
+
+    Returns:
+        None if the entry names no inverter on this machine.
+    """
+    config = configured(settings).get(name)
+    source = config and config.inverter
+    if not source or not (source.startswith("package:") or weights.is_folder(source)):
+        return None
+    with suppress(WeightsNotHere):
+        return weights.find(source, settings.home, allow=[], fetch=False)  # ``allow``: nothing is converted
+    return None
+
+
 def corrector_source(config: SpaceConfig, settings: Settings) -> str | None:
     """Source of a space's corrector; None if it has none.
 

@@ -114,6 +114,22 @@ class Lineage(Connections):
             statement = statement.where(GateRow.corpus_revision == corpus_revision)
         return self._gate(only(statement.order_by(GateRow.id.desc())))
 
+    def pipeline_verdict(self, roundtrip: Gate, checkpoint: str) -> Gate | None:
+        """The last pipeline verdict about a checkpoint, passing or not.
+
+        Args:
+            roundtrip: the verdict about the corpus and the inverter that it was measured with.
+            checkpoint: digest of the checkpoint.
+        """
+        statement = select(GateRow).where(
+            GateRow.space_id == roundtrip.space_id,
+            GateRow.gate == "pipeline",
+            GateRow.corpus_revision == roundtrip.corpus_revision,
+            GateRow.inverter_id == roundtrip.inverter_id,
+            GateRow.evidence["checkpoint"].astext == checkpoint,
+        )
+        return self._gate(only(statement.order_by(GateRow.id.desc())))
+
     def _gate(self, statement: Select[GateRow]) -> Gate | None:
         with Session(self.engine) as session:
             row = session.scalar(statement.limit(1))

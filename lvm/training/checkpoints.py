@@ -46,7 +46,7 @@ class TrainedModel:
 
     Attributes:
         model: the network with the weights of the best epoch, in evaluation mode.
-        name: name of the architecture.
+        name: name of the architecture, or ``shipped`` (``lvm.pipeline.shipped``).
         loss: loss that it was trained with. It decides which head is decoded and which one ranks.
         space_name: name of the space. The model accepts only vectors of this space.
         space: fingerprint of the space.
@@ -54,6 +54,7 @@ class TrainedModel:
         sha256: digest of the checkpoint's content, from its header.
         config: configuration of the run.
         report: result of the training, if it was trained in this process.
+        corpus: name of its corpus, if it is the shipped model. Of others the database knows the corpus.
     """
 
     model: LVM
@@ -65,6 +66,7 @@ class TrainedModel:
     sha256: str
     config: dict[str, Any]
     report: TrainResult | None = None
+    corpus: str | None = None
 
     def __repr__(self) -> str:
         best = f", best epoch {self.report.best.epoch}, R@10 {self.report.best.r10:.3f}" if self.report else ""

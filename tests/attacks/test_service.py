@@ -73,7 +73,7 @@ BODIES: dict[str, tuple[str, str]] = {
         for value in (
             '""', '"sequences"', '"../gru"', '"/etc"', '"."', '".."', '"gru/."', '"gru/../gru"', '"\\u0000"',
             '"\\ud800"',
-            '"' + "x" * 5000 + '"', '"gr\\u00fc"', "NaN", "7", "null", "[]", '"a\\nb"', '"none"', '"torn\\n"',
+            '"' + "x" * 5000 + '"', '"gr\\u00fc"', "NaN", "7", "true", "[]", '"a\\nb"', '"none"', '"torn\\n"',
         )
     },
     **{

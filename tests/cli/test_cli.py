@@ -74,6 +74,7 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
+@pytest.mark.usefixtures("nothing_shipped")
 def test_wrong_requests(
     arguments: list[str],
     code: int,

@@ -25,6 +25,8 @@ from tests.conftest import fresh_database
 from tests.flows.corpora import write_unseen
 from tests.store.toy import set_gate_size
 
+pytestmark = pytest.mark.usefixtures("nothing_shipped")
+
 TEXT = "The state of our union is strong."
 
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import make_url
 
 import lvm
-from lvm.pipeline.predict import best_model, trained_models
+from lvm.pipeline.predict import best_model, usable_models
 from lvm.pipeline.workspace import Workspace
 from lvm.service.app import build
 from lvm.settings import Settings
@@ -22,6 +22,8 @@ from tests.flows.corpora import write_unseen
 from tests.service.running import untrained
 from tests.spaces.fixtures import Variant
 from tests.store.toy import set_gate_size
+
+pytestmark = pytest.mark.usefixtures("nothing_shipped")
 
 TEXTS = ["The state of our union is strong.", "We have created more jobs."]
 
@@ -64,7 +66,7 @@ def test_a_model_that_samples_is_first_and_unusable_ones_are_left_out(
     (alone.artifacts / "transformer").mkdir()
     (alone.artifacts / "transformer" / checkpoints.MODEL).write_bytes(b"torn")
     (alone.artifacts / "sequences").mkdir()
-    assert trained_models(variant(pooling="cls"), alone) == {}
+    assert usable_models(variant(pooling="cls"), alone) == {}
     with TestClient(build(minilm, alone)) as client:
         models = client.get("/models").json()["models"]
         assert models[0] == {"name": "lstm", "samples": True, "context": 4}

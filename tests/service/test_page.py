@@ -26,6 +26,8 @@ from lvm.spaces import Space, Vectors
 from tests.service.running import listening, untrained
 from tests.service.test_write import Endless
 
+pytestmark = pytest.mark.usefixtures("nothing_shipped")
+
 EXAMPLE = "We met in the old town. The harbour froze."
 NASTY = "<img src=x onerror=alert(1)> & </p><script>alert(2)</script>"
 
