@@ -242,7 +242,7 @@ class PrefixInverter:
 
     @cached_property
     def _reader(self) -> VectorDecoder:
-        """The network that scores texts: in bfloat16 where the device multiplies it. Converted once, not each step."""
+        """The network that scores and writes texts: in bfloat16 where the device multiplies it. Converted once, not each step."""
         if not multiplies_bf16(self.device):
             return self.network
         with torch.inference_mode(False):  # the text loss differentiates through it, whoever asked for it first
@@ -306,8 +306,9 @@ class PrefixInverter:
         target = torch.from_numpy(np.ascontiguousarray(raw))
         generator = torch.Generator(self.device).manual_seed(seed)
         temperatures = [0.0] + [TEMPERATURE] * (candidates - 1)
-        prefix = self.network.prefix(target.to(self.device))
-        texts = self.texts(self.network.generate(prefix, temperatures, generator))
+        network = self._reader
+        prefix = network.prefix(target.to(self.device, network.bias.dtype))
+        texts = self.texts(network.generate(prefix, temperatures, generator))
         if candidates == 1:
             return Inverted(texts, None)
         different = list(dict.fromkeys(texts))
