@@ -13,6 +13,8 @@ from torch import Tensor
 
 from lvm.inversion.network import END, PAD, UNK, Cache, VectorDecoder
 
+_ROWS_AT_ONCE = 64  # rows whose tokens are chosen together: with larger arrays the memory costs more time than the sums
+
 _SMALLEST = 2.0**-30  # a uniform number above 0, so that no token of probability 0 is chosen
 
 
@@ -37,13 +39,17 @@ def generate(
     rows = [list(range(first, first + copies)) for first in range(0, len(texts), copies)]  # the texts of every row
     cache = Cache(network.config, len(texts), prefix.shape[1] + length, prefix)
     last = network.hidden(prefix, cache)[:, -1]
-    bias = network.bias.float()
+    bias = network.bias.to(torch.float32, copy=True)
+    bias[[PAD, UNK]] = -torch.inf
     for step in range(length):
-        logits = F.linear(last, network.words.weight) + bias  # the sum is float32: a product in bfloat16 gets no bias
-        logits[:, (PAD, UNK)] = -torch.inf
+        products = F.linear(last, network.words.weight)
+        tokens: list[list[int]] = []
+        for at in range(0, len(rows), _ROWS_AT_ONCE):
+            part = slice(at, at + _ROWS_AT_ONCE)
+            tokens += _choose(products[part] + bias, rows[part], copies, temperature, generator)
         continued: dict[tuple[int, int], list[int]] = {}
-        for row, tokens in enumerate(_choose(logits, rows, copies, temperature, generator)):
-            for text, token in zip(rows[row], tokens, strict=False):
+        for row, members in enumerate(rows):
+            for text, token in zip(members, tokens[row], strict=False):
                 if token != END:
                     texts[text].append(token)
                     continued.setdefault((row, token), []).append(text)
@@ -115,6 +121,8 @@ def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
 def _arrange(continued: dict[tuple[int, int], list[int]], cache: Cache) -> tuple[list[list[int]], list[int]]:
     """Give every continuation a row: the first of a row stays there, the others are copied to free rows.
 
+    A row that is copied is not free, so no row is read after it was written.
+
     Args:
         continued: the texts of every pair of row and next token.
         cache: keys and values. Its rows are rearranged.
@@ -123,15 +131,15 @@ def _arrange(continued: dict[tuple[int, int], list[int]], cache: Cache) -> tuple
         The texts and the next token of every new row.
     """
     placed: list[tuple[int, list[int]] | None] = [None] * len(continued)
-    moved = []
+    moved: list[tuple[int, tuple[int, list[int]]]] = []
     for (row, token), members in continued.items():
         if row < len(placed) and placed[row] is None:
             placed[row] = token, members
         else:
             moved.append((row, (token, members)))
     free = [place for place, taken in enumerate(placed) if taken is None]
-    cache.copy([row for row, _ in moved], free)
-    for place, (_, continuation) in zip(free, moved, strict=True):
+    for place, (row, continuation) in zip(free, moved, strict=True):
+        cache.copy(row, place)
         placed[place] = continuation
     full = [each for each in placed if each is not None]
     return [members for _, members in full], [token for token, _ in full]

@@ -58,15 +58,12 @@ class Cache:
     """
 
     def __init__(self, config: DecoderConfig, rows: int, positions: int, like: Tensor) -> None:
-        shape = (config.layers, positions, rows, config.width)
-        self.keys, self.values = like.new_empty(shape), like.new_empty(shape)
+        self.past = like.new_empty(2, config.layers, positions, rows, config.width)
         self.heads, self.length = config.heads, 0
 
-    def copy(self, sources: list[int], targets: list[int]) -> None:
-        """Copy rows to other rows. All sources are read before a target is written."""
-        if sources:
-            for each in (self.keys[:, : self.length], self.values[:, : self.length]):
-                each[:, :, targets] = each[:, :, sources]
+    def copy(self, source: int, target: int) -> None:
+        """Copy a row over another row."""
+        self.past[:, :, : self.length, target] = self.past[:, :, : self.length, source]
 
     def attend(self, layer: int, qkv: Tensor) -> Tensor:
         """Add the keys and values of new positions to a layer, and attend from them to these and all past positions.
@@ -80,15 +77,13 @@ class Cache:
         """
         rows, new, _ = qkv.shape
         end = self.length + new
-        q, keys, values = qkv.transpose(0, 1).chunk(3, dim=-1)
-        self.keys[layer, self.length : end, :rows] = keys
-        self.values[layer, self.length : end, :rows] = values
+        past = self.past[:, layer, :end, :rows]
+        past[:, self.length :] = qkv.view(rows, new, 3, -1)[:, :, 1:].permute(2, 1, 0, 3)
         if new > 1:
             return causal_attention(qkv, self.heads)
         # For one query per row, products and sums are several times as fast on a CPU as scaled_dot_product_attention.
-        keys = self.keys[layer, :end, :rows].view(end, rows, self.heads, -1)
-        values = self.values[layer, :end, :rows].view(end, rows, self.heads, -1)
-        q = q.view(1, rows, self.heads, -1) * keys.shape[-1] ** -0.5
+        keys, values = past.view(2, end, rows, self.heads, -1)
+        q = qkv.view(rows, 3, self.heads, -1)[:, 0] * keys.shape[-1] ** -0.5
         weights = (keys * q).sum(dim=-1, keepdim=True).softmax(dim=0)
         attended: Tensor = (weights * values).sum(dim=0)
         return attended.view(rows, 1, -1)
