@@ -17,7 +17,7 @@ from torch import Tensor, nn
 PAD, UNK, END = 0, 1, 2
 """Special token ids: padding, unknown, end of text."""
 
-_KEPT = 0.75  # finished sequences leave the batch when less than this share of the batch is unfinished
+_IGNORED = -100  # target of a padded position
 
 
 @dataclass(frozen=True)
@@ -48,39 +48,62 @@ class DecoderConfig:
 
 
 class Cache:
-    """Keys and values of past positions: per layer, two tensors of shape (batch, heads, positions, width / heads).
+    """Keys and values of past positions. Positions come first, so that a row is appended and copied without a detour.
 
     Args:
         config: sizes of the network.
-        batch: number of sequences.
+        rows: largest number of rows.
         positions: largest number of positions.
         like: a tensor with the type and device of keys and values.
     """
 
-    def __init__(self, config: DecoderConfig, batch: int, positions: int, like: Tensor) -> None:
-        shape = (batch, config.heads, positions, config.width // config.heads)
-        self.keys = [like.new_empty(shape) for _ in range(config.layers)]
-        self.values = [like.new_empty(shape) for _ in range(config.layers)]
-        self.length = 0
+    def __init__(self, config: DecoderConfig, rows: int, positions: int, like: Tensor) -> None:
+        self.past = like.new_empty(2, config.layers, positions, rows, config.width)
+        self.heads, self.length = config.heads, 0
 
-    def keep(self, rows: Tensor) -> None:
-        """Keep the sequences with indices ``rows`` and drop the others."""
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
+    def copy(self, source: int, target: int) -> None:
+        """Copy a row over another row."""
+        self.past[:, :, : self.length, target] = self.past[:, :, : self.length, source]
+
+    def attend(self, layer: int, qkv: Tensor) -> Tensor:
+        """Add the keys and values of new positions to a layer, and attend from them to these and all past positions.
+
+        Args:
+            layer: index of the layer.
+            qkv: (rows, positions, 3 * width). The first positions may be several, then it is one at a time.
+
+        Returns:
+            (rows, positions, width).
+        """
+        rows, new, _ = qkv.shape
+        end = self.length + new
+        past = self.past[:, layer, :end, :rows]
+        past[:, self.length :] = qkv.view(rows, new, 3, -1)[:, :, 1:].permute(2, 1, 0, 3)
+        if new > 1:
+            return causal_attention(qkv, self.heads)
+        # For one query per row, products and sums are several times as fast on a CPU as scaled_dot_product_attention.
+        keys, values = past.view(2, end, rows, self.heads, -1)
+        q = qkv.view(rows, 3, self.heads, -1)[:, 0] * keys.shape[-1] ** -0.5
+        weights = (keys * q).sum(dim=-1, keepdim=True).softmax(dim=0)
+        attended: Tensor = (weights * values).sum(dim=0)
+        return attended.view(rows, 1, -1)
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> Tensor:
-    """``scaled_dot_product_attention`` of (batch, heads, length, width) tensors.
+def causal_attention(qkv: Tensor, heads: int) -> Tensor:
+    """Causal attention: (batch, length, 3 * width) -> (batch, length, width).
 
-    With gradients on a CPU, it is written out: for short texts in bfloat16, torch's own takes six times as long there.
+    With gradients on a CPU, it is written out: for short texts in bfloat16, the gradient of torch's own takes six times
+    as long there.
     """
-    if not torch.is_grad_enabled() or q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
-    length, width = q.shape[-2:]
-    hidden = torch.full((length, length), -torch.inf if is_causal else 0.0, dtype=q.dtype).triu(1)
-    flat_q, flat_k, flat_v = (x.flatten(0, 1) for x in (q, k, v))
-    scores = torch.baddbmm(hidden.expand(len(flat_q), -1, -1), flat_q, flat_k.mT, alpha=width**-0.5)
-    return torch.bmm(scores.softmax(dim=-1).to(v.dtype), flat_v).view(q.shape)
+    batch, length, _ = qkv.shape
+    q, k, v = qkv.view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    if torch.is_grad_enabled() and qkv.device.type == "cpu":
+        later = torch.full((length, length), -torch.inf, dtype=q.dtype).triu(1).expand(batch * heads, -1, -1)
+        scores = torch.baddbmm(later, q.flatten(0, 1), k.flatten(0, 1).mT, alpha=q.shape[-1] ** -0.5)
+        attended = torch.bmm(scores.softmax(dim=-1).to(v.dtype), v.flatten(0, 1)).view(q.shape)
+    else:
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return attended.transpose(1, 2).reshape(batch, length, -1)
 
 
 class Layer(nn.Module):
@@ -97,16 +120,8 @@ class Layer(nn.Module):
         self.norm_feedforward = nn.LayerNorm(config.width, eps=1e-12)
 
     def forward(self, x: Tensor, cache: Cache | None, index: int, dropout: float = 0.0) -> Tensor:
-        batch, length, width = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if cache is not None:
-            end = cache.length + length
-            cache.keys[index][:, :, cache.length : end] = k
-            cache.values[index][:, :, cache.length : end] = v
-            k, v = cache.keys[index][:, :, :end], cache.values[index][:, :, :end]
-        # With a cache, the input is the whole prefix (causal) or one new position, which attends to all positions.
-        attended = _attention(q, k, v, is_causal=length > 1)
-        mixed = self.out(attended.transpose(1, 2).reshape(batch, length, width))
+        qkv = self.qkv(x)
+        mixed = self.out(causal_attention(qkv, self.heads) if cache is None else cache.attend(index, qkv))
         x = self.norm_attention(x + F.dropout(mixed, dropout, self.training))
         changed = self.down(F.gelu(self.up(x)))
         hidden: Tensor = self.norm_feedforward(x + F.dropout(changed, dropout, self.training))
@@ -194,47 +209,6 @@ class VectorDecoder(nn.Module):
         """
         embedded = torch.cat([prefix, self.embed(ids)], dim=1)
         return self.logits(self.hidden(embedded)[:, prefix.shape[1] - 1 :])
-
-    @torch.inference_mode()
-    def generate(self, prefix: Tensor, temperatures: Sequence[float], generator: torch.Generator) -> list[list[int]]:
-        """Generate ``len(temperatures)`` texts per vector.
-
-        Finished sequences leave the batch in groups, because every removal copies all keys and values.
-
-        Args:
-            prefix: (batch, positions, width) from ``prefix``.
-            temperatures: temperature of the first, second, ... text of a vector; 0 is greedy.
-            generator: source of random numbers.
-
-        Returns:
-            Token ids of ``batch * len(temperatures)`` texts, vector by vector, without the end token.
-        """
-        copies, length = len(temperatures), self.config.max_length
-        device = prefix.device
-        temperature = torch.tensor(temperatures, device=device).repeat(len(prefix))[:, None]
-        cache = Cache(self.config, len(prefix), prefix.shape[1] + length, self.words.weight)
-        last = self.hidden(prefix, cache)[:, -1].repeat_interleave(copies, dim=0)
-        rows = torch.arange(len(last), device=device)
-        if copies > 1:
-            cache.keep(rows // copies)
-        alive = torch.ones(len(last), dtype=torch.bool, device=device)
-        output = torch.full((len(last), length), END, device=device)
-        for step in range(length):
-            logits = self.logits(last).float()
-            logits[:, (PAD, UNK)] = -torch.inf
-            # Gumbel-max sampling, with noise scaled by the temperature: at temperature 0 it is exactly the argmax
-            uniform = torch.rand(logits.shape, generator=generator, device=device).clamp_(1e-9, 1 - 1e-7)
-            chosen = (logits - temperature * torch.log(-torch.log(uniform))).argmax(dim=-1)
-            output[rows, step] = chosen
-            alive &= chosen != END
-            if step + 1 == length or not bool(alive.any()):
-                break
-            if int(alive.sum()) < _KEPT * len(alive):
-                keep = alive.nonzero()[:, 0]
-                rows, temperature, chosen, alive = rows[keep], temperature[keep], chosen[keep], alive[keep]
-                cache.keep(keep)
-            last = self.hidden(self.embed(chosen[:, None], step), cache)[:, 0]
-        return [row[: row.index(END)] if END in row else row for row in output.tolist()]
 
 
 def text_nats(network: VectorDecoder, prefix: Tensor, ids: Sequence[Sequence[int]]) -> Tensor:
