@@ -15,6 +15,10 @@ CONTEXT = 16
 """Vectors in a window, if nothing else is said."""
 
 
+TEMPERATURE = 0.7
+"""Temperature of samples, if nothing else is said. At 1 they follow the trained distribution; below, they read better."""
+
+
 class Settings(BaseSettings):
     """Settings. The environment variable of a field is ``LVM_<FIELD>``."""
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lvm.cli.common import SpaceName, err, opened, opened_if_stored, out, show_hits
 from lvm.errors import LvmError, UsageError, visible
-from lvm.settings import Settings
+from lvm.settings import TEMPERATURE, Settings
 
 if TYPE_CHECKING:
     from lvm.pipeline.predict import Candidate, Prediction
@@ -53,7 +53,7 @@ def next_(
     model: ModelName = None,
     k: Annotated[int, typer.Option(min=1, help="stored chunks to list")] = 5,
     samples: Annotated[int | None, typer.Option(help="show so many ways to go on, if the model samples")] = None,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = TEMPERATURE,
     seed: Seed = None,
 ) -> None:
     """Predict what comes after these sentences: decoded, and the nearest stored chunks, if there are any."""
@@ -99,7 +99,7 @@ def write(
     text: Annotated[str, typer.Argument(help="what to go on from; - reads standard input")],
     steps: Annotated[int, typer.Option(help="texts at most")] = 20,
     samples: Annotated[int | None, typer.Option(help="candidates for each text, if the model samples")] = None,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = TEMPERATURE,
     seed: Seed = None,
     model: ModelName = None,
     space: SpaceName = None,

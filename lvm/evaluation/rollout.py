@@ -22,6 +22,7 @@ from lvm.evaluation.text import distinct_2, same_words_key
 from lvm.gates import REPETITION_COSINE
 from lvm.progress import Progress
 from lvm.sequences import SequenceSet, Split
+from lvm.settings import TEMPERATURE
 from lvm.spaces import Decoded, Space, SpaceMismatch, Vectors
 
 SAMPLES = 8
@@ -56,7 +57,9 @@ class Model(Protocol):
     def predict(self, contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(n, context, dim) contexts -> vectors to decode and to rank by, (n, dim) unit vectors."""
 
-    def sample(self, contexts: FloatArray, count: int, *, temperature: float = 1.0, seed: int = 0) -> FloatArray:
+    def sample(
+        self, contexts: FloatArray, count: int, *, temperature: float = TEMPERATURE, seed: int = 0
+    ) -> FloatArray:
         """(n, context, dim) contexts -> (n, count, dim) unit vectors."""
 
 
@@ -90,7 +93,7 @@ def propose(
     contexts: FloatArray,
     *,
     samples: int | None = None,
-    temperature: float = 1.0,
+    temperature: float = TEMPERATURE,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Proposals:
@@ -227,7 +230,7 @@ def rollouts(
     pool: Sequence[str],
     *,
     samples: int | None = None,
-    temperature: float = 1.0,
+    temperature: float = TEMPERATURE,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> RolloutReport:

@@ -25,6 +25,7 @@ from lvm.pipeline.predict import (
     reopened_model,
 )
 from lvm.pipeline.workspace import Workspace, named_stage
+from lvm.settings import TEMPERATURE
 from lvm.spaces import Space
 from lvm.training import TrainedModel
 
@@ -79,7 +80,7 @@ class Writing(Iterator[Prediction]):
         *,
         steps: int = STEPS,
         samples: int | None = None,
-        temperature: float = 1.0,
+        temperature: float = TEMPERATURE,
         seed: int = 0,
     ) -> None:
         check_writing(model, steps, samples, temperature, seed)
@@ -140,7 +141,7 @@ def write(
     *,
     steps: int = STEPS,
     samples: int | None = None,
-    temperature: float = 1.0,
+    temperature: float = TEMPERATURE,
     seed: int | None = None,
 ) -> Writing:
     """Go on from a text, one text at a time: ``for step in lvm.write(work, "gru", "We met."): print(step.text)``.

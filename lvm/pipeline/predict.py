@@ -20,7 +20,7 @@ from lvm.files import CorruptedFile
 from lvm.pipeline.errors import GateMissing
 from lvm.pipeline.shipped import SHIPPED, shipped_model
 from lvm.pipeline.workspace import Workspace, named_stage, not_recorded, open_workspace
-from lvm.settings import Settings
+from lvm.settings import TEMPERATURE, Settings
 from lvm.spaces import Space, SpaceMismatch, Vectors
 from lvm.spaces.space import NotTexts
 from lvm.store import named_errors, server
@@ -200,7 +200,7 @@ def predict_next(
     texts: Sequence[str],
     *,
     samples: int | None = None,
-    temperature: float = 1.0,
+    temperature: float = TEMPERATURE,
     seed: int | None = None,
 ) -> Prediction:
     """Predict what follows ``texts``, and decode it.
@@ -258,7 +258,7 @@ def predict(
     seed: int = 0,
     *,
     samples: int | None = None,
-    temperature: float = 1.0,
+    temperature: float = TEMPERATURE,
 ) -> Prediction:
     """``predict_next`` for a model that was compared with the database already.
 

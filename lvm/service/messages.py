@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lvm.pipeline.generate import Ended
 from lvm.pipeline.predict import MAX_SEED, MAX_TEMPERATURE
+from lvm.settings import TEMPERATURE
 
 MAX_TEXTS, MAX_VECTORS = 512, 64  # per request
 MAX_CHARACTERS, MAX_ALL_CHARACTERS = 20_000, 400_000  # per text, and of all texts of a request
@@ -124,7 +125,7 @@ class ContinueRequest(BaseModel):
     model: str | None = Field(None, description="as /models names it; the best one, which is its first, unless given")
     space: Fingerprint = None
     samples: Samples = None
-    temperature: Temperature = 1.0
+    temperature: Temperature = TEMPERATURE
     seed: Seed = None
 
 

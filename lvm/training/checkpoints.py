@@ -29,6 +29,7 @@ from lvm.arrays import FloatArray
 from lvm.errors import UsageError, first_line, one_line
 from lvm.files import CorruptedFile, replacing
 from lvm.models import LVM, ImpossibleModel, UnknownModel, build
+from lvm.settings import TEMPERATURE
 from lvm.training.config import LOSSES, TrainResult
 
 MODEL, LAST, CONFIG = "model.safetensors", "last.safetensors", "config.json"
@@ -89,7 +90,9 @@ class TrainedModel:
         return self.model.sampler is not None
 
     @torch.inference_mode()
-    def sample(self, contexts: FloatArray, count: int, *, temperature: float = 1.0, seed: int = 0) -> FloatArray:
+    def sample(
+        self, contexts: FloatArray, count: int, *, temperature: float = TEMPERATURE, seed: int = 0
+    ) -> FloatArray:
         """Draw samples of the next vectors.
 
         Args:

@@ -61,9 +61,9 @@ class TrainConfig:
     negatives: int = 512
     cosine_weight: float = 4.0
     text_weight: float = 1.0
-    text_share: float = 0.04
+    text_share: float = 0.03
     energy_samples: int = 4
-    head_epochs: int = 4
+    head_epochs: int = 6
     patience: int = 2
     validation_windows: int = 2048
     seed: int = 0
