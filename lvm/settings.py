@@ -16,7 +16,7 @@ CONTEXT = 16
 
 
 TEMPERATURE = 0.7
-"""Temperature of samples, if nothing else is said. At 1 they follow the trained distribution; below, they read better."""
+"""Temperature of samples, if nothing else is said. 1 is the trained distribution; lower ones read better."""
 
 
 class Settings(BaseSettings):

@@ -128,7 +128,7 @@ def train(
         corpus=corpus if start is None else f"{start.card.corpus}, then {corpus}",
         command=command,
         seed=training.seed,
-        trained_documents=[*earlier, *text.trained_documents],
+        trained_documents=list(dict.fromkeys([*earlier, *text.trained_documents])),
         held_out_documents=text.held_out_documents,
         training=_facts(training, len(epochs.usable), epochs.steps, minutes),
         figures={"held_out_loss": round(held_out_loss(), 4)},
