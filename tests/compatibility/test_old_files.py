@@ -26,9 +26,9 @@ from tests.compatibility.made import AS_BEFORE, CONTEXT, EXPECTED, FOLDER, docum
 SEQUENCES = FOLDER / "lvm" / "sequences" / f"ctx{CONTEXT}.safetensors"
 
 SHIPPED = {
-    "CARD.md": "90514bfe684922ea4a91b607f10dbdd42b7f03b0357bef4cc8f5a321887f294a",
-    "config.json": "3fe8603b5c08262b472a3cfb2eb7847784cdb0eb14af6f09c7a4af63048a7f49",
-    "inverter.safetensors": "977f1b12450e2388045a0bb12c7aadc1b1b85e00c27439ee1c85890608691972",
+    "CARD.md": "f9e83eaf8535e5c05db5ebf33162b37d5efb22d319ff3137fb99890805787bad",
+    "config.json": "d228a1689a7366079782d4bc67ef09106a5ffdd2beff7679d20cbaa467db1887",
+    "inverter.safetensors": "236c687e8c79e621c562e0bb4ea5e3b7dceb90489f5ac6088bae34d556eb3f4e",
     "statistics.safetensors": "62c47cfd01646b83a041398bf1c52447339bf2ad74ad4d08ddfcd7fa37361e20",
     "tokenizer.json": "004642a4b194d3e0e35f273a66570ff50d23a497c36f88fdf80141d5416e4daa",
 }
