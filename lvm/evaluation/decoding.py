@@ -50,6 +50,7 @@ class Windows:
         target: (n, dim) unit vectors of the next chunks.
         context_texts: n lists of ``context`` texts, in order.
         target_texts: n texts of the next chunks.
+        documents: (n,) int64 numbers of the windows' documents.
     """
 
     space: str
@@ -57,13 +58,21 @@ class Windows:
     target: FloatArray
     context_texts: list[list[str]]
     target_texts: list[str]
+    documents: IntArray
 
     def __len__(self) -> int:
         return len(self.target)
 
     def first(self, n: int) -> Windows:
         """The first ``n`` windows, or all."""
-        return Windows(self.space, self.context[:n], self.target[:n], self.context_texts[:n], self.target_texts[:n])
+        return Windows(
+            self.space,
+            self.context[:n],
+            self.target[:n],
+            self.context_texts[:n],
+            self.target_texts[:n],
+            self.documents[:n],
+        )
 
 
 @dataclass(frozen=True)

@@ -288,7 +288,7 @@ def _plots(
 def _map(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> Figure:
     """The first chunks of a held-out document, and each model's prediction of the last of them."""
     start = int(sequences.starts["test"][0])
-    document = int(np.searchsorted(sequences.document_starts, start, side="right")) - 1
+    document = sequences.documents_of(sequences.starts["test"][:1])[0]
     end = min(int(sequences.document_starts[document + 1]), start + MAP_CHUNKS)
     path = np.asarray(sequences.unit[start:end])
     window = path[None, -sequences.context - 1 : -1]

@@ -152,7 +152,8 @@ def _text_nll(own: Corpus, windows: Windows, predictors: Mapping[str, Predictor]
         vectors = {name: predictor(windows.context)[0] for name, predictor in predictors.items()}
         vectors |= {BEST_CONSTANT: constant.unit[[0] * len(windows)], TRUTH: windows.target}
         for name, unit in vectors.items():
-            found[name] = text_nll(space, windows.target_texts, Vectors.from_raw(windows.space, unit), seed)
+            given = Vectors.from_raw(windows.space, unit)
+            found[name] = text_nll(space, windows.target_texts, given, windows.documents, seed)
             advance(1)
     return found
 
@@ -243,8 +244,7 @@ def decoded_predictions(
 def held_out_windows(work: Workspace, sequences: SequenceSet) -> Windows:
     """Held-out windows, as vectors and as text: at most ``NLL_WINDOWS``, spread over documents."""
     starts = sequences.starts["test"]
-    documents = np.searchsorted(sequences.document_starts, starts, side="right")
-    starts = starts[choose_windows(documents.tolist(), NLL_WINDOWS, work.settings.seed)]
+    starts = starts[choose_windows(sequences.documents_of(starts).tolist(), NLL_WINDOWS, work.settings.seed)]
     length = sequences.context + 1
     rows = starts[:, None] + np.arange(length)
     texts = work.store.chunk_texts(work.store.chunk_ids(work.space_id)[rows].ravel().tolist())
@@ -255,4 +255,5 @@ def held_out_windows(work: Workspace, sequences: SequenceSet) -> Windows:
         target=sequences.targets(starts),
         context_texts=[line[:-1] for line in lines],
         target_texts=[line[-1] for line in lines],
+        documents=sequences.documents_of(starts),
     )

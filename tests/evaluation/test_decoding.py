@@ -27,6 +27,7 @@ def windows(fake_space, sentences) -> Windows:
         target=unit[starts + 4],
         context_texts=[sentences[s : s + 4] for s in starts.tolist()],
         target_texts=[sentences[s + 4] for s in starts.tolist()],
+        documents=np.arange(40) // 4,
     )
 
 
@@ -91,13 +92,7 @@ def test_examples_show_the_same_window_to_everybody(fake_space, sentences, windo
 
 
 def test_one_window_has_no_other_to_compare_with(fake_space, sentences, windows) -> None:
-    one = Windows(
-        windows.space,
-        windows.context[:1],
-        windows.target[:1],
-        windows.context_texts[:1],
-        windows.target_texts[:1],
-    )
+    one = windows.first(1)
     (*_, truth) = decode_predictions(fake_space(sentences), one, {})
     assert truth.to_random.n == 0 and np.isnan(truth.to_random.mean)
     assert truth.to_truth.n == 1
@@ -109,7 +104,7 @@ def test_vectors_of_another_space_and_of_other_windows_are_refused(fake_space, s
         decode_predictions(space, windows, {"gru": Vectors("a" * 64, windows.target, np.ones(40, np.float32))})
     with pytest.raises(UnusablePredictions, match="gru: 39 predictions for 40 windows"):
         decode_predictions(space, windows, {"gru": Vectors("f" * 64, windows.target[1:], np.ones(39, np.float32))})
-    empty = Windows("f" * 64, windows.context[:0], windows.target[:0], [], [])
+    empty = windows.first(0)
     with pytest.raises(UnusablePredictions, match="no held-out window"):
         decode_predictions(space, empty, {})
 
@@ -148,5 +143,9 @@ def test_how_far_decoding_leads_from_the_truth(fake_space, sentences, windows) -
 
 def test_the_first_windows(windows) -> None:
     few = windows.first(3)
-    assert len(few) == 3 and few.target_texts == windows.target_texts[:3] and few.context.shape[0] == 3
+    assert (
+        len(few) == 3
+        and few.target_texts == windows.target_texts[:3]
+        and few.context.shape[0] == len(few.documents) == 3
+    )
     assert len(windows.first(99)) == 40
