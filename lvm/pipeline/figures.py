@@ -13,19 +13,17 @@ import numpy as np
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.decoding import (
     TRUTH,
-    DecodedSamples,
     DecodedVectors,
     Windows,
     choose_windows,
     decode_predictions,
-    decode_samples,
 )
 from lvm.evaluation.lengths import LengthFigures, by_length
 from lvm.evaluation.nll import BEST_CONSTANT, TextNll, best_constant, text_nll
 from lvm.evaluation.order import OrderTest, order_test
 from lvm.evaluation.retrieval import MEASURED_WINDOWS, Lead, Predictor, RetrievalMetrics, WindowFigures, lead, measure
-from lvm.evaluation.rollout import STEPS, TRIES, LongWindows, RolloutReport, long_starts, rollouts
-from lvm.evaluation.samples import SampleFigures, sample_figures
+from lvm.evaluation.rollout import STEPS, LongWindows, RolloutReport, long_starts, propose, rollouts
+from lvm.evaluation.samples import DecodedSamples, SampleFigures, sample_figures
 from lvm.pipeline.workspace import Workspace
 from lvm.progress import Bars
 from lvm.sequences import SequenceSet
@@ -183,8 +181,8 @@ def _decoded_samples(
     found, seed = {}, work.settings.seed
     with bars("decode samples", len(sampling) * len(windows) * SAMPLES) as advance:
         for name, model in sampling.items():
-            drawn, (_, query) = model.sample(windows.context, SAMPLES, seed=seed), model.predict(windows.context)
-            found[name] = decode_samples(work.space, windows, drawn, query, tries=TRIES, seed=seed, progress=advance)
+            proposals = propose(work.space, model, windows.context, samples=SAMPLES, seed=seed, progress=advance)
+            found[name] = DecodedSamples.of(windows, proposals)
     return found
 
 

@@ -8,27 +8,10 @@ from lvm.encoding.vectors import SpaceMismatch, Vectors
 from lvm.evaluation.decoding import (
     SAMPLE_WINDOWS,
     UnusablePredictions,
-    Windows,
     choose_windows,
     decode_predictions,
-    decode_samples,
     examples,
 )
-
-
-@pytest.fixture
-def windows(fake_space, sentences) -> Windows:
-    """Forty windows of four sentences and what follows each."""
-    unit = fake_space(sentences).encode(sentences).unit
-    starts = np.arange(40) * 5
-    return Windows(
-        space="f" * 64,
-        context=np.stack([unit[s : s + 4] for s in starts]),
-        target=unit[starts + 4],
-        context_texts=[sentences[s : s + 4] for s in starts.tolist()],
-        target_texts=[sentences[s + 4] for s in starts.tolist()],
-        documents=np.arange(40) // 4,
-    )
 
 
 def test_every_set_is_decoded_and_compared_on_the_same_windows(fake_space, sentences, windows) -> None:
@@ -115,21 +98,6 @@ def test_windows_are_spread_over_documents() -> None:
     assert len(chosen) == SAMPLE_WINDOWS == len(set(chosen.tolist()))
     assert [sum(documents[i] == d for i in chosen) for d in (0, 1, 2)] == [64, 30, 2]
     assert len(choose_windows(documents[-3:])) == 3
-
-
-def test_of_the_decoded_samples_the_ranking_head_chooses(fake_space, sentences, windows) -> None:
-    space, done = fake_space(sentences), list[int]()
-    samples = np.stack([windows.context[:, 0], windows.target, windows.context[:, 1]], axis=1)
-    right = decode_samples(space, windows, samples, windows.target, seed=3, progress=done.append)
-    assert sum(done) == 40 * 3 and set(space.seeds) == {3}
-    assert (right.n, right.count, right.pipeline.n) == (40, 3, 120)
-    assert right.chosen.mean == pytest.approx(1.0, abs=1e-5) == right.best_of.mean
-    assert [each[0] for each in right.texts] == windows.target_texts
-    wrong = decode_samples(space, windows, samples, windows.context[:, 0])
-    assert [each[0] for each in wrong.texts] == [context[0] for context in windows.context_texts]
-    assert wrong.chosen.mean < 0.5 < wrong.best_of.mean
-    assert wrong.any.mean == pytest.approx(right.any.mean)
-    assert 0 < right.distinct_2 <= 1
 
 
 def test_how_far_decoding_leads_from_the_truth(fake_space, sentences, windows) -> None:
