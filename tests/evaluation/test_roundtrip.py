@@ -85,7 +85,8 @@ def test_too_few_chunks_cannot_pass_and_one_is_no_crash(fake_space, sentences) -
     one = measure(fake_space(sentences), sentences[:1], [42])
     assert np.isnan(one.chance) and one.evidence()["chance"] is None
     assert one.evidence()["interval"] == [None, None]
-    stored = {**json.loads(json.dumps(one.evidence(), allow_nan=False)), "inverter": "i" * 64, "drawn": 1}
+    of_the_database = {"inverter": "i" * 64, "drawn": 1, "seen": []}
+    stored = json.loads(json.dumps(one.evidence(), allow_nan=False)) | of_the_database
     read = RoundtripFigures.from_evidence(stored)
     assert np.isnan(read.interval).all() and read.n == 1
     with pytest.raises(NothingToMeasure):
