@@ -224,16 +224,10 @@ def _summary(
         baselines={name: each for name, each in figures.items() if name not in models},
         models=of_models,
         decoding={each.name: DecodingFigures.of(each) for each in decoded},
-        text_nll=measured.text_nll,
-        samples=measured.samples,
-        decoded_samples=measured.decoded_samples,
-        order=measured.order,
-        leads=measured.leads,
-        roundtrip_by_length=measured.roundtrip_by_length,
-        rollouts=measured.rollouts,
         examples=examples(windows.first(SAMPLE_WINDOWS), decoded),
         seed=corpus.work.settings.seed,
         seconds={name: round(value, 1) for name, value in seconds.items()},
+        **vars(measured),
     )
 
 

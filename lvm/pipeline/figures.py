@@ -49,7 +49,7 @@ RANDOM_CHUNKS = 2000
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of a summary, under the names that they have there."""
+    """Figures of a summary, under the names that they have there: ``Summary(..., **vars(measured))``."""
 
     text_nll: dict[str, TextNll]
     samples: dict[str, SampleFigures]
