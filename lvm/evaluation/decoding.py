@@ -50,6 +50,7 @@ class Windows:
         target: (n, dim) unit vectors of the next chunks.
         context_texts: n lists of ``context`` texts, in order.
         target_texts: n texts of the next chunks.
+        documents: (n,) int64 numbers of the windows' documents.
     """
 
     space: str
@@ -57,13 +58,21 @@ class Windows:
     target: FloatArray
     context_texts: list[list[str]]
     target_texts: list[str]
+    documents: IntArray
 
     def __len__(self) -> int:
         return len(self.target)
 
     def first(self, n: int) -> Windows:
         """The first ``n`` windows, or all."""
-        return Windows(self.space, self.context[:n], self.target[:n], self.context_texts[:n], self.target_texts[:n])
+        return Windows(
+            self.space,
+            self.context[:n],
+            self.target[:n],
+            self.context_texts[:n],
+            self.target_texts[:n],
+            self.documents[:n],
+        )
 
 
 @dataclass(frozen=True)
@@ -265,78 +274,6 @@ def _decode(
         mean_pairwise_cosine=mean_pairwise_cosine(vectors.unit),
         predicted=vectors,
         decoded=decoded,
-    )
-
-
-@dataclass(frozen=True)
-class DecodedSamples:
-    """Samples of one model, decoded; of every window one text is chosen by the model's own ranking head.
-
-    Attributes:
-        n: number of windows.
-        count: samples per window.
-        pipeline: cosine of a decoded text to the decoded sample, all samples.
-        chosen: cosine of the chosen text to the true next chunk.
-        any: cosine of a decoded text to the true next chunk, all samples.
-        best_of: cosine to the truth of the text that is nearest to it: what a perfect choice would give.
-        mean_pairwise_cosine: mean cosine between the chosen texts of two windows.
-        distinct_2: share of different pairs of neighbouring words in the chosen texts.
-        texts: n lists of texts, the chosen one first.
-    """
-
-    n: int
-    count: int
-    pipeline: Spread
-    chosen: Spread
-    any: Spread
-    best_of: Spread
-    mean_pairwise_cosine: float
-    distinct_2: float
-    texts: list[list[str]]
-
-
-def decode_samples(
-    space: Space,
-    windows: Windows,
-    samples: FloatArray,
-    queries: FloatArray,
-    *,
-    tries: int | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> DecodedSamples:
-    """Decode the samples of a model, rank the texts by its ranking head, and measure them.
-
-    Args:
-        space: decodes, and encodes the texts again.
-        windows: n held-out windows.
-        samples: (n, count, dim) unit vectors.
-        queries: (n, dim) unit vectors to rank by.
-        tries: texts that the inverter draws of a sample; see ``Space.decode``.
-        seed: seed of the inverter's sampling.
-        progress: called with the number of decoded vectors.
-
-    Raises:
-        SpaceMismatch: if the windows belong to another space.
-    """
-    n, count, dim = samples.shape
-    drawn = Vectors.from_raw(windows.space, samples.reshape(-1, dim))
-    result = space.decode(drawn, tries=tries, seed=seed, progress=progress)
-    unit = result.vectors.unit.reshape(n, count, dim)
-    order = np.einsum("ncd,nd->nc", unit, queries).argsort(axis=1)[:, ::-1]
-    to_truth = np.einsum("ncd,nd->nc", unit, windows.target).astype(np.float64)
-    rows = np.arange(n)
-    texts = [[result.texts[row * count + which] for which in order[row]] for row in range(n)]
-    return DecodedSamples(
-        n=n,
-        count=count,
-        pipeline=Spread.of(result.cosine.astype(np.float64)),
-        chosen=Spread.of(to_truth[rows, order[:, 0]]),
-        any=Spread.of(to_truth.ravel()),
-        best_of=Spread.of(to_truth.max(axis=1)),
-        mean_pairwise_cosine=mean_pairwise_cosine(unit[rows, order[:, 0]]),
-        distinct_2=distinct_2([each[0] for each in texts]),
-        texts=texts,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lvm.arrays import IntArray
+from lvm.evaluation.intervals import interval
 
 GROUPS = 5
 """Largest number of groups."""
@@ -27,7 +28,7 @@ class LengthFigures:
         longest: largest token count.
         n: number of chunks.
         mean: mean roundtrip cosine.
-        interval: 95 % interval of ``mean``: 1.96 standard errors; NaN for a single chunk.
+        interval: 95 % interval of ``mean``, by bootstrap over chunks; NaN for a single chunk.
     """
 
     shortest: int
@@ -57,6 +58,4 @@ def by_length(tokens: Sequence[int], cosines: Sequence[float], groups: int = GRO
 
 
 def _figures(counts: IntArray, values: npt.NDArray[np.float64]) -> LengthFigures:
-    n, mean = len(values), float(values.mean())
-    reach = 1.96 * float(values.std(ddof=1)) / n**0.5 if n > 1 else float("nan")
-    return LengthFigures(int(counts.min()), int(counts.max()), n, mean, (mean - reach, mean + reach))
+    return LengthFigures(int(counts.min()), int(counts.max()), len(values), float(values.mean()), interval(values))

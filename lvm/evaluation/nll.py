@@ -14,7 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lvm.arrays import FloatArray
+from lvm.arrays import FloatArray, IntArray
+from lvm.evaluation.intervals import interval
 from lvm.spaces import Space, Vectors
 
 CONSTANT_STEPS, CONSTANT_BATCH = 100, 16
@@ -23,7 +24,6 @@ CONSTANT_STEPS, CONSTANT_BATCH = 100, 16
 BEST_CONSTANT = "best_constant"
 """Name of the best constant vector among text NLLs."""
 
-_RESAMPLES = 1000  # samples of the bootstrap
 _RATE = 0.005  # learning rate of Adam for a vector of norm 1
 
 
@@ -33,7 +33,7 @@ class TextNll:
 
     Attributes:
         nll: nats per token of all texts together.
-        interval: 95 % interval of ``nll``, by bootstrap over windows.
+        interval: 95 % interval of ``nll``, by bootstrap over documents.
         n: number of windows.
     """
 
@@ -42,23 +42,27 @@ class TextNll:
     n: int
 
 
-def text_nll(space: Space, texts: Sequence[str], vectors: Vectors, seed: int = 0) -> TextNll:
+def text_nll(
+    space: Space,
+    texts: Sequence[str],
+    vectors: Vectors,
+    documents: Sequence[object] | IntArray | None = None,
+    seed: int = 0,
+) -> TextNll:
     """Text NLL of true next chunks given predictions.
 
     Args:
         space: its inverter reads.
         texts: n true next chunks, at least one.
         vectors: n predicted vectors of the space.
+        documents: the documents of the n chunks; see ``interval``.
         seed: seed of the bootstrap.
 
     Raises:
         SpaceMismatch: if the vectors are of another space.
     """
     score = space.score(texts, vectors)
-    draws = np.random.default_rng(seed).integers(len(texts), size=(_RESAMPLES, len(texts)))
-    nlls = score.nats[draws].sum(1, dtype=np.float64) / score.tokens[draws].sum(1)
-    low, high = np.quantile(nlls, (0.025, 0.975))
-    return TextNll(score.nll, (float(low), float(high)), len(texts))
+    return TextNll(score.nll, interval(score.nats, documents, score.tokens, seed=seed), len(texts))
 
 
 def best_constant(space: Space, texts: Sequence[str], mean: FloatArray, seed: int = 0) -> Vectors:

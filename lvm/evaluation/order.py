@@ -7,20 +7,18 @@ cosine or R@10 says that order, or the vector, carries information.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from lvm.arrays import FloatArray, IntArray
 from lvm.evaluation.alignment import row_cosines
+from lvm.evaluation.intervals import interval
 from lvm.evaluation.retrieval import Predictor, ranks
 from lvm.sequences import SequenceSet
 
 ORDER_WINDOWS = 1024
 """Windows that suffice: the standard error of a paired drop of R@10 is below 0.01."""
-
-_RESAMPLES = 1000  # samples of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,9 @@ class Drop:
 
     Attributes:
         cosine: mean drop of the cosine to the true next vector.
-        cosine_interval: 95 % interval of ``cosine``, by bootstrap over windows.
+        cosine_interval: 95 % interval of ``cosine``, by bootstrap over documents.
         r10: drop of R@10.
-        r10_interval: 95 % interval of ``r10``, by bootstrap over windows.
+        r10_interval: 95 % interval of ``r10``, by bootstrap over documents.
     """
 
     cosine: float
@@ -105,10 +103,8 @@ def order_test(
         return row_cosines(vector, targets).astype(np.float32), hits.astype(np.float32)
 
     intact = figures(contexts)
-    draws = np.random.default_rng(seed).integers(len(starts), size=(_RESAMPLES, len(starts)))
-    drops: Mapping[str, Drop] = {
-        name: _drop(intact, figures(other), draws) for name, other in changed(contexts, seed).items()
-    }
+    documents = sequences.documents_of(starts)
+    drops = {name: _drop(intact, figures(other), documents, seed) for name, other in changed(contexts, seed).items()}
     return OrderTest(
         n=len(starts),
         shuffled=drops["shuffled"],
@@ -117,11 +113,13 @@ def order_test(
     )
 
 
-def _drop(intact: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray], draws: IntArray) -> Drop:
+def _drop(
+    intact: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray], documents: IntArray, seed: int
+) -> Drop:
     cosine, hits = (before - after for before, after in zip(intact, other, strict=True))
-    return Drop(float(cosine.mean()), _interval(cosine, draws), float(hits.mean()), _interval(hits, draws))
-
-
-def _interval(values: FloatArray, draws: IntArray) -> tuple[float, float]:
-    low, high = np.quantile(values[draws].mean(axis=1), (0.025, 0.975))
-    return float(low), float(high)
+    return Drop(
+        float(cosine.mean()),
+        interval(cosine, documents, seed=seed),
+        float(hits.mean()),
+        interval(hits, documents, seed=seed),
+    )

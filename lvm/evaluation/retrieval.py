@@ -15,6 +15,7 @@ import numpy as np
 
 from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError
+from lvm.evaluation.intervals import interval
 from lvm.sequences import SequenceSet, Split
 
 Predictor = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
@@ -80,10 +81,12 @@ class WindowFigures:
     Attributes:
         cosine: (n,) cosines of ``vector`` to the true next vector.
         rank: (n,) int64 ranks of the true next chunk by ``query``, from 1.
+        document: (n,) int64 numbers of the windows' documents.
     """
 
     cosine: FloatArray
     rank: IntArray
+    document: IntArray
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Difference:
     Attributes:
         over: name of the baseline.
         value: the mean difference; positive if the model is better.
-        interval: 95 % interval of ``value``: 1.96 standard errors of the paired difference, over windows.
+        interval: 95 % interval of ``value``, by bootstrap over documents; NaN for a single window.
     """
 
     over: str
@@ -120,9 +123,7 @@ def lead(model: WindowFigures, baselines: Mapping[str, WindowFigures]) -> Lead:
     def difference(own: FloatArray, others: dict[str, FloatArray]) -> Difference:
         over = max(others, key=lambda name: float(others[name].mean()))
         apart = own.astype(np.float64) - others[over]
-        value = float(apart.mean())
-        reach = 1.96 * float(apart.std(ddof=1)) / len(apart) ** 0.5 if len(apart) > 1 else float("nan")
-        return Difference(over, value, (value - reach, value + reach))
+        return Difference(over, float(apart.mean()), interval(apart, model.document))
 
     return Lead(
         cosine=difference(model.cosine, {name: each.cosine for name, each in baselines.items()}),
@@ -212,7 +213,7 @@ def measure(
         mrr=float((1.0 / rank).mean()),
         norm_error=norm_error,
     )
-    return metrics, WindowFigures(each, rank)
+    return metrics, WindowFigures(each, rank, sequences.documents_of(starts))
 
 
 def ranks(query: FloatArray, starts: IntArray, context: int, rows: IntArray, pool: FloatArray) -> IntArray:

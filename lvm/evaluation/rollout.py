@@ -217,8 +217,8 @@ def long_starts(
         First rows of the contexts, at most n, int64. Rows ``s + context .. s + context + steps - 1`` follow.
     """
     starts = sequences.starts[split]
-    documents = np.searchsorted(sequences.document_starts, starts, side="right")
-    fits = starts + sequences.context + steps <= sequences.document_starts[documents]
+    documents = sequences.documents_of(starts)
+    fits = starts + sequences.context + steps <= sequences.document_starts[documents + 1]
     starts, documents = starts[fits], documents[fits]
     return np.asarray(starts[spread(documents.tolist(), seed)[:n]], dtype=np.int64)
 

@@ -20,6 +20,7 @@ from lvm import gates
 from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError
 from lvm.evaluation.alignment import mean_pairwise_cosine, row_cosines
+from lvm.evaluation.intervals import interval
 from lvm.evaluation.text import same_words_key, token_f1
 from lvm.progress import Progress
 from lvm.spaces import Decoded, Space, SpaceMismatch, Vectors
@@ -27,7 +28,6 @@ from lvm.spaces import Decoded, Space, SpaceMismatch, Vectors
 SAMPLE_CHUNKS = 500
 """Largest number of measured chunks outside a gate. The database draws samples of the same size."""
 
-_RESAMPLES = 2000  # samples of the bootstrap: enough for a stable 95 % interval
 _CHECKED = 20  # texts decoded elsewhere that are encoded again to check their vectors
 _EXAMPLES_EACH = 3  # best, median and worst examples
 _TEXTS_AT_ONCE = 2000  # texts that are read together in the search for new chunks
@@ -88,7 +88,7 @@ class RoundtripFigures:
         mean: mean roundtrip cosine.
         p10: 10th percentile of the roundtrip cosines.
         median: median roundtrip cosine.
-        interval: 95 % bootstrap interval of the mean.
+        interval: 95 % interval of the mean, by bootstrap over documents; NaN for a single chunk.
         chance: chance cosine; None for a single chunk.
         identify_r1: identification R@1 among ``pool`` texts.
         pool: number of decoded chunks.
@@ -124,10 +124,10 @@ class RoundtripFigures:
         Args:
             evidence: the JSON in column ``evidence`` of ``gate_result``.
         """
-        low, high = evidence["interval"]
+        low, high = (float("nan") if end is None else float(end) for end in evidence["interval"])
         values = {field.name: evidence[field.name] for field in fields(cls)}
         values |= {
-            "interval": (float(low), float(high)),
+            "interval": (low, high),
             "identify_r1": float(evidence["identify_r1"]),
             "examples": [Example(**each) for each in evidence["examples"]],
         }
@@ -150,7 +150,7 @@ class RoundtripMeasurement:
         mean: mean of ``cosines``.
         p10: 10th percentile of ``cosines``.
         median: median of ``cosines``.
-        interval: 95 % bootstrap interval of the mean.
+        interval: 95 % interval of the mean, by bootstrap over documents; NaN for a single chunk.
         chance: chance cosine; NaN for a single chunk.
         identify_r1: share of ranks that are 1.
         overlap: mean F1 of shared words between text and decoded text.
@@ -190,7 +190,7 @@ class RoundtripMeasurement:
     def evidence(self) -> dict[str, Any]:
         """All figures and the values of single chunks, as JSON-serialisable values.
 
-        The chance cosine of a single chunk is None.
+        The chance cosine of a single chunk is None, and so are the ends of its interval.
         """
         return {
             "space": self.space,
@@ -200,7 +200,7 @@ class RoundtripMeasurement:
             "mean": self.mean,
             "p10": self.p10,
             "median": self.median,
-            "interval": list(self.interval),
+            "interval": [None if np.isnan(end) else end for end in self.interval],
             "chance": None if np.isnan(self.chance) else self.chance,
             "identify_r1": self.identify_r1,
             "pool": self.pool,
@@ -312,6 +312,7 @@ def measure(
     texts: Sequence[str],
     chunk_ids: Sequence[int] | IntArray,
     *,
+    documents: Sequence[object] | None = None,
     stored: Vectors | None = None,
     was_trained_on: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
@@ -324,6 +325,7 @@ def measure(
         space: the encoder and inverter to measure.
         texts: n distinct texts.
         chunk_ids: ids of the n chunks.
+        documents: documents of the n chunks, for the interval; None takes every chunk for a document of its own.
         stored: vectors of the chunks in the database. They must equal those of the encoder, because the measurement
             does not hold for vectors of another encoder. None skips the comparison.
         was_trained_on: (n,) which texts the inverter was trained on. These are decoded, but left out of the figures.
@@ -356,7 +358,7 @@ def measure(
     # Figures are computed from the rounded cosines that are stored, so that both agree to the last digit.
     cosines = np.round(row_cosines(returned.unit, originals.unit), 6)[new]
     ranks = identification_ranks(returned.unit, originals.unit)[new]
-    low, high = _bootstrap_interval(cosines, np.random.default_rng(seed))
+    of_documents = None if documents is None else [documents[row] for row in new.tolist()]
     ids = np.asarray(chunk_ids, dtype=np.int64)[new]
     pairs = [(texts[row], decoded[row]) for row in new.tolist()]
     return RoundtripMeasurement(
@@ -370,7 +372,7 @@ def measure(
         mean=float(cosines.mean()),
         p10=float(np.quantile(cosines, 0.1)),
         median=float(np.median(cosines)),
-        interval=(low, high),
+        interval=interval(cosines, of_documents, seed=seed),
         chance=mean_pairwise_cosine(originals.unit),
         identify_r1=float((ranks == 1).mean()),
         overlap=float(np.mean([token_f1(text, back) for text, back in pairs])),
@@ -428,13 +430,6 @@ def _check_stored(space: Space, fresh: Vectors, stored: Vectors) -> None:
             f"texts (lowest cosine {agreement.min():.3f}): another encoder filled this database, "
             "run `lvm clear` and ingest again"
         )
-
-
-def _bootstrap_interval(cosines: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean."""
-    means = [float(cosines[rng.integers(0, len(cosines), len(cosines))].mean()) for _ in range(_RESAMPLES)]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def _examples(ids: IntArray, pairs: Sequence[tuple[str, str]], cosines: npt.NDArray[np.float64]) -> tuple[Example, ...]:

@@ -1,7 +1,8 @@
-"""Figures of samples: do they follow the distribution of the next vector?
+"""Figures of samples: do they follow the distribution of the next vector, and what are their texts worth?
 
 Contract: several samples of the next vector for every window, and the true ones, in; figures out. A point prediction is
-one sample. It is near the truth on average, and as far from its distribution as any mean.
+one sample. It is near the truth on average, and as far from its distribution as any mean. Texts are those of
+``lvm.evaluation.rollout.propose``, so what is measured is what a model writes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import numpy as np
 
 from lvm.arrays import FloatArray, IntArray
 from lvm.evaluation.alignment import mean_pairwise_cosine
+from lvm.evaluation.decoding import Spread, Windows
+from lvm.evaluation.rollout import Proposals
+from lvm.evaluation.text import distinct_2
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,59 @@ def medoid(samples: FloatArray) -> IntArray:
     """
     index: IntArray = np.einsum("ncd,nd->nc", samples, samples.sum(axis=1)).argmax(axis=1)
     return index
+
+
+@dataclass(frozen=True)
+class DecodedSamples:
+    """Samples of one model, decoded; of every window one text is chosen by the model's own ranking head.
+
+    Attributes:
+        n: number of windows.
+        count: samples per window.
+        pipeline: cosine of a decoded text to the decoded sample, all samples.
+        chosen: cosine of the chosen text to the true next chunk.
+        any: cosine of a decoded text to the true next chunk, all samples.
+        best_of: cosine to the truth of the text that is nearest to it: what a perfect choice would give.
+        mean_pairwise_cosine: mean cosine between the chosen texts of two windows.
+        distinct_2: share of different pairs of neighbouring words in the chosen texts.
+        texts: n lists of texts, the chosen one first.
+    """
+
+    n: int
+    count: int
+    pipeline: Spread
+    chosen: Spread
+    any: Spread
+    best_of: Spread
+    mean_pairwise_cosine: float
+    distinct_2: float
+    texts: list[list[str]]
+
+    @classmethod
+    def of(cls, windows: Windows, proposals: Proposals) -> DecodedSamples:
+        """Measure the texts that a model proposes.
+
+        Args:
+            windows: n held-out windows.
+            proposals: candidates for the next texts of the n windows' contexts.
+        """
+        n, count = proposals.scores.shape
+        unit = proposals.decoded.vectors.unit.reshape(n, count, -1)
+        order = (-proposals.scores).argsort(axis=1, kind="stable")
+        to_truth = np.einsum("ncd,nd->nc", unit, windows.target).astype(np.float64)
+        rows = np.arange(n)
+        texts = [[proposals.decoded.texts[row * count + which] for which in order[row]] for row in range(n)]
+        return cls(
+            n=n,
+            count=count,
+            pipeline=Spread.of(proposals.decoded.cosine.astype(np.float64)),
+            chosen=Spread.of(to_truth[rows, order[:, 0]]),
+            any=Spread.of(to_truth.ravel()),
+            best_of=Spread.of(to_truth.max(axis=1)),
+            mean_pairwise_cosine=mean_pairwise_cosine(unit[rows, order[:, 0]]),
+            distinct_2=distinct_2([each[0] for each in texts]),
+            texts=texts,
+        )
 
 
 def _distance(cosine: FloatArray) -> FloatArray:

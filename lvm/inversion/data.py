@@ -156,6 +156,14 @@ def length_batches(
     return [batches[i] for i in random.permutation(len(batches))]
 
 
+def cache_of(encoder: TextEncoder, texts: Sequence[str], path: Path) -> Path:
+    """The file where ``encode_cached`` keeps the vectors of texts: ``path`` with a hash of encoder and texts."""
+    digest = hashlib.sha256(encoder.fingerprint.encode())
+    for text in texts:
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    return path.with_name(f"{path.stem}-{digest.hexdigest()[:16]}.npy")
+
+
 def encode_cached(encoder: TextEncoder, texts: Sequence[str], path: Path, progress: TrainingProgress) -> FloatArray:
     """Unit vectors of texts, cached in a file whose name has a hash of encoder and texts.
 
@@ -168,10 +176,7 @@ def encode_cached(encoder: TextEncoder, texts: Sequence[str], path: Path, progre
     Returns:
         (n, dim) float32, memory-mapped.
     """
-    digest = hashlib.sha256(encoder.fingerprint.encode())
-    for text in texts:
-        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    path = path.with_name(f"{path.stem}-{digest.hexdigest()[:16]}.npy")
+    path = cache_of(encoder, texts, path)
     if not path.exists():
         progress.stage("encode", len(texts))
         unit = encoder.encode(texts, progress.advance).unit
@@ -184,7 +189,8 @@ def encode_cached(encoder: TextEncoder, texts: Sequence[str], path: Path, progre
 class Epochs:
     """The batches of a training.
 
-    An epoch has as many steps as the first one: splices of later epochs that would need more are left out.
+    An epoch has as many steps as the first one: splices of later epochs that would need more are left out. Splices are
+    encoded when their epoch begins, and only those of one epoch are on disk.
 
     Args:
         encoder: encodes chunks and splices.
@@ -218,32 +224,53 @@ class Epochs:
         self.training, self.scratch, self.progress = training, scratch, progress
         self.vectors = encode_cached(encoder, chunks, scratch / "train.npy", progress)
         self._chunk_ids, self.usable = tokens_of(chunks, tokenizer, network)
-        self._open(0)
+        self._spliced: FloatArray | None = None
+        self._make(0)
         self._per_epoch = len(self._plan)
         whole, share = divmod(training.epochs, 1)
         self.steps = int(whole) * self._per_epoch + round(share * self._per_epoch)
 
     def batch(self, step: int) -> tuple[Tensor, list[list[int]]]:
         """The batch of a step: (batch, dim) unit vectors, and token ids of the texts."""
-        epoch, place = divmod(step, self._per_epoch)
-        if epoch != self._epoch:
-            self._open(epoch)
-        rows = self._plan[place % len(self._plan)]
+        spliced = self.open(step)
+        rows = self._plan[step % self._per_epoch % len(self._plan)]
         n = len(self.chunks)
-        unit = [self.vectors[row] if row < n else self._spliced[row - n] for row in rows]
+        unit = [self.vectors[row] if row < n else spliced[row - n] for row in rows]
         return torch.from_numpy(np.stack(unit)), [self._ids[row] for row in rows]
 
-    def _open(self, epoch: int) -> None:
-        """Make the batches of an epoch; new splices are encoded and those of the epoch before are forgotten."""
+    def open(self, step: int) -> FloatArray:
+        """Make and encode the splices of a step's epoch, unless it is open. ``batch`` does it too.
+
+        Returns:
+            (n, dim) float32 unit vectors of the splices, memory-mapped.
+        """
+        epoch = step // self._per_epoch
+        if epoch != self._epoch:
+            self._make(epoch)
+        if self._spliced is None:
+            self._spliced = self._encoded()
+        return self._spliced
+
+    def _make(self, epoch: int) -> None:
+        """Make the batches of an epoch. Its splices are not encoded yet; those of the epoch before are forgotten."""
         training, prefix = self.training, self.network.config.prefix
-        self._ids, usable = self._chunk_ids, self.usable
-        self._spliced: FloatArray = self.vectors[:0]
+        self._ids, usable, self._splices = self._chunk_ids, self.usable, list[str]()
         if training.splices:
             texts = splices(self.chunks, round(training.splices * len(self.chunks)), training.seed, epoch)
             cut = set(self.encoder.over_limit(texts))
-            texts = [text for row, text in enumerate(texts) if row not in cut]
-            self._spliced = encode_cached(self.encoder, texts, self.scratch / "splices.npy", self.progress)
-            ids, more = tokens_of(texts, self.tokenizer, self.network)
+            self._splices = [text for row, text in enumerate(texts) if row not in cut]
+            ids, more = tokens_of(self._splices, self.tokenizer, self.network)
             self._ids, usable = [*self._chunk_ids, *ids], [*usable, *(len(self.chunks) + row for row in more)]
-        self._epoch = epoch
+        self._epoch, self._spliced = epoch, None
         self._plan = length_batches(self._ids, usable, training.tokens_per_batch, prefix, training.seed, epoch)
+
+    def _encoded(self) -> FloatArray:
+        """Vectors of the splices of this epoch. Files of other epochs are deleted first: they are large."""
+        if not self._splices:
+            return self.vectors[:0]
+        path = self.scratch / "splices.npy"
+        kept = cache_of(self.encoder, self._splices, path)
+        for other in self.scratch.glob(f"{path.stem}-*.npy"):
+            if other != kept:
+                other.unlink(missing_ok=True)
+        return encode_cached(self.encoder, self._splices, path, self.progress)

@@ -120,7 +120,7 @@ def train(
 
     identity = _identity(encoder, text, training, start.sha256 if start else None)
     network.dropout = training.dropout
-    minutes = fit(network, epochs.steps, loss, held_out_loss, training, scratch, identity, progress)
+    minutes = fit(network, epochs.steps, epochs.open, loss, held_out_loss, training, scratch, identity, progress)
     trained_chunks = chunk_hashes([text.train[i] for i in epochs.usable])
     earlier = start.card.trained_documents if start else []
     card = Card(
@@ -143,6 +143,7 @@ def train(
 def fit(
     network: VectorDecoder,
     steps: int,
+    open_at: Callable[[int], object],
     loss_of: Callable[[int], Tensor],
     held_out_loss: Callable[[], float],
     training: InverterTraining,
@@ -155,6 +156,7 @@ def fit(
     Args:
         network: the network to train.
         steps: number of steps.
+        open_at: prepares the batches from a step on; called once, with the step where training starts or resumes.
         loss_of: the loss of the batch of a step.
         held_out_loss: measures the loss on held-out chunks.
         training: hyperparameters.
@@ -174,6 +176,8 @@ def fit(
     device = network.bias.device
     path = scratch / CHECKPOINT
     step, seconds = _resume(path, network, optimizer, identity)
+    if step < steps:
+        open_at(step)
     progress.stage("train", steps)
     progress.advance(step)
     started, losses = time.monotonic() - seconds, list[float]()

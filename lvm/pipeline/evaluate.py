@@ -224,16 +224,10 @@ def _summary(
         baselines={name: each for name, each in figures.items() if name not in models},
         models=of_models,
         decoding={each.name: DecodingFigures.of(each) for each in decoded},
-        text_nll=measured.text_nll,
-        samples=measured.samples,
-        decoded_samples=measured.decoded_samples,
-        order=measured.order,
-        leads=measured.leads,
-        roundtrip_by_length=measured.roundtrip_by_length,
-        rollouts=measured.rollouts,
         examples=examples(windows.first(SAMPLE_WINDOWS), decoded),
         seed=corpus.work.settings.seed,
         seconds={name: round(value, 1) for name, value in seconds.items()},
+        **vars(measured),
     )
 
 
@@ -288,7 +282,7 @@ def _plots(
 def _map(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> Figure:
     """The first chunks of a held-out document, and each model's prediction of the last of them."""
     start = int(sequences.starts["test"][0])
-    document = int(np.searchsorted(sequences.document_starts, start, side="right")) - 1
+    document = sequences.documents_of(sequences.starts["test"][:1])[0]
     end = min(int(sequences.document_starts[document + 1]), start + MAP_CHUNKS)
     path = np.asarray(sequences.unit[start:end])
     window = path[None, -sequences.context - 1 : -1]

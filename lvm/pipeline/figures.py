@@ -13,19 +13,17 @@ import numpy as np
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.decoding import (
     TRUTH,
-    DecodedSamples,
     DecodedVectors,
     Windows,
     choose_windows,
     decode_predictions,
-    decode_samples,
 )
 from lvm.evaluation.lengths import LengthFigures, by_length
 from lvm.evaluation.nll import BEST_CONSTANT, TextNll, best_constant, text_nll
 from lvm.evaluation.order import OrderTest, order_test
 from lvm.evaluation.retrieval import MEASURED_WINDOWS, Lead, Predictor, RetrievalMetrics, WindowFigures, lead, measure
-from lvm.evaluation.rollout import STEPS, TRIES, LongWindows, RolloutReport, long_starts, rollouts
-from lvm.evaluation.samples import SampleFigures, sample_figures
+from lvm.evaluation.rollout import STEPS, LongWindows, RolloutReport, long_starts, propose, rollouts
+from lvm.evaluation.samples import DecodedSamples, SampleFigures, sample_figures
 from lvm.pipeline.workspace import Workspace
 from lvm.progress import Bars
 from lvm.sequences import SequenceSet
@@ -51,7 +49,7 @@ RANDOM_CHUNKS = 2000
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of a summary, under the names that they have there."""
+    """Figures of a summary, under the names that they have there: ``Summary(..., **vars(measured))``."""
 
     text_nll: dict[str, TextNll]
     samples: dict[str, SampleFigures]
@@ -152,7 +150,8 @@ def _text_nll(own: Corpus, windows: Windows, predictors: Mapping[str, Predictor]
         vectors = {name: predictor(windows.context)[0] for name, predictor in predictors.items()}
         vectors |= {BEST_CONSTANT: constant.unit[[0] * len(windows)], TRUTH: windows.target}
         for name, unit in vectors.items():
-            found[name] = text_nll(space, windows.target_texts, Vectors.from_raw(windows.space, unit), seed)
+            given = Vectors.from_raw(windows.space, unit)
+            found[name] = text_nll(space, windows.target_texts, given, windows.documents, seed)
             advance(1)
     return found
 
@@ -182,8 +181,8 @@ def _decoded_samples(
     found, seed = {}, work.settings.seed
     with bars("decode samples", len(sampling) * len(windows) * SAMPLES) as advance:
         for name, model in sampling.items():
-            drawn, (_, query) = model.sample(windows.context, SAMPLES, seed=seed), model.predict(windows.context)
-            found[name] = decode_samples(work.space, windows, drawn, query, tries=TRIES, seed=seed, progress=advance)
+            proposals = propose(work.space, model, windows.context, samples=SAMPLES, seed=seed, progress=advance)
+            found[name] = DecodedSamples.of(windows, proposals)
     return found
 
 
@@ -243,8 +242,7 @@ def decoded_predictions(
 def held_out_windows(work: Workspace, sequences: SequenceSet) -> Windows:
     """Held-out windows, as vectors and as text: at most ``NLL_WINDOWS``, spread over documents."""
     starts = sequences.starts["test"]
-    documents = np.searchsorted(sequences.document_starts, starts, side="right")
-    starts = starts[choose_windows(documents.tolist(), NLL_WINDOWS, work.settings.seed)]
+    starts = starts[choose_windows(sequences.documents_of(starts).tolist(), NLL_WINDOWS, work.settings.seed)]
     length = sequences.context + 1
     rows = starts[:, None] + np.arange(length)
     texts = work.store.chunk_texts(work.store.chunk_ids(work.space_id)[rows].ravel().tolist())
@@ -255,4 +253,5 @@ def held_out_windows(work: Workspace, sequences: SequenceSet) -> Windows:
         target=sequences.targets(starts),
         context_texts=[line[:-1] for line in lines],
         target_texts=[line[-1] for line in lines],
+        documents=sequences.documents_of(starts),
     )

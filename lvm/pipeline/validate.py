@@ -92,7 +92,14 @@ def _measured(work: Workspace, decode_parts: DecodeParts, bars: Bars, flow_run_i
 
         stored = store.vectors(space_id, ids)
         measured = measure(
-            space, texts, ids, stored=stored, was_trained_on=known, seed=work.settings.seed, decode=decode
+            space,
+            texts,
+            ids,
+            documents=[each.document_id for each in sample],
+            stored=stored,
+            was_trained_on=known,
+            seed=work.settings.seed,
+            decode=decode,
         )
     return store.record_gate(
         GateMeasurement(

@@ -10,14 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lvm.evaluation.decoding import DecodedExample, DecodedSamples, DecodedVectors, Kind, Spread
+from lvm.evaluation.decoding import DecodedExample, DecodedVectors, Kind, Spread
 from lvm.evaluation.lengths import LengthFigures
 from lvm.evaluation.nll import TextNll
 from lvm.evaluation.order import OrderTest
 from lvm.evaluation.retrieval import Lead, RetrievalMetrics
 from lvm.evaluation.rollout import RolloutReport
 from lvm.evaluation.roundtrip import RoundtripFigures
-from lvm.evaluation.samples import SampleFigures
+from lvm.evaluation.samples import DecodedSamples, SampleFigures
 from lvm.files import replacing
 
 PACKAGES = ("lvm", "prefect", "sqlalchemy", "psycopg", "pgvector", "torch", "transformers", "numpy", "sentencex")

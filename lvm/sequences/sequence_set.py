@@ -117,6 +117,14 @@ class SequenceSet:
         """
         return np.asarray(self.unit[np.asarray(starts) + self.context])
 
+    def documents_of(self, rows: IntArray) -> IntArray:
+        """Numbers of the documents that rows belong to: (n,) int64, from 0.
+
+        Args:
+            rows: (n,) rows, such as the first ones of windows.
+        """
+        return np.searchsorted(self.document_starts, rows, side="right") - 1
+
 
 def extract(
     path: Path,

@@ -187,8 +187,8 @@ class Reader(Connections):
         inverter was trained on, and no text twice.
         """
         statement = text(
-            "SELECT c.id, c.text FROM gate_sample(:space, :inverter) s JOIN ONLY chunk c ON c.id = s.chunk_id "
-            "ORDER BY s.place"
+            "SELECT c.id, c.text, c.document_id FROM gate_sample(:space, :inverter) s "
+            "JOIN ONLY chunk c ON c.id = s.chunk_id ORDER BY s.place"
         )
         with self.engine.connect() as connection:
             rows = connection.execute(statement, {"space": space_id, "inverter": inverter_id})

@@ -70,10 +70,17 @@ class VectorBatch:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A chunk of a gate's sample."""
+    """A chunk of a gate's sample.
+
+    Attributes:
+        chunk_id: id of the chunk.
+        text: its text.
+        document_id: id of its document.
+    """
 
     chunk_id: int
     text: str
+    document_id: int
 
 
 @dataclass(frozen=True)

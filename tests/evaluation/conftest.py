@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lvm.encoding.vectors import Vectors, require
+from lvm.evaluation.decoding import Windows
 from lvm.spaces import Decoded
 
 DIM = 64
@@ -71,3 +72,18 @@ def sentences() -> list[str]:
     """300 different sentences of five words."""
     rng = np.random.default_rng(7)
     return [" ".join(f"w{w}" for w in rng.integers(0, 5000, 5)) for _ in range(300)]
+
+
+@pytest.fixture
+def windows(fake_space, sentences) -> Windows:
+    """Forty windows of four sentences and what follows each."""
+    unit = fake_space(sentences).encode(sentences).unit
+    starts = np.arange(40) * 5
+    return Windows(
+        space="f" * 64,
+        context=np.stack([unit[s : s + 4] for s in starts]),
+        target=unit[starts + 4],
+        context_texts=[sentences[s : s + 4] for s in starts.tolist()],
+        target_texts=[sentences[s + 4] for s in starts.tolist()],
+        documents=np.arange(40) // 4,
+    )

@@ -121,7 +121,7 @@ def test_figures_of_windows_are_those_of_the_metrics(tmp_path: Path) -> None:
 
 def test_a_lead_is_over_the_best_baseline_by_each_figure() -> None:
     def figures(cosine: float, rank: int) -> WindowFigures:
-        return WindowFigures(np.full(8, cosine, np.float32), np.full(8, rank))
+        return WindowFigures(np.full(8, cosine, np.float32), np.full(8, rank), np.arange(8) // 2)
 
     found = lead(figures(0.5, 11), {"near": figures(0.25, 50), "ranks": figures(0.125, 3)})
     assert (found.cosine.over, found.cosine.value, found.cosine.interval) == ("near", 0.25, (0.25, 0.25))
@@ -132,7 +132,8 @@ def test_the_interval_is_that_of_paired_differences() -> None:
     random = np.random.default_rng(0)
     noise, shift = random.normal(size=4000).astype(np.float32), random.normal(0.1, 0.2, 4000).astype(np.float32)
     rank = np.ones(4000, dtype=np.int64)
-    found = lead(WindowFigures(noise + shift, rank), {"base": WindowFigures(noise, rank)}).cosine
+    document = np.arange(4000)
+    found = lead(WindowFigures(noise + shift, rank, document), {"base": WindowFigures(noise, rank, document)}).cosine
     low, high = found.interval
     assert low < 0.1 < high and high - low == pytest.approx(2 * 1.96 * 0.2 / 4000**0.5, rel=0.05)
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from lvm import gates
 from lvm.encoding.vectors import SpaceMismatch, Vectors
 from lvm.evaluation.alignment import mean_pairwise_cosine
+from lvm.evaluation.intervals import interval
 from lvm.evaluation.roundtrip import (
     NothingToMeasure,
+    RoundtripFigures,
     choose_chunks,
     identification_ranks,
     known_texts,
@@ -82,7 +84,11 @@ def test_too_few_chunks_cannot_pass_and_one_is_no_crash(fake_space, sentences) -
     assert few.mean == pytest.approx(1.0, abs=1e-5) and not few.verdict.passed
     one = measure(fake_space(sentences), sentences[:1], [42])
     assert np.isnan(one.chance) and one.evidence()["chance"] is None
-    json.dumps(one.evidence(), allow_nan=False)
+    assert one.evidence()["interval"] == [None, None]
+    of_the_database = {"inverter": "i" * 64, "drawn": 1, "seen": []}
+    stored = json.loads(json.dumps(one.evidence(), allow_nan=False)) | of_the_database
+    read = RoundtripFigures.from_evidence(stored)
+    assert np.isnan(read.interval).all() and read.n == 1
     with pytest.raises(NothingToMeasure):
         measure(fake_space(sentences), [], [])
 
@@ -97,6 +103,17 @@ def test_the_summary_can_be_computed_again_from_the_evidence(fake_space, sentenc
     assert evidence["n"] == len(evidence["cosines"]) == len(evidence["ranks"]) == 300
     assert evidence["space"] == "f" * 64
     assert min(evidence["ranks"]) >= 1 and max(evidence["ranks"]) <= evidence["pool"]
+
+
+def test_documents_are_drawn_and_not_their_chunks(fake_space, sentences) -> None:
+    """The last five documents of thirty lose words; of one of them, no chunk counts."""
+    documents, known = np.repeat(np.arange(30), 10), np.arange(300) >= 290
+    bad = set(sentences[250:])
+    space = fake_space(sentences, slip=lambda text: drop_last_word(text) if text in bad else text)
+    found = measure(space, sentences, range(300), documents=documents.tolist(), was_trained_on=known, seed=2)
+    assert found.interval == interval(found.cosines, documents[:290], seed=2)
+    low, high = measure(space, sentences, range(300), was_trained_on=known, seed=2).interval
+    assert found.interval[0] < low < high < found.interval[1]
 
 
 def test_the_same_seed_measures_the_same_and_another_resamples(fake_space, sentences) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvm.evaluation.samples import medoid, sample_figures
+from lvm.arrays import FloatArray
+from lvm.evaluation.decoding import Windows
+from lvm.evaluation.rollout import propose
+from lvm.evaluation.samples import DecodedSamples, medoid, sample_figures
 
 
 def unit(random: np.random.Generator, *shape: int) -> np.ndarray:
@@ -62,3 +66,47 @@ def test_the_medoid_is_nearest_to_the_others() -> None:
     samples = unit(random, 20, 5, 8)
     by_hand = [max(range(5), key=lambda i: float((drawn @ drawn[i]).sum())) for drawn in samples]
     assert medoid(samples).tolist() == by_hand
+
+
+@dataclass
+class Drawn:
+    """A model with these samples, whatever the context."""
+
+    drawn: FloatArray
+    query: FloatArray
+    space: str = "f" * 64
+    context: int = 4
+    samples: bool = True
+
+    def predict(self, contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return self.query, self.query
+
+    def sample(self, contexts: FloatArray, count: int, *, temperature: float = 1.0, seed: int = 0) -> FloatArray:
+        return self.drawn[:, :count]
+
+
+def test_of_the_decoded_samples_the_ranking_head_chooses(fake_space, sentences, windows: Windows) -> None:
+    space = fake_space(sentences)
+    samples = np.stack([windows.context[:, 0], windows.target, windows.context[:, 1]], axis=1)
+
+    def figures(query: FloatArray) -> DecodedSamples:
+        return DecodedSamples.of(windows, propose(space, Drawn(samples, query), windows.context, samples=3))
+
+    right = figures(windows.target)
+    assert (right.n, right.count, right.pipeline.n) == (40, 3, 120)
+    assert right.chosen.mean == pytest.approx(1.0, abs=1e-5) == right.best_of.mean
+    assert [each[0] for each in right.texts] == windows.target_texts
+    wrong = figures(windows.context[:, 0])
+    assert [each[0] for each in wrong.texts] == [context[0] for context in windows.context_texts]
+    assert [sorted(each) for each in wrong.texts] == [sorted(each) for each in right.texts]
+    assert wrong.chosen.mean < 0.5 < wrong.best_of.mean
+    assert wrong.any.mean == pytest.approx(right.any.mean)
+    assert 0 < right.distinct_2 <= 1
+
+
+def test_the_text_that_is_measured_is_the_one_that_is_written(fake_space, sentences, windows: Windows) -> None:
+    space = fake_space(sentences)
+    samples = windows.context[:, [2, 2, 0, 1]]
+    proposals = propose(space, Drawn(samples, windows.context[:, 2]), windows.context, samples=4)
+    found = DecodedSamples.of(windows, proposals)
+    assert [each[0] for each in found.texts] == [proposals.decoded.texts[row] for row in proposals.best]

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lvm.encoding.encoder import TextEncoder
 from lvm.inversion.augmentation import Noise, splices
 from lvm.inversion.config import InverterTraining
 from lvm.inversion.data import Epochs, Silent
@@ -77,6 +78,43 @@ def test_every_epoch_has_all_chunks_and_new_splices(minilm: Space, tmp_path: Pat
     texts = inverter.texts([list(each) for each in ids])
     cosines = (minilm.encode(texts).unit * unit.numpy()).sum(1)
     assert np.median(cosines) > 0.95, "a vector is that of its text"
+
+
+def test_only_the_splices_of_one_epoch_are_encoded_and_kept(
+    minilm: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inverter = minilm.inverter
+    assert isinstance(inverter, PrefixInverter)
+    chunks = [f"The harbour of town number {number} froze before the last ship came in." for number in range(40)]
+    training = InverterTraining(epochs=3.0, tokens_per_batch=120, splices=1.0)
+    encoded: list[list[str]] = []
+    encode = TextEncoder.encode
+    monkeypatch.setattr(
+        TextEncoder, "encode", lambda self, texts, *rest: (encoded.append(list(texts)), encode(self, texts, *rest))[1]
+    )
+
+    def made(scratch: Path) -> Epochs:
+        return Epochs(minilm.encoder, chunks, inverter.tokenizer, inverter.network, training, scratch, Silent())
+
+    def files() -> list[str]:
+        return sorted(path.name for path in tmp_path.glob("splices*"))
+
+    epochs, kept = made(tmp_path), []
+    assert encoded == [chunks], "no batch yet, no splices encoded"
+    an_epoch = epochs.steps // 3
+    for step in range(epochs.steps):
+        epochs.batch(step)
+        kept += files()
+        assert len(files()) == 1
+    assert len(encoded) == 1 + 3 and len(set(kept)) == 3
+    encoded.clear()
+    resumed, other = made(tmp_path), made(tmp_path / "other")
+    assert resumed.steps == epochs.steps and encoded == [chunks], "the other folder has no vectors of chunks yet"
+    unit, ids = resumed.batch(2 * an_epoch + 1)
+    assert encoded == [chunks] and files() == kept[-1:], "the file of the last epoch is used again"
+    elsewhere, same = other.batch(2 * an_epoch + 1)
+    assert len(encoded) == 2 and torch.equal(unit, elsewhere) and ids == same, "splices of one epoch are encoded"
+    assert other.open(0).shape[1] == minilm.dim and len(encoded) == 3
 
 
 @pytest.mark.parametrize("epochs", [0.5, 1.0, 1.5])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from lvm import fitting
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
 from lvm.files import CannotWrite
@@ -59,10 +62,15 @@ def text(minilm: Space) -> TrainingText:
 
 
 def run(
-    minilm: Space, text: TrainingText, folder: Path, progress: Silent | None = None, start: PrefixInverter | None = None
+    minilm: Space,
+    text: TrainingText,
+    folder: Path,
+    progress: Silent | None = None,
+    start: PrefixInverter | None = None,
+    options: InverterTraining = SMALL,
 ) -> PrefixInverter:
     return train(
-        minilm.encoder, text, "test", folder / "inverter", folder / "scratch", SMALL, "test", minilm_folder(),
+        minilm.encoder, text, "test", folder / "inverter", folder / "scratch", options, "test", minilm_folder(),
         start=start, progress=progress,
     )  # fmt: skip
 
@@ -96,6 +104,39 @@ def test_interrupted_training_ends_at_the_same_weights(
     assert opened.sha256 == whole.sha256
     assert opened.card.encoder == minilm.fingerprint
     assert opened.was_trained_on(text.train).all() and not opened.was_trained_on(text.held_out).any()
+
+
+def test_a_training_that_resumes_in_a_later_epoch_ends_at_the_same_weights(
+    minilm: Space, text: TrainingText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(text, train=text.train[:16], held_out=text.held_out[:4])
+    options, start = replace(SMALL, epochs=2.0), PrefixInverter.load(SHIPPED)
+    scratch = tmp_path / "stopped" / "scratch"
+    whole = run(minilm, few, tmp_path / "whole", start=start, options=options)
+    steps, step = whole.card.training["steps"], fitting.step
+    left = steps // 2 + 2
+    monkeypatch.setattr(training, "SAVE_EVERY", steps // 2 + 1)
+
+    def stopping(*given: Any, **named: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Stopped
+        step(*given, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(fitting, "step", stopping)
+        run(minilm, few, tmp_path / "stopped", start=start, options=options)
+    (splices,) = scratch.glob("splices*")
+    written = splices.stat().st_mtime_ns
+    resumed = run(minilm, few, tmp_path / "stopped", start=start, options=options)
+    assert list(scratch.glob("splices*")) == [splices] and splices.stat().st_mtime_ns == written, "encoded once"
+    for (name, ours), other in zip(
+        whole.network.state_dict().items(), resumed.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, other), name
+    run(minilm, few, tmp_path / "stopped", start=start, options=options)  # with nothing left to do
+    assert list(scratch.glob("splices*")) == [splices], "there is no third epoch"
 
 
 def test_finetuning_goes_on_from_an_inverter_and_remembers_what_that_saw(

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import lvm
-from lvm.report import markdown
+from lvm.pipeline.figures import Measured
+from lvm.report import Summary, markdown
 from lvm.settings import Settings
 from lvm.store import Store
 from tests.flows.corpora import write_unseen
 from tests.pipeline.small import shrink
 from tests.store.toy import set_gate_size
+
+
+def test_measured_figures_have_the_names_and_types_of_the_summary() -> None:
+    """The summary takes them by name, where mypy does not look."""
+    summary = {field.name: field.type for field in fields(Summary)}
+    measured = {field.name: field.type for field in fields(Measured)}
+    assert measured and measured.items() <= summary.items()
 
 
 def test_a_report_has_leads_lengths_and_rollouts(
@@ -30,7 +39,7 @@ def test_a_report_has_leads_lengths_and_rollouts(
         try:
             summary = lvm.evaluate(work, sequences, [model])
         except lvm.GateBlocked as blocked:  # one epoch may be too few; the report is there all the same
-            assert isinstance(blocked.report, lvm.Summary)
+            assert isinstance(blocked.report, Summary)
             summary = blocked.report
 
     (lead,) = summary.leads.values()

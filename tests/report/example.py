@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from lvm.evaluation.decoding import DecodedExample, DecodedSamples, Kind, Spread
+from lvm.evaluation.decoding import DecodedExample, Kind, Spread
 from lvm.evaluation.lengths import LengthFigures
 from lvm.evaluation.nll import TextNll
 from lvm.evaluation.order import Drop, OrderTest
 from lvm.evaluation.retrieval import Difference, Lead, RetrievalMetrics
 from lvm.evaluation.rollout import RolloutFigures, RolloutReport
 from lvm.evaluation.roundtrip import Example, RoundtripFigures
-from lvm.evaluation.samples import SampleFigures
+from lvm.evaluation.samples import DecodedSamples, SampleFigures
 from lvm.report import Summary
 from lvm.report.summary import CorpusFigures, DecodingFigures, ModelFigures, SpaceFigures
 
