@@ -49,7 +49,7 @@ def trained(minilm: Space, postgres: str, tmp_path_factory: pytest.TempPathFacto
         )  # fmt: skip
         with lvm.open_workspace(minilm, settings) as work:
             sequences = small_corpus(work, folder / "secret-place" / "fables")
-            lvm.evaluate(work, sequences, [lvm.train(work, sequences, "gru", epochs=2, hidden=32, sampler_epochs=1)])
+            lvm.evaluate(work, sequences, [lvm.train(work, sequences, "gru", epochs=2, hidden=32, head_epochs=1)])
         yield settings
 
 
