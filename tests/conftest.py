@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, make_url
 from lvm.settings import Settings
 from lvm.store import Store, open_store, server
 
-pytest_plugins = ["tests.spaces.fixtures"]
+pytest_plugins = ["tests.spaces.fixtures", "tests.pipeline.small", "tests.browser"]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background, Ctrl-C would be ignored by all
 _numbers = itertools.count()

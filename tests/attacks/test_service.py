@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from lvm.service import connections, limits, messages
 from lvm.service.app import build
 from lvm.settings import Settings
-from lvm.spaces import Space, open_space
+from lvm.spaces import Space
 from lvm.training import checkpoints
 from tests.service.running import listening, untrained_gru
 
@@ -28,16 +28,11 @@ TEXTS = ["The harbour froze before the last ship came in.", "Her report names ev
 CONTEXT = 5
 
 
-@pytest.fixture(scope="module")
-def space() -> Space:
-    return open_space("minilm", Settings(inverter=None))
-
-
 @pytest.fixture
-def artifacts(space: Space, tmp_path: Path) -> Path:
+def artifacts(minilm: Space, tmp_path: Path) -> Path:
     """A folder with a model ``gru``, not trained, and beside it what a folder of artifacts holds."""
     folder = tmp_path / "artifacts"
-    untrained_gru(folder, space, CONTEXT)
+    untrained_gru(folder, minilm, CONTEXT)
     (folder / "sequences").mkdir()
     (folder / "torn").mkdir()
     (folder / "torn" / checkpoints.MODEL).write_bytes(b"torn")
@@ -45,8 +40,8 @@ def artifacts(space: Space, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(space: Space, artifacts: Path) -> Iterator[TestClient]:
-    with TestClient(build(space, Settings(artifacts=artifacts)), raise_server_exceptions=False) as client:
+def client(minilm: Space, artifacts: Path) -> Iterator[TestClient]:
+    with TestClient(build(minilm, Settings(artifacts=artifacts)), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -125,13 +120,13 @@ def test_a_bad_request_gets_a_short_answer(
     ids=lambda vectors: str(vectors)[:20].encode("ascii", "replace"),
 )  # fmt: skip
 @pytest.mark.filterwarnings("error")
-def test_bad_vectors_get_a_short_answer(vectors: Any, client: TestClient, space: Space) -> None:
-    answer = client.post("/decode", content=json.dumps({"vectors": vectors, "space": space.fingerprint}))
+def test_bad_vectors_get_a_short_answer(vectors: Any, client: TestClient, minilm: Space) -> None:
+    answer = client.post("/decode", content=json.dumps({"vectors": vectors, "space": minilm.fingerprint}))
     assert 400 <= answer.status_code < 500 and len(answer.content) < 2000, (answer.status_code, answer.text[:300])
 
 
-def test_whole_numbers_are_numbers(client: TestClient, space: Space) -> None:
-    answer = client.post("/decode", json={"vectors": [[1] + [0] * 383], "space": space.fingerprint})
+def test_whole_numbers_are_numbers(client: TestClient, minilm: Space) -> None:
+    answer = client.post("/decode", json={"vectors": [[1] + [0] * 383], "space": minilm.fingerprint})
     assert answer.json()["error"] == "ForeignVectors", "it is read as a vector, which cannot be of this space"
 
 
@@ -151,7 +146,7 @@ def test_a_broken_model_is_the_services_affair(
 
 
 def test_only_the_last_texts_are_chunked_and_encoded(
-    client: TestClient, space: Space, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, minilm: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = [
         f"Sentence {number} of a long story about the harbour and its ships, told slowly." for number in range(400)
@@ -161,7 +156,7 @@ def test_only_the_last_texts_are_chunked_and_encoded(
     assert answer.status_code == 200
     encoded: list[str] = []
     split: list[str] = []
-    encode, chunker = space.encode, space.chunker()
+    encode, chunker = minilm.encode, minilm.chunker()
 
     def counted(texts: Sequence[str], progress: Any = None) -> Any:
         encoded.extend(texts)
@@ -172,8 +167,8 @@ def test_only_the_last_texts_are_chunked_and_encoded(
             split.append(text)
             return chunker.split(text)
 
-    monkeypatch.setattr(space, "encode", counted)
-    monkeypatch.setattr(space, "chunker", Counting)
+    monkeypatch.setattr(minilm, "encode", counted)
+    monkeypatch.setattr(minilm, "chunker", Counting)
     again = client.post("/next", json={"texts": [*before, *last]})
     assert split == last[::-1]
     assert encoded[:CONTEXT] == last and len(encoded) <= CONTEXT + 17, "those, and the candidates of one decoded vector"
@@ -186,29 +181,29 @@ def test_only_the_last_texts_are_chunked_and_encoded(
 @pytest.mark.parametrize(
     "path", ["/docs", "/redoc", "/openapi.json", "/spaces", "/models", "/docs/oauth2-redirect", "/none", "/page.html"]
 )
-def test_nothing_is_described_without_the_token(path: str, space: Space, artifacts: Path) -> None:
+def test_nothing_is_described_without_the_token(path: str, minilm: Space, artifacts: Path) -> None:
     settings = Settings(artifacts=artifacts, token=SecretStr("hunter2"))
-    with TestClient(build(space, settings)) as client:
+    with TestClient(build(minilm, settings)) as client:
         for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer"}):
             answer = client.get(path, headers=header)
-            assert answer.status_code == 401 and space.fingerprint not in answer.text
+            assert answer.status_code == 401 and minilm.fingerprint not in answer.text
         assert client.get(path, headers={"Authorization": "Bearer hunter2"}).status_code in (200, 404)
 
 
-def test_health_tells_strangers_nothing(space: Space, artifacts: Path) -> None:
+def test_health_tells_strangers_nothing(minilm: Space, artifacts: Path) -> None:
     settings = Settings(artifacts=artifacts, token=SecretStr("hunter2"))
-    with TestClient(build(space, settings)) as client:
+    with TestClient(build(minilm, settings)) as client:
         assert client.get("/health").json() == {"status": "ok"}
         assert client.get("/health", headers={"Authorization": b"Bearer \xff"}).json() == {"status": "ok"}
         known = client.get("/health", headers={"Authorization": "Bearer hunter2"}).json()
-        assert known["space"] == space.fingerprint
-    with TestClient(build(space, Settings(artifacts=artifacts))) as client:
-        assert client.get("/health").json()["space"] == space.fingerprint
+        assert known["space"] == minilm.fingerprint
+    with TestClient(build(minilm, Settings(artifacts=artifacts))) as client:
+        assert client.get("/health").json()["space"] == minilm.fingerprint
 
 
-def test_a_stranger_does_not_make_the_service_read(space: Space, artifacts: Path) -> None:
+def test_a_stranger_does_not_make_the_service_read(minilm: Space, artifacts: Path) -> None:
     settings = Settings(artifacts=artifacts, token=SecretStr("hunter2"))
-    with TestClient(build(space, settings), raise_server_exceptions=False) as client:
+    with TestClient(build(minilm, settings), raise_server_exceptions=False) as client:
         for path in ("/encode", "/decode", "/next", "/write"):
             assert client.post(path, content=b"[" * 100_000).status_code == 401
 
@@ -217,11 +212,11 @@ def test_a_stranger_does_not_make_the_service_read(space: Space, artifacts: Path
 
 
 @pytest.fixture
-def served(space: Space, artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[uvicorn.Server, int]]:
+def served(minilm: Space, artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[uvicorn.Server, int]]:
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
     monkeypatch.setattr(connections, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
-    with listening(build(space, Settings(artifacts=artifacts))) as served:
+    with listening(build(minilm, Settings(artifacts=artifacts))) as served:
         yield served
 
 

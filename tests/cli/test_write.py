@@ -12,18 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 import lvm
 from lvm.pipeline.generate import Writing
 from lvm.pipeline.predict import NoModel, Prediction, best_model
 from lvm.store import Store
-from lvm.training import TrainedModel
 from tests.cli.test_cli import lvm as run
 from tests.conftest import fresh_database
-from tests.flows.corpora import write_unseen
-from tests.store.toy import set_gate_size
+from tests.pipeline.small import small_corpus
 
 pytestmark = pytest.mark.usefixtures("nothing_shipped")
 
@@ -41,26 +38,8 @@ def trained(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         patch.setenv("LVM_QUIET", "1")
         patch.delenv("PREFECT_API_URL", raising=False)
         with lvm.open_workspace() as work:
-            set_gate_size(work.store, 30)
-            lvm.ingest(work, str(write_unseen(folder / "texts", documents=6, characters=2000)))
-            lvm.validate(work)
-            lvm.train(work, lvm.extract(work, context=3), "gru", epochs=1, head="point")
+            lvm.train(work, small_corpus(work, folder / "texts"), "gru", epochs=1, head="point")
         yield folder / "artifacts"
-
-
-@pytest.fixture
-def sampling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every model samples: its prediction, and noise."""
-
-    def sample(
-        model: TrainedModel, contexts: np.ndarray, count: int, *, temperature: float = 1.0, seed: int = 0
-    ) -> np.ndarray:
-        noise = np.random.default_rng(seed).normal(size=(len(contexts), count, contexts.shape[2]))
-        raw = model.predict(contexts)[0][:, None] + temperature * 0.1 * noise
-        return (raw / np.linalg.norm(raw, axis=2, keepdims=True)).astype(np.float32)
-
-    monkeypatch.setattr(TrainedModel, "samples", property(lambda _: True))
-    monkeypatch.setattr(TrainedModel, "sample", sample)
 
 
 def test_texts_go_to_stdout_and_notes_to_stderr(

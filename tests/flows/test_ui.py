@@ -28,6 +28,7 @@ from flows.deployments import definitions
 from lvm.models import MODELS
 from lvm.settings import Settings
 from lvm.store import open_store
+from tests.browser import chromium
 from tests.flows.corpora import write_unseen
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
@@ -225,20 +226,13 @@ def test_a_command_beside_it_shows_its_run_there(ui: Ui) -> None:
 
 def test_seen_in_a_browser(ui: Ui) -> None:
     """What people do by hand; with LVM_SCREENSHOTS=FOLDER it leaves pictures there."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("no Chromium here")
     pictures = Path(os.environ.get("LVM_SCREENSHOTS", str(ui.folder)))
     address = ui.api.removesuffix("/api")
     late = ui.folder / "late"
     failed = ui.run("ingest", source=str(late))
     assert ui.wait(failed)["state_type"] == "FAILED"
 
-    with (
-        playwright.sync_playwright() as play,
-        play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
-    ):
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.set_default_timeout(60_000)
         page.goto(address)

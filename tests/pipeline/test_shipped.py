@@ -28,13 +28,11 @@ from lvm.spaces.registry import own_folder
 from lvm.training import configured, describe, from_command_line
 from lvm.training.checkpoints import MODEL, load_model
 from tests.conftest import fresh_database
-from tests.flows.corpora import write_unseen
 from tests.pipeline.shipping import ship, space_of_its_own
-from tests.pipeline.small import shrink
+from tests.pipeline.small import shrink, small_corpus
 from tests.service.running import untrained
 from tests.spaces.fixtures import SHIPPED as MINILM
 from tests.spaces.fixtures import Variant
-from tests.store.toy import set_gate_size
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,11 +48,8 @@ def trained(minilm: Space, postgres: str, tmp_path_factory: pytest.TempPathFacto
             inverter=None, spaces=space_of_its_own(folder / "own"),
         )  # fmt: skip
         with lvm.open_workspace(minilm, settings) as work:
-            set_gate_size(work.store, 30)
-            lvm.ingest(work, str(write_unseen(folder / "secret-place" / "fables", documents=6, characters=2000)))
-            lvm.validate(work)
-            sequences = lvm.extract(work, context=3)
-            lvm.evaluate(work, sequences, [lvm.train(work, sequences, "gru", epochs=2, hidden=32, sampler_epochs=1)])
+            sequences = small_corpus(work, folder / "secret-place" / "fables")
+            lvm.evaluate(work, sequences, [lvm.train(work, sequences, "gru", epochs=2, hidden=32, head_epochs=1)])
         yield settings
 
 

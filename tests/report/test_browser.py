@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,19 +12,6 @@ from lvm.report.questions import summary_plots
 from tests.report.example import BASELINES, COSINES, HOSTILE, example_summary
 
 NAMES = [*COSINES, *BASELINES, "best_constant", "truth"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("no Chromium here")
-    with (
-        playwright.sync_playwright() as play,
-        play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
-    ):
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,7 @@ def test_windows_stay_in_documents_and_splits_share_none(counts: list[int], cont
         s = make(Path(folder), counts, context, batches=batches_of(counts, size))
         np.testing.assert_array_equal(s.unit, vectors(counts))
         document = np.repeat(np.arange(len(counts)), counts)
+        np.testing.assert_array_equal(s.documents_of(np.arange(len(document))), document)
         seen: dict[int, str] = {}
         for split in SPLITS:
             for start in s.starts[split]:

@@ -18,26 +18,21 @@ from pydantic import SecretStr
 from lvm.service import batching, limits
 from lvm.service.app import build
 from lvm.settings import Settings
-from lvm.spaces import Space, open_space
+from lvm.spaces import Space
 
 TEXTS = ["The harbour froze before the last ship came in.", "Her report names every street of the old town."]
 
 
-@pytest.fixture(scope="module")
-def space() -> Space:
-    return open_space("minilm", Settings(inverter=None))
-
-
 @pytest.fixture
-def client(space: Space, tmp_path: Path) -> Iterator[TestClient]:
-    with TestClient(build(space, Settings(artifacts=tmp_path)), raise_server_exceptions=False) as client:
+def client(minilm: Space, tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(build(minilm, Settings(artifacts=tmp_path)), raise_server_exceptions=False) as client:
         yield client
 
 
-def test_encode_is_the_librarys_encode(client: TestClient, space: Space) -> None:
+def test_encode_is_the_librarys_encode(client: TestClient, minilm: Space) -> None:
     answer = client.post("/encode", json={"texts": TEXTS}).json()
-    expected = space.encode(TEXTS)
-    assert (answer["space"], answer["dim"], answer["truncated"]) == (space.fingerprint, 384, [])
+    expected = minilm.encode(TEXTS)
+    assert (answer["space"], answer["dim"], answer["truncated"]) == (minilm.fingerprint, 384, [])
     np.testing.assert_allclose(np.array(answer["vectors"]), expected.unit, atol=1e-6)
     np.testing.assert_allclose(answer["norms"], expected.norms, rtol=1e-6)
     packed = client.post("/encode", json={"texts": TEXTS, "format": "base64"}).json()["vectors"]
@@ -49,22 +44,22 @@ def test_a_text_past_the_token_limit_is_said(client: TestClient) -> None:
     assert answer["truncated"] == [1]
 
 
-def test_decode_gives_texts_that_come_back(client: TestClient, space: Space) -> None:
-    unit = space.encode(TEXTS).unit
-    answer = client.post("/decode", json={"vectors": unit.tolist(), "space": space.fingerprint}).json()
-    assert len(answer["texts"]) == 2 and min(answer["cosine"]) > 0.5 and answer["space"] == space.fingerprint
+def test_decode_gives_texts_that_come_back(client: TestClient, minilm: Space) -> None:
+    unit = minilm.encode(TEXTS).unit
+    answer = client.post("/decode", json={"vectors": unit.tolist(), "space": minilm.fingerprint}).json()
+    assert len(answer["texts"]) == 2 and min(answer["cosine"]) > 0.5 and answer["space"] == minilm.fingerprint
     packed = base64.b64encode(unit.astype("<f4").tobytes()).decode()
-    assert client.post("/decode", json={"vectors": packed, "space": space.fingerprint}).json() == answer
+    assert client.post("/decode", json={"vectors": packed, "space": minilm.fingerprint}).json() == answer
 
 
-def test_candidates_come_with_their_cosines(client: TestClient, space: Space) -> None:
-    vectors = space.encode(TEXTS)
-    body = {"vectors": vectors.unit.tolist(), "space": space.fingerprint}
+def test_candidates_come_with_their_cosines(client: TestClient, minilm: Space) -> None:
+    vectors = minilm.encode(TEXTS)
+    body = {"vectors": vectors.unit.tolist(), "space": minilm.fingerprint}
     plain = client.post("/decode", json=body).json()
     assert set(plain) == {"space", "texts", "cosine"}
     answer = client.post("/decode", json={**body, "n_best": 3}).json()
     assert {name: answer[name] for name in plain} == plain
-    expected = space.decode(vectors, 3, seed=Settings().seed).candidates
+    expected = minilm.decode(vectors, 3, seed=Settings().seed).candidates
     assert expected is not None
     for given, of_vector in zip(answer["candidates"], expected, strict=True):
         assert [each["text"] for each in given] == [each.text for each in of_vector]
@@ -73,20 +68,20 @@ def test_candidates_come_with_their_cosines(client: TestClient, space: Space) ->
 
 
 @pytest.mark.parametrize("n_best", [0, -1, 17, 65, 10**30, "4", 2.5, True, None, [2]])
-def test_a_wrong_number_of_candidates_is_named(n_best: object, client: TestClient, space: Space) -> None:
-    body = {"vectors": space.encode(TEXTS).unit.tolist(), "space": space.fingerprint, "n_best": n_best}
+def test_a_wrong_number_of_candidates_is_named(n_best: object, client: TestClient, minilm: Space) -> None:
+    body = {"vectors": minilm.encode(TEXTS).unit.tolist(), "space": minilm.fingerprint, "n_best": n_best}
     answer = client.post("/decode", json=body)
     assert answer.status_code == 422 and "n_best" in answer.json()["detail"]
 
 
-def test_vectors_that_cannot_be_of_the_space_are_refused(client: TestClient, space: Space) -> None:
-    unit = space.encode(TEXTS).unit
+def test_vectors_that_cannot_be_of_the_space_are_refused(client: TestClient, minilm: Space) -> None:
+    unit = minilm.encode(TEXTS).unit
     for wrong in (unit[:, ::-1], unit * 5):
-        answer = client.post("/decode", json={"vectors": wrong.tolist(), "space": space.fingerprint})
+        answer = client.post("/decode", json={"vectors": wrong.tolist(), "space": minilm.fingerprint})
         assert answer.status_code == 409 and answer.json()["error"] == "ForeignVectors"
 
 
-def test_another_space_is_refused(client: TestClient, space: Space) -> None:
+def test_another_space_is_refused(client: TestClient, minilm: Space) -> None:
     for path, body in (
         ("/encode", {"texts": TEXTS}),
         ("/decode", {"vectors": [[0.0] * 384]}),
@@ -95,7 +90,7 @@ def test_another_space_is_refused(client: TestClient, space: Space) -> None:
     ):
         answer = client.post(path, json={**body, "space": "0123456789abcdef"})
         assert answer.status_code == 409 and answer.json()["error"] == "SpaceMismatch"
-        assert space.fingerprint in answer.json()["detail"]
+        assert minilm.fingerprint in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -103,13 +98,13 @@ def test_another_space_is_refused(client: TestClient, space: Space) -> None:
     [[[0.0] * 384], [[0.5] * 383], [[1.0], [1.0, 2.0]], [], [1.0], "not base64!", "AAAA", [[0.1] * 384] * 65],
     ids=["zero", "dimension", "ragged", "empty", "flat", "text", "short", "many"],
 )
-def test_bad_vectors_are_named(vectors: object, client: TestClient, space: Space) -> None:
-    answer = client.post("/decode", json={"vectors": vectors, "space": space.fingerprint})
+def test_bad_vectors_are_named(vectors: object, client: TestClient, minilm: Space) -> None:
+    answer = client.post("/decode", json={"vectors": vectors, "space": minilm.fingerprint})
     assert answer.status_code == 422, answer.text
 
 
-def test_nan_is_named(client: TestClient, space: Space) -> None:
-    body = json.dumps({"vectors": [[float("nan")] * 384], "space": space.fingerprint})
+def test_nan_is_named(client: TestClient, minilm: Space) -> None:
+    body = json.dumps({"vectors": [[float("nan")] * 384], "space": minilm.fingerprint})
     answer = client.post("/decode", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
 
@@ -134,9 +129,9 @@ def test_a_model_that_is_not_trained_is_named(path: str, client: TestClient) -> 
         assert answer.status_code == 422 and "lvm train" in answer.json()["detail"]
 
 
-def test_a_token_is_asked_for(space: Space, tmp_path: Path) -> None:
+def test_a_token_is_asked_for(minilm: Space, tmp_path: Path) -> None:
     settings = Settings(artifacts=tmp_path, token=SecretStr("hunter2"))
-    with TestClient(build(space, settings)) as client:
+    with TestClient(build(minilm, settings)) as client:
         assert client.get("/health").status_code == 200
         for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "hunter2"}):
             assert client.post("/encode", json={"texts": TEXTS}, headers=header).status_code == 401
@@ -185,22 +180,22 @@ def test_an_encoder_that_answers_nonsense_leaves_nobody_waiting() -> None:
     asyncio.run(clients())
 
 
-def test_too_much_waiting_is_503_and_passes(space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_much_waiting_is_503_and_passes(minilm: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "MAX_WAITING", 3)
-    with TestClient(build(space, Settings(artifacts=tmp_path)), raise_server_exceptions=False) as client:
+    with TestClient(build(minilm, Settings(artifacts=tmp_path)), raise_server_exceptions=False) as client:
         refused = client.post("/encode", json={"texts": TEXTS * 2})
         assert refused.status_code == 503 and refused.headers["Retry-After"]
         assert client.post("/encode", json={"texts": TEXTS}).status_code == 200
 
 
-def test_an_encoder_that_fails_fails_its_requests_only(space: Space, tmp_path: Path) -> None:
-    broken = Space("broken", space.encoder, lambda: space.inverter)
+def test_an_encoder_that_fails_fails_its_requests_only(minilm: Space, tmp_path: Path) -> None:
+    broken = Space("broken", minilm.encoder, lambda: minilm.inverter)
     failures = [RuntimeError("no memory")]
 
     def encode(texts: object, progress: object = None) -> object:
         if failures:
             raise failures.pop()
-        return space.encode(texts)  # type: ignore[arg-type]
+        return minilm.encode(texts)  # type: ignore[arg-type]
 
     broken.encode = encode  # type: ignore[method-assign,assignment]
     with TestClient(build(broken, Settings(artifacts=tmp_path)), raise_server_exceptions=False) as client:

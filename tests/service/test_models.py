@@ -18,10 +18,9 @@ from lvm.settings import Settings
 from lvm.spaces import Space
 from lvm.training import checkpoints
 from tests.conftest import fresh_database
-from tests.flows.corpora import write_unseen
+from tests.pipeline.small import small_corpus
 from tests.service.running import untrained
 from tests.spaces.fixtures import Variant
-from tests.store.toy import set_gate_size
 
 pytestmark = pytest.mark.usefixtures("nothing_shipped")
 
@@ -43,10 +42,7 @@ def trained(minilm: Space, postgres: str, tmp_path_factory: pytest.TempPathFacto
             database_url=SecretStr(url), home=folder / "home", artifacts=folder / "artifacts", quiet=True, inverter=None
         )
         with lvm.open_workspace(minilm, settings) as work:
-            set_gate_size(work.store, 30)
-            lvm.ingest(work, str(write_unseen(folder / "texts", documents=6, characters=2000)))
-            lvm.validate(work)
-            lvm.train(work, lvm.extract(work, context=3), "gru", epochs=1)
+            lvm.train(work, small_corpus(work, folder / "texts"), "gru", epochs=1)
         yield settings
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -121,19 +120,6 @@ class Window:
         """The message of a failure, when there is one."""
         self.page.get_by_role("alert").wait_for()
         return str(self.page.get_by_role("alert").inner_text())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("no Chromium here")
-    with (
-        playwright.sync_playwright() as play,
-        play.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
-    ):
-        yield browser
 
 
 @contextmanager

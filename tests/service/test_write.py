@@ -19,28 +19,22 @@ from lvm.pipeline.predict import Prediction
 from lvm.service import app
 from lvm.service.app import build
 from lvm.settings import Settings
-from lvm.spaces import Space, Vectors, open_space
-from lvm.training import TrainedModel
+from lvm.spaces import Space, Vectors
 from tests.service.running import listening, untrained_gru
 
 TEXTS = ["The harbour froze before the last ship came in.", "Her report names every street of the old town."]
 UNIT = np.eye(1, 384, dtype=np.float32)
 
 
-@pytest.fixture(scope="module")
-def space() -> Space:
-    return open_space("minilm", Settings(inverter=None))
-
-
 @pytest.fixture
-def settings(space: Space, tmp_path: Path) -> Settings:
-    untrained_gru(tmp_path / "artifacts", space, 5)
+def settings(minilm: Space, tmp_path: Path) -> Settings:
+    untrained_gru(tmp_path / "artifacts", minilm, 5)
     return Settings(artifacts=tmp_path / "artifacts")
 
 
 @pytest.fixture
-def client(space: Space, settings: Settings) -> Iterator[TestClient]:
-    with TestClient(build(space, settings), raise_server_exceptions=False) as client:
+def client(minilm: Space, settings: Settings) -> Iterator[TestClient]:
+    with TestClient(build(minilm, settings), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -63,13 +57,13 @@ class Endless(Writing):
         return Prediction(vector=row, text=self.texts[-1], encoded=row, cosine=1.0, score=0.5, query=row)
 
 
-def test_every_text_is_an_event_and_the_end_says_why(client: TestClient, space: Space) -> None:
-    body = {"texts": TEXTS, "steps": 2, "space": space.fingerprint, "seed": 3}
+def test_every_text_is_an_event_and_the_end_says_why(client: TestClient, minilm: Space) -> None:
+    body = {"texts": TEXTS, "steps": 2, "space": minilm.fingerprint, "seed": 3}
     answer = client.post("/write", json=body)
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
     *texts, (last, end) = events(answer.text)
     assert [name for name, _ in texts] == ["text"] * end["texts"] and last == "end"
-    assert {data["space"] for _, data in texts} == {end["space"]} == {space.fingerprint}
+    assert {data["space"] for _, data in texts} == {end["space"]} == {minilm.fingerprint}
     assert [data["step"] for _, data in texts] == [1, 2][: len(texts)] and end["model"] == "gru"
     assert end["reason"] == ("steps" if len(texts) == 2 else "repetition") and end["detail"]
     first = texts[0][1]
@@ -79,16 +73,7 @@ def test_every_text_is_an_event_and_the_end_says_why(client: TestClient, space: 
     assert (following["text"], following["score"]) == (first["text"], pytest.approx(first["score"], abs=1e-5))
 
 
-def test_samples_are_candidates(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def sample(
-        model: TrainedModel, contexts: np.ndarray, count: int, *, temperature: float = 1.0, seed: int = 0
-    ) -> np.ndarray:
-        noise = np.random.default_rng(seed).normal(size=(len(contexts), count, contexts.shape[2]))
-        raw = model.predict(contexts)[0][:, None] + temperature * 0.02 * noise
-        return (raw / np.linalg.norm(raw, axis=2, keepdims=True)).astype(np.float32)
-
-    monkeypatch.setattr(TrainedModel, "samples", property(lambda _: True))
-    monkeypatch.setattr(TrainedModel, "sample", sample)
+def test_samples_are_candidates(client: TestClient, sampling: None) -> None:
     answer = client.post("/next", json={"texts": TEXTS, "samples": 3}).json()
     ways = [answer, *answer["candidates"]]
     assert 1 < len(ways) <= 3 and len({way["text"] for way in ways}) == len(ways)
@@ -135,10 +120,10 @@ def test_a_failure_on_the_way_is_an_event(
 
 
 def test_who_goes_away_stops_the_work_and_leaves_the_place(
-    space: Space, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    minilm: Space, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "Writing", Endless)
-    with listening(build(space, settings)) as (_, port):
+    with listening(build(minilm, settings)) as (_, port):
         url = f"http://127.0.0.1:{port}"
         ready = threading.Barrier(app.MAX_WRITINGS + 1)
 
