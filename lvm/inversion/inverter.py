@@ -369,7 +369,6 @@ def moved(vectors: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
         vectors: (n, dim) vectors.
         means: (n, dim) means of the unit vectors of their texts. Only directions count.
     """
-    unit = F.normalize(vectors, dim=-1)
-    away = unit + STEP * (unit - F.normalize(means, dim=-1))
-    unit = F.normalize(away, dim=-1)
-    return unit * vectors.norm(dim=-1, keepdim=True)
+    norms: torch.Tensor = vectors.norm(dim=-1, keepdim=True)
+    unit = vectors / norms
+    return norms * F.normalize(unit + STEP * (unit - F.normalize(means, dim=-1)), dim=-1)

@@ -236,7 +236,7 @@ class Space:
                 median norm.
             n_best: largest number of candidates per vector; 1 for none.
             steps: whether to return the text of every step of vec2text's corrector.
-            tries: texts that the project's inverter draws of a vector, to keep the nearest; 16 unless given. Fewer are
+            tries: texts that the project's inverter draws of a vector, to keep the nearest; 10 unless given. Fewer are
                 faster and less near. vec2text's inverters draw none.
             seed: seed of the sampling.
             progress: called with the number of decoded vectors.

@@ -182,7 +182,7 @@ def test_bad_vectors(quiet: Settings, tmp_path: Path) -> None:
         (["decode", "cut.safetensors"], 1, "CorruptedFile"),
         (["decode", "ours.jsonl", "--n-best", "2"], 0, "2\t0."),
         (["decode", "ours.jsonl", "--n-best", "0"], 2, "InvalidDecoding: n_best is 0; it must be an integer"),
-        (["decode", "ours.jsonl", "--n-best", "17"], 2, "makes at most 16 texts of a vector"),
+        (["decode", "ours.jsonl", "--n-best", "17"], 2, "makes at most 10 texts of a vector"),
         (["decode", "ours.jsonl", "--steps-shown"], 2, "InvalidDecoding: the inverter of space 'minilm' has no"),
         (["decode", "ours.jsonl", "--n-best", "2", "--steps-shown"], 2, "give one of them"),
     ],

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lvm.arrays import FloatArray
-from lvm.inversion.inverter import PrefixInverter
+from lvm.inversion import inverter as inverter_module
+from lvm.inversion.inverter import PrefixInverter, moved
 from lvm.inversion.protocol import Candidate, distinct
 from lvm.settings import Settings
 from lvm.spaces import InvalidDecoding, Space, open_space
@@ -83,6 +85,41 @@ def test_cosines_do_not_depend_on_the_norm(space: Space) -> None:
     for unit, of_vector in zip(vectors.unit, candidates, strict=True):
         expected = space.encode([each.text for each in of_vector]).unit @ unit
         np.testing.assert_allclose([each.cosine for each in of_vector], expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("tries", range(1, 7))
+def test_tries_is_the_number_of_texts(tries: int, space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, write = list[int](), PrefixInverter._write
+
+    def counting(
+        inverter: PrefixInverter, vectors: torch.Tensor, copies: int, *rest: torch.Generator
+    ) -> list[list[str]]:
+        written.append(copies)
+        return write(inverter, vectors, copies, *rest)
+
+    monkeypatch.setattr(PrefixInverter, "_write", counting)
+    space.decode(space.encode(TEXTS), tries=tries)
+    assert sum(written) == tries and len(written) == min(tries, 2) and all(written)
+
+
+def test_a_moved_vector_is_farther_from_the_mean_at_its_own_norm() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors, means = 3 * torch.randn(50, 20, generator=generator), torch.randn(50, 20, generator=generator)
+    found = moved(vectors, means)
+    torch.testing.assert_close(found.norm(dim=1), vectors.norm(dim=1))
+    torch.testing.assert_close(moved(vectors, 7 * means), found)
+    cosine = torch.nn.functional.cosine_similarity
+    assert (cosine(found, means) < cosine(vectors, means)).all() and (cosine(found, vectors) > 0.8).all()
+    torch.testing.assert_close(moved(vectors, vectors), vectors)
+
+
+def test_the_second_round_brings_texts_nearer(
+    minilm: Space, held_out: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = minilm.encode(held_out[:64])
+    two = minilm.decode(vectors).cosine.mean()
+    monkeypatch.setattr(inverter_module, "moved", lambda vectors, means: vectors)
+    assert two > minilm.decode(vectors).cosine.mean()
 
 
 @pytest.mark.parametrize("n_best", [0, -1, 7, 10**30, True, 2.0, "2", None])

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -21,6 +22,13 @@ CONFIG = TrainConfig(
     epochs=5, batch_size=64, negatives=32, patience=5, learning_rate=5e-3, text_weight=0.0, head_epochs=4,
     hyper={"hidden": 16, "dropout": 0.2, "sampler_width": 16, "sampler_blocks": 1, "sampler_noise": 4},
 )  # fmt: skip
+
+
+SMALL_SAMPLER = {"sampler_width": 16, "sampler_blocks": 1, "sampler_noise": 4}
+HYPER = {
+    "mamba2": {"hidden": 16, "head_width": 8, "state": 4, **SMALL_SAMPLER},
+    "transformer": {"hidden": 16, "heads": 2, **SMALL_SAMPLER},
+}
 
 
 def corpus(path: Path, *, seed: int = 0, documents: int = 24, length: int = 40) -> SequenceSet:
@@ -72,6 +80,17 @@ def reading(sequences: SequenceSet, path: Path) -> Reading:
     found = read_tokens(path, ToyInverter(), 1.0, sequences.sha256)  # type: ignore[arg-type]
     assert found is not None
     return found
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    for key in left:
+        assert torch.equal(left[key], right[key]), key
 
 
 if __name__ == "__main__":  # toy.py SEQUENCES FOLDER MODEL: trains slowly enough to be interrupted
