@@ -3,7 +3,7 @@
 The peer is the decoding of version 0.1.0, frozen here: float32, one forward a step for every text, noise for every word
 of the vocabulary, 16 texts per vector. Weights and vectors are the same: held-out chunks of the sample corpus. Both
 sides run in turns, part by part, and encode their texts to choose the nearest. The mean cosine must be at most 0.003
-below the peer's, plus the error of the mean.
+below the peer's, plus two standard errors of the difference: 0.004 for 384 vectors.
 
     python -m benchmarks.inverter [--vectors 256] [--seed 0]
 """
