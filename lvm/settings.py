@@ -15,7 +15,7 @@ CONTEXT = 16
 """Vectors in a window, if nothing else is said."""
 
 
-TEMPERATURE = 0.7
+TEMPERATURE = 0.65
 """Temperature of samples, if nothing else is said. 1 is the trained distribution; lower ones read better."""
 
 

@@ -11,6 +11,7 @@ share all vectors but one. So ``forward_runs`` embeds every vector of a run once
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -52,6 +53,11 @@ class States:
 
     state: Tensor
     skip: Tensor
+
+    @staticmethod
+    def joined(parts: Sequence[States]) -> States:
+        """States of all windows of several batches, one after the other."""
+        return States(torch.cat([each.state for each in parts]), torch.cat([each.skip for each in parts]))
 
     def of(self, rows: Tensor) -> States:
         """States of some windows.

@@ -40,7 +40,7 @@ CONSTANT_TEXTS = 4096
 SAMPLES, SAMPLED_WINDOWS = 8, 24
 """Samples per window, and windows whose samples are decoded."""
 
-ROLLOUTS, ROLLOUT_SAMPLES = 12, 4
+ROLLOUTS, ROLLOUT_SAMPLES = 12, 3
 """Rollouts per model, and samples for each of their texts."""
 
 RANDOM_CHUNKS = 2000

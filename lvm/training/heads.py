@@ -72,7 +72,7 @@ def train_heads(
             done = int(metadata["epoch"])
     for _ in range(done):
         on_epoch()
-    model.train()
+    model.eval()  # frozen, without dropout
     for epoch in range(done, config.head_epochs):
         with fitting.seeded(_seed(config.seed, epoch), device):
             losses = []
@@ -83,7 +83,8 @@ def train_heads(
                 if model.sampler is not None:
                     noise = torch.rand(len(targets), config.energy_samples, model.sampler.noise, device=device) - 0.5
                     with autocast(device):
-                        loss = loss + energy_loss(model.draw(states, noise), targets)
+                        samples = model.draw(states, noise)
+                    loss = loss + energy_loss(samples, targets)  # in bfloat16 it makes samples that read badly
                 if "vector" in heads and reading is not None:
                     loss = loss + _vector_loss(model, states, targets, rows, config, reading)
                 fitting.step(optimizer, loss, heads.parameters(), config.clip)

@@ -42,6 +42,9 @@ from lvm.training.reading import Reading
 
 ALONE = Replica()
 
+MIXED = 16
+"""Steps whose windows are mixed in the second part: a step has windows of as many documents as they have."""
+
 log = logging.getLogger(__name__)
 
 OnEpoch = Callable[[EpochReport], None]
@@ -362,12 +365,13 @@ def _second_part(
     model.load_state_dict(weights)
 
     def steps(epoch: int) -> Iterator[tuple[float, States, Tensor, IntArray]]:
-        for at, begins, sizes in batches(data, config, epoch, ALONE):
-            starts, rows, present = windows_of(data, config, begins, sizes)
-            with torch.no_grad(), autocast(data.unit.device):
-                states = model.states_of_runs(data.unit[rows]).of(present)
-            targets = starts + data.context
-            yield at, states, data.unit[targets], targets.cpu().numpy()
+        plan = list(batches(data, config, epoch, ALONE))
+        for planned in (plan[first : first + MIXED] for first in range(0, len(plan), MIXED)):
+            starts, states = zip(*(_frozen_states(model, data, config, *each) for _, *each in planned), strict=True)
+            together, targets = States.joined(states), torch.cat(starts) + data.context
+            order = torch.randperm(len(targets), device=data.unit.device)
+            for (at, _, _), some in zip(planned, torch.tensor_split(order, len(planned)), strict=True):
+                yield at, together.of(some), data.unit[targets[some]], targets[some].cpu().numpy()
 
     optimizer = partial(optimizer_of, config=config)
     train_heads(model, optimizer, steps, config, reading, folder / checkpoints.HEADS, fingerprint, on_epoch)
@@ -377,6 +381,16 @@ def _second_part(
     kept = {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
     checkpoints.write(folder / checkpoints.LAST, tensors, {**kept, "final_sha256": digest})
     return digest
+
+
+@torch.no_grad()
+def _frozen_states(
+    model: LVM, data: TrainingData, config: TrainConfig, begins: IntArray, sizes: IntArray
+) -> tuple[Tensor, States]:
+    """First rows of the windows of a step, and their states, without dropout."""
+    starts, rows, present = windows_of(data, config, begins, sizes)
+    with autocast(data.unit.device):
+        return starts, model.states_of_runs(data.unit[rows]).of(present)
 
 
 def _resume(
