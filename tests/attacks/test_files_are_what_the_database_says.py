@@ -31,6 +31,8 @@ from tests.flows.corpora import write_unseen
 
 pytestmark = pytest.mark.usefixtures("small")
 
+CONTEXT = 5  # the documents are short
+
 
 @pytest.fixture
 def validated(settings: Settings, database: Store, tmp_path: Path) -> Path:
@@ -86,19 +88,23 @@ def permuted_inverter(folder: Path) -> Path:
 def test_another_inverter_than_the_measured_one_trains_nothing(
     validated: Path, database: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extract_flow()
+    extract_flow(CONTEXT)
     monkeypatch.setenv("LVM_INVERTER", str(permuted_inverter(tmp_path / "permuted")))
-    for flow in (extract_flow, lambda: train_flow(model="gru", epochs=1), evaluate_flow):
+    for flow in (
+        lambda: extract_flow(CONTEXT),
+        lambda: train_flow(model="gru", context=CONTEXT, epochs=1),
+        lambda: evaluate_flow(CONTEXT),
+    ):
         with pytest.raises(GateMissing, match="lvm validate"):
             flow()
     with pytest.raises(LvmError, match="roundtrip gate blocked"):
         validate_flow()
     with pytest.raises(GateMissing):
-        train_flow(model="gru", epochs=1)
+        train_flow(model="gru", context=CONTEXT, epochs=1)
     assert database.training_runs() == []
     monkeypatch.delenv("LVM_INVERTER")
     assert validate_flow().reused  # the verdict about the shipped one stands
-    train_flow(model="gru", epochs=1)
+    train_flow(model="gru", context=CONTEXT, epochs=1)
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "config.json"])
@@ -120,24 +126,24 @@ def test_an_inverter_is_all_of_its_files(validated: Path, tmp_path: Path, file: 
 
 
 def test_a_sequence_set_with_other_vectors_is_written_again(validated: Path, settings: Settings) -> None:
-    first = extract_flow()
+    first = extract_flow(CONTEXT)
     reseal_sequences(first.path)
     with pytest.raises(GateMissing, match="not what the database recorded"):
-        train_flow(model="gru", epochs=1)
+        train_flow(model="gru", context=CONTEXT, epochs=1)
     with pytest.raises(GateMissing, match="not what the database recorded"):
-        evaluate_flow()
-    assert extract_flow().sha256 == first.sha256
-    train_flow(model="gru", epochs=1)
+        evaluate_flow(CONTEXT)
+    assert extract_flow(CONTEXT).sha256 == first.sha256
+    train_flow(model="gru", context=CONTEXT, epochs=1)
 
 
 def test_an_older_sequence_set_is_not_evaluated(validated: Path, tmp_path: Path) -> None:
     """Ingest, validate, extract, train; ingest more, validate, evaluate: the set is of another corpus."""
-    extract_flow()
-    train_flow(model="gru", epochs=1)
+    extract_flow(CONTEXT)
+    train_flow(model="gru", context=CONTEXT, epochs=1)
     write_unseen(tmp_path / "more", documents=2, characters=1200)
     ingest_flow(source=str(tmp_path / "more"))
     validate_flow()
-    for flow in (evaluate_flow, lambda: train_flow(model="gru", epochs=1)):
+    for flow in (lambda: evaluate_flow(CONTEXT), lambda: train_flow(model="gru", context=CONTEXT, epochs=1)):
         with pytest.raises(GateMissing, match="corpus revision"):
             flow()
 
@@ -145,26 +151,26 @@ def test_an_older_sequence_set_is_not_evaluated(validated: Path, tmp_path: Path)
 def test_a_checkpoint_with_other_weights_is_not_used(
     validated: Path, settings: Settings, database: Store, database_url: str
 ) -> None:
-    extract_flow()
-    train_flow(model="gru", epochs=1)
+    extract_flow(CONTEXT)
+    train_flow(model="gru", context=CONTEXT, epochs=1)
     with open_workspace(settings=settings) as work:
         assert open_model("gru", work.space, settings, work).name == "gru"
         resealed(settings.artifacts / "gru" / "model.safetensors", "weights")
         with pytest.raises(CorruptedFile, match="not one that a finished training run recorded"):
             open_model("gru", work.space, settings, work)
-    for flow in (evaluate_flow, lambda: train_flow(model="gru", epochs=1)):
+    for flow in (lambda: evaluate_flow(CONTEXT), lambda: train_flow(model="gru", context=CONTEXT, epochs=1)):
         with pytest.raises(CorruptedFile, match="not one that a finished training run recorded"):
             flow()
     shutil.rmtree(settings.artifacts / "gru")
-    train_flow(model="gru", epochs=1)  # what the message says
+    train_flow(model="gru", context=CONTEXT, epochs=1)  # what the message says
     assert [run.status for run in database.training_runs()] == ["finished"] * 2
-    assert evaluate_flow().models
+    assert evaluate_flow(CONTEXT).models
 
 
 def test_a_sequence_set_changed_while_it_is_read_leaves_no_run(
     validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = extract_flow().path
+    path = extract_flow(CONTEXT).path
 
     def beside(*arguments: object) -> object:
         reseal_sequences(path)
@@ -173,16 +179,16 @@ def test_a_sequence_set_changed_while_it_is_read_leaves_no_run(
     with monkeypatch.context() as patched:
         patched.setattr("lvm.pipeline.train.fit", beside)
         with pytest.raises(CorruptedFile, match="changed while gru was trained"):
-            train_flow(model="gru", epochs=1)
-    extract_flow()
-    assert train_flow(model="gru", epochs=1)["gru"].note == "anew"
+            train_flow(model="gru", context=CONTEXT, epochs=1)
+    extract_flow(CONTEXT)
+    assert train_flow(model="gru", context=CONTEXT, epochs=1)["gru"].note == "anew"
     assert [run.status for run in database.training_runs()] == ["finished"]
 
 
 def test_a_checkpoint_changed_while_its_run_is_interrupted_is_not_recorded(
     validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extract_flow()
+    extract_flow(CONTEXT)
 
     def killed(*arguments: object) -> None:
         train(*arguments)  # type: ignore[arg-type]
@@ -191,15 +197,15 @@ def test_a_checkpoint_changed_while_its_run_is_interrupted_is_not_recorded(
     with monkeypatch.context() as patched:
         patched.setattr("lvm.pipeline.train.fit", killed)
         with pytest.raises(RuntimeError):
-            train_flow(model="gru", epochs=2)
+            train_flow(model="gru", context=CONTEXT, epochs=2)
     resealed(settings.artifacts / "gru" / "model.safetensors", "weights")
     with pytest.raises(CorruptedFile, match="not what the best epoch of this run left"):
-        train_flow(model="gru", epochs=2)
+        train_flow(model="gru", context=CONTEXT, epochs=2)
     assert [run.status for run in database.training_runs()] == ["failed"]
 
 
 def test_doctor_compares_files_and_rows(validated: Path, settings: Settings, database: Store) -> None:
-    path = extract_flow().path
+    path = extract_flow(CONTEXT).path
 
     def problems() -> list[str]:
         found = examine_all(settings, {}, deep=True)

@@ -172,8 +172,8 @@ def test_the_flows_run_as_worker_and_gatekeeper(
         validate_flow()
     monkeypatch.setenv("LVM_GATEKEEPER_URL", url_of("lvm_gatekeeper"))
     assert not validate_flow().reused
-    assert extract_flow().counts["documents"] == 5
-    assert train_flow(model="gru", epochs=1)["gru"].history
+    assert extract_flow(context=5).counts["documents"] == 5
+    assert train_flow(model="gru", context=5, epochs=1)["gru"].history
     with database.engine.connect() as connection:
         owners = connection.execute(text("SELECT status, current FROM training_runs")).all()
     assert owners == [("finished", True)]

@@ -131,7 +131,7 @@ def test_vectors_in_files_are_read(suffix: str, old_space: Space) -> None:
 
 def test_the_shipped_inverter_is_what_it_was() -> None:
     folder = find("package:lvm/spaces/minilm", Path())
-    assert {file.name: file_sha256(file) for file in folder.iterdir()} == SHIPPED
+    assert {file.name: file_sha256(file) for file in folder.iterdir() if file.is_file()} == SHIPPED
     inverter = PrefixInverter.load(folder)
-    assert inverter.sha256 == "e4dfc56ac7afc987acb97dd0a3770322db7904b1194376c61acf1120b9f2010f"
+    assert inverter.sha256 == "d930a086208f363f596c56f1f590f10a4fe9bc4bd17b267b18cdf4338c980218"
     assert Statistics.load(folder / FILE).fingerprint == inverter.encoder

@@ -56,5 +56,5 @@ def test_the_first_hour_runs(database: Store, tmp_path: Path, monkeypatch: pytes
     assert printed(notebook, "print(lvm.ingest(work").startswith("10 documents, 1062 chunks")
     assert "identification R@1" in printed(notebook, "settings.spaces.write_text")
     assert "no passing roundtrip gate" in printed(notebook, "try:\n    lvm.extract")
-    assert "(759, 5, 384)" in printed(notebook, "from lvm.pipeline.extract")
+    assert "(671, 16, 384)" in printed(notebook, "from lvm.pipeline.extract")
     assert (tmp_path / "first-hour" / "artifacts" / "report.html").is_file()

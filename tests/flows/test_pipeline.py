@@ -76,7 +76,7 @@ def test_text_to_models_to_text_and_again_for_nothing(
 
     extract_flow(export="npz")
     with np.load(settings.artifacts / "training_sequences_ctx16.npz") as data:
-        assert data["context_sequences"].shape == (summary.corpus.sequences["train"], 5, 384)
+        assert data["context_sequences"].shape == (summary.corpus.sequences["train"], 16, 384)
         np.testing.assert_allclose(np.linalg.norm(data["target_vectors"], axis=1), 1, atol=1e-5)
 
     with pytest.raises(NotConfirmed, match=database.database_name):
@@ -134,4 +134,4 @@ def test_new_chunks_make_the_verdict_stale(settings: Settings, database: Store, 
     with pytest.raises(GateMissing):
         extract_flow()
     assert validate_flow().reused is False
-    assert extract_flow().counts["documents_without_window"] == 1
+    assert extract_flow(context=5).counts["documents_without_window"] == 1
