@@ -26,7 +26,7 @@ from tests.compatibility.made import AS_BEFORE, CONTEXT, EXPECTED, FOLDER, docum
 SEQUENCES = FOLDER / "lvm" / "sequences" / f"ctx{CONTEXT}.safetensors"
 
 SHIPPED = {
-    "CARD.md": "f9e83eaf8535e5c05db5ebf33162b37d5efb22d319ff3137fb99890805787bad",
+    "CARD.md": "87223e9e6938046895cd0957a1d3db317f31a323331202102045e92338215204",
     "config.json": "d228a1689a7366079782d4bc67ef09106a5ffdd2beff7679d20cbaa467db1887",
     "inverter.safetensors": "236c687e8c79e621c562e0bb4ea5e3b7dceb90489f5ac6088bae34d556eb3f4e",
     "statistics.safetensors": "62c47cfd01646b83a041398bf1c52447339bf2ad74ad4d08ddfcd7fa37361e20",
