@@ -59,10 +59,11 @@ def next_(
     """Predict what comes after these sentences: decoded, and the nearest stored chunks, if there are any."""
     texts = [_utf8(text) for text in texts]
     with opened_if_stored() as work:
-        from lvm.pipeline.predict import predict_next, reopened_model
+        from lvm.pipeline.predict import predict, reopened_model
 
-        trained, *_ = reopened_model(work, model)
-        found = predict_next(work, trained, texts, samples=samples, temperature=temperature, seed=seed)
+        trained, in_space, settings = reopened_model(work, model)
+        seed = settings.seed if seed is None else seed
+        found = predict(in_space, trained, texts, seed, samples=samples, temperature=temperature)
         if trained.corpus:
             err.print(_told(trained, work, model), soft_wrap=True)
         if samples is None or samples == 1:

@@ -9,7 +9,7 @@ from lvm.options import BadConfig, check_types
 
 @dataclass(frozen=True)
 class InverterTraining:
-    """Hyperparameters. The shipped inverter was trained without noise, splices and dropout.
+    """Hyperparameters. Those of the shipped inverter are on its card.
 
     Attributes:
         epochs: passes over the training chunks; may be a fraction.

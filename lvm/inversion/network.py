@@ -207,8 +207,12 @@ class VectorDecoder(nn.Module):
         Returns:
             (batch, length + 1, vocabulary).
         """
+        return self.logits(self.states(prefix, ids))
+
+    def states(self, prefix: Tensor, ids: Tensor) -> Tensor:
+        """Hidden states that the logits of ``forward`` are made from: (batch, length + 1, width)."""
         embedded = torch.cat([prefix, self.embed(ids)], dim=1)
-        return self.logits(self.hidden(embedded)[:, prefix.shape[1] - 1 :])
+        return self.hidden(embedded)[:, prefix.shape[1] - 1 :]
 
 
 def text_nats(network: VectorDecoder, prefix: Tensor, ids: Sequence[Sequence[int]]) -> Tensor:
@@ -228,10 +232,8 @@ def text_nats(network: VectorDecoder, prefix: Tensor, ids: Sequence[Sequence[int
     inputs = torch.tensor([[*each[:-1], *[PAD] * (longest - len(each))] for each in ids], device=prefix.device).long()
     lengths = torch.tensor([len(each) for each in ids], device=prefix.device)
     targets = torch.tensor([token for each in ids for token in each], device=prefix.device)
-    embedded = torch.cat([prefix, network.embed(inputs)], dim=1)
-    hidden = network.hidden(embedded)[:, prefix.shape[1] - 1 :]
-    # the logits of padding are not computed: they are a third of the work
     texts = torch.arange(len(ids), device=prefix.device).repeat_interleave(lengths)
-    logits = network.logits(hidden[torch.arange(longest, device=prefix.device) < lengths[:, None]])
+    present = torch.arange(longest, device=prefix.device) < lengths[:, None]  # no logits of padding: they take long
+    logits = network.logits(network.states(prefix, inputs)[present])
     nats = F.cross_entropy(logits.float(), targets, reduction="none")
     return nats.new_zeros(len(ids)).index_add(0, texts, nats)

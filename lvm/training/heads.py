@@ -60,7 +60,8 @@ def train_heads(
     """
     device = model.recency.device
     heads = nn.ModuleDict()
-    if config.polishes and reading is not None:
+    reading = reading if config.polishes else None
+    if reading is not None:
         heads["vector"], heads["skip"] = model.vector_head, model.vector_skip
     if model.sampler is not None:
         heads["sampler"] = model.sampler
@@ -85,7 +86,7 @@ def train_heads(
                     with autocast(device):
                         samples = model.draw(states, noise)
                     loss = loss + energy_loss(samples, targets)  # in bfloat16 it makes samples that read badly
-                if "vector" in heads and reading is not None:
+                if reading is not None:
                     loss = loss + _vector_loss(model, states, targets, rows, config, reading)
                 fitting.step(optimizer, loss, heads.parameters(), config.clip)
                 losses.append(loss.detach())

@@ -43,7 +43,7 @@ from lvm.training.reading import Reading
 ALONE = Replica()
 
 MIXED = 16
-"""Steps whose windows are mixed in the second part: a step has windows of as many documents as they have."""
+"""Steps of the second part whose windows are mixed, so that a step has windows of many documents."""
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ from lvm.spaces import Space
 from lvm.training import load_model
 from tests.service.running import untrained
 from tests.spaces.fixtures import SHIPPED as MINILM
+
+
+def other_inverter(folder: Path) -> Path:
+    """The shipped inverter with another digest: its card names one training document less."""
+    shutil.copytree(MINILM, folder / "finetuned", ignore=shutil.ignore_patterns(FOLDER))
+    path = folder / "finetuned" / "config.json"
+    config = json.loads(path.read_text())
+    config["card"]["trained_documents"].pop()
+    path.write_text(json.dumps(config))
+    return path.parent
 
 
 def space_of_its_own(folder: Path) -> Path:

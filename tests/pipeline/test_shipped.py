@@ -28,7 +28,7 @@ from lvm.spaces.registry import own_folder
 from lvm.training import configured, describe, from_command_line
 from lvm.training.checkpoints import MODEL, load_model
 from tests.conftest import fresh_database
-from tests.pipeline.shipping import ship, space_of_its_own
+from tests.pipeline.shipping import other_inverter, ship, space_of_its_own
 from tests.pipeline.small import shrink, small_corpus
 from tests.service.running import untrained
 from tests.spaces.fixtures import SHIPPED as MINILM
@@ -252,12 +252,7 @@ def test_another_inverter_or_encoder_is_refused(
 ) -> None:
     ship(alone.spaces, minilm)
     assert shipped_model(minilm, alone) is not None
-    shutil.copytree(MINILM, tmp_path / "finetuned", ignore=shutil.ignore_patterns(FOLDER))
-    path = tmp_path / "finetuned" / "config.json"
-    config = json.loads(path.read_text())
-    config["card"]["trained_documents"].pop()
-    path.write_text(json.dumps(config))
-    other = alone.model_copy(update={"inverter": tmp_path / "finetuned"})
+    other = alone.model_copy(update={"inverter": other_inverter(tmp_path)})
     with pytest.raises(ShippedUnusable, match="unset LVM_INVERTER"):
         shipped_model(open_space("minilm", other), other)
     with pytest.raises(ShippedUnusable, match="another encoder"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from lvm.pipeline.shipped import FOLDER
 from lvm.service.app import build
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
-from tests.pipeline.shipping import ship, space_of_its_own
+from tests.pipeline.shipping import other_inverter, ship, space_of_its_own
 from tests.service.running import untrained
 from tests.service.test_write import events
-from tests.spaces.fixtures import SHIPPED as MINILM
 
 TEXTS = ["The harbour froze before the last ship came in."]
 
@@ -50,12 +48,7 @@ def test_it_answers_until_a_model_is_trained(minilm: Space, settings: Settings) 
 
 
 def test_one_that_does_not_fit_is_not_listed_and_named_if_asked_for(settings: Settings, tmp_path: Path) -> None:
-    shutil.copytree(MINILM, tmp_path / "finetuned", ignore=shutil.ignore_patterns(FOLDER))
-    path = tmp_path / "finetuned" / "config.json"
-    config = json.loads(path.read_text())
-    config["card"]["trained_documents"].pop()
-    path.write_text(json.dumps(config))
-    other = settings.model_copy(update={"inverter": tmp_path / "finetuned"})
+    other = settings.model_copy(update={"inverter": other_inverter(tmp_path)})
     with TestClient(build(open_space("minilm", other), other), raise_server_exceptions=False) as client:
         assert client.get("/models").json()["models"] == []
         for body in ({"texts": TEXTS}, {"texts": TEXTS, "model": "shipped"}):
