@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from sqlalchemy import ARRAY, Select, Text, any_, func, literal, select, text
+from sqlalchemy import ARRAY, BigInteger, CollectionAggregate, Select, Text, any_, func, literal, select, text
 from sqlalchemy.orm import Session
 
 from lvm.arrays import IntArray
@@ -130,7 +130,7 @@ class Reader(Connections):
         """
         ids = [int(i) for i in chunk_ids]
         statement = select(EmbeddingRow.chunk_id, EmbeddingRow.norm, EmbeddingRow.vector).where(
-            EmbeddingRow.space_id == space_id, EmbeddingRow.chunk_id.in_(ids)
+            EmbeddingRow.space_id == space_id, EmbeddingRow.chunk_id == _any_of(ids)
         )
         with Session(self.engine) as session:
             space = session.get_one(SpaceRow, space_id)
@@ -155,7 +155,7 @@ class Reader(Connections):
             KeyError: if a chunk is not stored.
         """
         ids = [int(i) for i in chunk_ids]
-        statement = select(ChunkRow.id, ChunkRow.text).where(ChunkRow.id.in_(ids))
+        statement = select(ChunkRow.id, ChunkRow.text).where(ChunkRow.id == _any_of(ids))
         with Session(self.engine) as session:
             stored = {chunk_id: chunk for chunk_id, chunk in session.execute(only(statement))}
         return [stored[i] for i in ids]
@@ -163,7 +163,7 @@ class Reader(Connections):
     def token_counts(self, chunk_ids: Sequence[int]) -> dict[int, int]:
         """Token counts of chunks by id. Ids that are not stored any more are left out."""
         ids = [int(i) for i in chunk_ids]
-        statement = select(ChunkRow.id, ChunkRow.token_count).where(ChunkRow.id.in_(ids))
+        statement = select(ChunkRow.id, ChunkRow.token_count).where(ChunkRow.id == _any_of(ids))
         with Session(self.engine) as session:
             return {chunk_id: tokens for chunk_id, tokens in session.execute(only(statement))}
 
@@ -171,7 +171,7 @@ class Reader(Connections):
         """(text, token count) of all chunks of these documents in order, by document id."""
         statement = (
             select(ChunkRow.document_id, ChunkRow.text, ChunkRow.token_count)
-            .where(ChunkRow.document_id.in_([int(i) for i in document_ids]))
+            .where(ChunkRow.document_id == _any_of([int(i) for i in document_ids]))
             .order_by(ChunkRow.document_id, ChunkRow.position)
         )
         chunks: dict[int, list[tuple[str, int]]] = {}
@@ -193,6 +193,11 @@ class Reader(Connections):
         with self.engine.connect() as connection:
             rows = connection.execute(statement, {"space": space_id, "inverter": inverter_id})
             return [Candidate(*row) for row in rows]
+
+
+def _any_of(ids: list[int]) -> CollectionAggregate[bool]:
+    """Any of these ids, as one parameter: a statement has room for 65,535."""
+    return any_(literal(ids, ARRAY(BigInteger)))
 
 
 def _embedded(space_id: int) -> Select[int]:

@@ -67,6 +67,20 @@ def test_reading_spans_many_batches(database: Store, space: int, monkeypatch: py
     assert set(np.concatenate([b.document_ids for b in database.read_vectors(space, wanted)])) == set(wanted)
 
 
+def test_any_number_of_ids_fits_in_a_statement(database: Store, space: int) -> None:
+    doc = ingested("a", 3)
+    with database.writer(space) as writer:
+        writer.write_documents([doc])
+    ids = database.chunk_ids(space).tolist()
+    many = ids + list(range(max(ids) + 1, max(ids) + 70_000))  # a statement has room for 65,535 parameters
+    assert database.token_counts(many) == dict(zip(ids, doc.token_counts, strict=True))
+    assert database.chunk_texts(ids * 25_000) == [*doc.chunk_texts] * 25_000
+    np.testing.assert_array_equal(database.vectors(space, ids * 25_000).unit[-3:], doc.vectors.unit)
+    assert list(database.document_chunks([row.id for row in database.documents(space)] * 70_000)) == [
+        row.id for row in database.documents(space)
+    ]
+
+
 postgres_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
 
 
