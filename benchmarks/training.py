@@ -27,7 +27,8 @@ from lvm.sequences import SequenceSet, extract
 from lvm.training import TrainConfig
 from lvm.training.data import TrainingData
 from lvm.training.losses import window_loss
-from lvm.training.trainer import optimizer_of, train_epoch
+from lvm.training.optimizer import groups_of, optimizer_of
+from lvm.training.trainer import train_epoch
 
 DIM, CONTEXT, LENGTH = 384, 5, 450
 
@@ -82,7 +83,7 @@ def main() -> None:
         for name in MODELS:
             torch.manual_seed(0)
             ours, plain = build(name, DIM, CONTEXT), build(name, DIM, CONTEXT)
-            ours_optimizer, plain_optimizer = optimizer_of(ours, config), optimizer_of(plain, config)
+            ours_optimizer, plain_optimizer = (optimizer_of(groups_of(each, config), config) for each in (ours, plain))
             mine, theirs = [], []
             for turn in range(asked.runs):
                 began = time.perf_counter()

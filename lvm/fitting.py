@@ -8,6 +8,7 @@ A damaged state is an error; training does not restart silently.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -180,8 +181,13 @@ def restore(tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim
         ) from error
 
 
+_drawing = threading.RLock()
+
+
 class seeded(AbstractContextManager[None]):
     """Context manager: torch draws from ``seed`` inside the block. The caller's random state is restored at the end.
+
+    All threads of a process share torch's random numbers, so the block of another thread waits for the end of this one.
 
     Args:
         seed: of torch's random numbers.
@@ -193,8 +199,12 @@ class seeded(AbstractContextManager[None]):
         self.fork = torch.random.fork_rng([device] if device.type == "cuda" else [])
 
     def __enter__(self) -> None:
+        _drawing.acquire()
         self.fork.__enter__()
         torch.manual_seed(self.seed)
 
     def __exit__(self, *error: Any) -> None:
-        self.fork.__exit__(*error)
+        try:
+            self.fork.__exit__(*error)
+        finally:
+            _drawing.release()

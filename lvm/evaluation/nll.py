@@ -81,14 +81,14 @@ def best_constant(space: Space, texts: Sequence[str], mean: FloatArray, seed: in
     ids = sorted(inverter.token_ids(texts), key=len)
     blocks = [ids[at : at + CONSTANT_BATCH] for at in range(0, len(ids), CONSTANT_BATCH)]
     vector = torch.tensor(mean / np.linalg.norm(mean), dtype=torch.float32, requires_grad=True)
-    optimizer = torch.optim.Adam([vector], lr=_RATE)
+    optimizer, late = torch.optim.Adam([vector], lr=_RATE), torch.zeros(len(mean))
     for step in range(CONSTANT_STEPS):
         block = blocks[int(random.integers(len(blocks)))]
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * (1 - step / CONSTANT_STEPS)
         unit = F.normalize(vector, dim=0).expand(len(block), -1)
         loss = inverter.nats(unit * norm, block).sum() / sum(map(len, block))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return Vectors.from_raw(space.fingerprint, vector.detach()[None].numpy())
+        if 2 * step >= CONSTANT_STEPS:  # the mean of the second half is nearer to the best one than its last vector
+            late += F.normalize(vector.detach(), dim=0)
+    return Vectors.from_raw(space.fingerprint, late[None].numpy())

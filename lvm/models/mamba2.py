@@ -264,11 +264,11 @@ class Mamba2(LVM):
         self,
         dim: int,
         context: int,
-        hidden: int = 320,
+        hidden: int = 128,
         layers: int = 1,
         state: int = 64,
         head_width: int = 64,
-        dropout: float = 0.1,
+        dropout: float = 0.3,
     ) -> None:
         if EXPAND * hidden % head_width:
             raise ImpossibleModel(

@@ -91,7 +91,7 @@ class Transformer(LVM):
     name = "transformer"
 
     def __init__(
-        self, dim: int, context: int, hidden: int = 256, layers: int = 1, heads: int = 4, dropout: float = 0.1
+        self, dim: int, context: int, hidden: int = 128, layers: int = 1, heads: int = 4, dropout: float = 0.3
     ) -> None:
         if hidden % heads:
             raise ImpossibleModel(f"hidden {hidden} is no multiple of heads {heads}; change one of them")

@@ -60,9 +60,9 @@ class TrainConfig:
     temperature: float = 0.08
     negatives: int = 512
     cosine_weight: float = 4.0
-    text_weight: float = 0.5
-    text_share: float = 0.03
-    energy_samples: int = 4
+    text_weight: float = 1.0
+    text_share: float = 0.015
+    energy_samples: int = 2
     head_epochs: int = 5
     patience: int = 2
     validation_windows: int = 2048

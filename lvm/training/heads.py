@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,13 @@ from lvm.models.base import States
 from lvm.training import checkpoints
 from lvm.training.config import TrainConfig
 from lvm.training.losses import cosine_loss, energy_loss
+from lvm.training.optimizer import groups_of, optimizer_of
 from lvm.training.reading import Reading
 
 _SEED = 1_000_000  # epochs of this part draw other numbers than those of the first part
+
+TEXT_RATE = 0.3
+"""Learning rate of the vector head, as a share of that of the rest: the text loss of a few windows is noisy."""
 
 Batches = Callable[[int], Iterator[tuple[float, States, Tensor, IntArray]]]
 """Steps of an epoch: epochs done after the step, states of windows, true next vectors, and their rows."""
@@ -33,7 +38,6 @@ Batches = Callable[[int], Iterator[tuple[float, States, Tensor, IntArray]]]
 
 def train_heads(
     model: LVM,
-    make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
     batches: Batches,
     config: TrainConfig,
     reading: Reading | None,
@@ -45,7 +49,6 @@ def train_heads(
 
     Args:
         model: the model with the weights of its best epoch. Its vector head and sampling head are changed.
-        make_optimizer: makes the optimizer of a module.
         batches: the windows.
         config: the configuration.
         reading: the inverter and the texts, if the vector head is trained with text.
@@ -59,13 +62,15 @@ def train_heads(
         Diverged: if the loss is NaN or infinite.
     """
     device = model.recency.device
-    heads = nn.ModuleDict()
+    heads, groups = nn.ModuleDict(), list[dict[str, Any]]()
     reading = reading if config.polishes else None
     if reading is not None:
-        heads["vector"], heads["skip"] = model.vector_head, model.vector_skip
+        heads["vector"] = nn.ModuleList([model.vector_head, model.vector_skip])
+        groups += groups_of(heads["vector"], config, TEXT_RATE)
     if model.sampler is not None:
         heads["sampler"] = model.sampler
-    optimizer, done = make_optimizer(heads), 0
+        groups += groups_of(heads["sampler"], config)
+    optimizer, done = optimizer_of(groups, config), 0
     if file.exists():
         tensors, metadata = checkpoints.read(file)
         if metadata.get("fingerprint") == fingerprint:

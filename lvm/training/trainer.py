@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lvm import fitting
 from lvm.arrays import IntArray
@@ -37,6 +37,7 @@ from lvm.training.config import EpochReport, TrainConfig, TrainResult
 from lvm.training.data import TrainingData, batches, mixed_seed, windows_of
 from lvm.training.heads import train_heads
 from lvm.training.losses import negatives_allowed, window_loss
+from lvm.training.optimizer import groups_of, optimizer_of
 from lvm.training.parallel import Replica, this_replica
 from lvm.training.reading import Reading
 
@@ -91,7 +92,7 @@ def train(
     fingerprint = hashlib.sha256(json.dumps(recorded, sort_keys=True).encode()).hexdigest()
     with fitting.seeded(config.seed, device):
         model = build(name, sequences.dim, sequences.context, config.head, **config.hyper).to(device)
-    optimizer = optimizer_of(model, config)
+    optimizer = optimizer_of(groups_of(model, config), config)
 
     replica = this_replica()
     state, note = _resume(folder, fingerprint, recorded, model, optimizer, config)
@@ -297,18 +298,6 @@ def _rate(at: float, config: TrainConfig) -> float:
     return fitting.rate(rise, fall, floor=0.02)
 
 
-def optimizer_of(module: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW without weight decay for biases, norms, scalars and recency weights."""
-    recency = getattr(module, "recency", None)
-    matrices = [p for p in module.parameters() if p.ndim >= 2 and p is not recency]
-    others = [p for p in module.parameters() if p.ndim < 2 or p is recency]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
 def _save(
     folder: Path,
     fingerprint: str,
@@ -373,8 +362,7 @@ def _second_part(
             for (at, _, _), some in zip(planned, torch.tensor_split(order, len(planned)), strict=True):
                 yield at, together.of(some), data.unit[targets[some]], targets[some].cpu().numpy()
 
-    optimizer = partial(optimizer_of, config=config)
-    train_heads(model, optimizer, steps, config, reading, folder / checkpoints.HEADS, fingerprint, on_epoch)
+    train_heads(model, steps, config, reading, folder / checkpoints.HEADS, fingerprint, on_epoch)
     facts = {"fingerprint": fingerprint, "config": json.dumps(recorded, sort_keys=True)}
     digest = checkpoints.write(folder / checkpoints.MODEL, model.state_dict(), facts)
     tensors, metadata = checkpoints.read(folder / checkpoints.LAST)

@@ -34,7 +34,7 @@ def test_the_form_has_every_hyperparameter() -> None:
     assert found["learning_rate"]["type"] == "number" and found["learning_rate"]["exclusiveMinimum"] == 0
     assert found["batch_size"]["type"] == "integer" and found["batch_size"]["minimum"] == 1
     assert found["negatives"]["minimum"] == 0
-    assert "mamba2: hidden 320, layers 1" in found["hyper"]["description"]
+    assert "mamba2: hidden 128, layers 1" in found["hyper"]["description"]
 
 
 @pytest.mark.parametrize(

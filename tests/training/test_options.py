@@ -96,7 +96,7 @@ def test_every_name_can_be_set_to_its_default() -> None:
         (["gru"], ["hidden=0"], "hidden is 0; it must be from 1 to"),
         (["gru"], ["hidden=65536"], "weights; at most"),
         (["gru"], ["dropout=1"], "dropout is 1.0"),
-        (["transformer"], ["heads=3"], "hidden 256 is no multiple of heads 3"),
+        (["transformer"], ["heads=3"], "hidden 128 is no multiple of heads 3"),
         (["transformer"], ["layers=1000000000"], "layers is 1000000000; it must be from 1 to 128"),
         (["mamba2"], ["head_width=63"], "no multiple of head_width 63"),
         (ALL, ["mamba2.state=0"], "state is 0"),

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def test_an_interruption_between_two_files_changes_nothing(
     again = train(name, toy, config, tmp_path / "cut")
     assert again.note == "resumed after epoch 1"
     assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_models_trained_at_the_same_time_are_those_trained_in_turn(toy: SequenceSet, tmp_path: Path) -> None:
+    """Torch's random numbers belong to the process: threads took them from each other (LVM_WORKERS=2)."""
+
+    def digest(name: str, folder: str) -> str:
+        return train(name, toy, CONFIG, tmp_path / folder / name).sha256
+
+    names = ["gru", "lstm"]
+    in_turn = [digest(name, "in turn") for name in names]
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(digest, names, ["at once"] * 2)) == in_turn
 
 
 def test_a_finished_run_is_not_done_again(toy: SequenceSet, undisturbed: Path) -> None:
