@@ -162,6 +162,7 @@ def _fit(
         epochs = config.epochs + (config.head_epochs if config.has_second_part else 0)
         with bars(f"train {name}", epochs) as advance:
             result = fit(name, sequences, config, folder, lambda _: advance(1), reading, lambda: advance(1))
+            advance(config.epochs - len(result.history))  # early stopping saved these
     except (MemoryError, RuntimeError) as error:  # torch has no type of its own for the memory of a CPU
         if isinstance(error, RuntimeError) and not re.search(r"memory|Storage size", str(error)):
             raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import lvm
 from lvm.corpus.documents import Document
 from lvm.files import CorruptedFile
 from lvm.pipeline.predict import NothingToContinue
+from lvm.progress import Progress
 from lvm.settings import Settings
 from lvm.spaces import registry
 from lvm.spaces.space import NotTexts
@@ -147,11 +150,20 @@ def test_a_string_is_not_a_list_of_texts() -> None:
 
 
 def test_a_model_that_no_run_recorded_is_refused(settings: Settings, corpus: str, database: Store) -> None:
+    shown, advanced = [], []
+
+    @contextmanager
+    def bars(description: str, total: int | None) -> Iterator[Progress]:
+        shown.append(total)
+        yield advanced.append
+
     with lvm.open_workspace() as work:
         lvm.ingest(work, corpus)
         lvm.validate(work)
         sequences = lvm.extract(work, context=3)
-        model = lvm.train(work, sequences, "gru", epochs=1)
+        model = lvm.train(work, sequences, "gru", epochs=40, patience=1, head_epochs=1, bars=bars)
+        assert model.report is not None and len(model.report.history) < 40
+        assert shown == [41] and sum(advanced) == 41, "a bar ends full, also if training stops early"
         other = lvm.train(work, sequences, "gru", epochs=2)
         assert other.sha256 != model.sha256 or other.report != model.report
         foreign = type(model)(**{**vars(model), "sha256": "0" * 64})
