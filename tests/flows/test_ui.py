@@ -247,7 +247,7 @@ def test_seen_in_a_browser(ui: Ui) -> None:
         page.get_by_label("source").fill(str(ui.folder / "texts"))
         page.get_by_text("None", exact=True).first.click()
         page.get_by_label("context").fill("3")
-        page.get_by_label("epochs").fill("2")
+        page.get_by_role("spinbutton", name="epochs (Optional)", exact=True).fill("2")
         page.get_by_label("model").click()
         page.get_by_role("option", name="gru").click()
         page.get_by_label("name").fill("from-the-form")
