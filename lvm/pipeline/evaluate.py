@@ -41,7 +41,7 @@ from lvm.progress import Bars
 from lvm.report import Plot, Summary, write
 from lvm.report.plots import document_map, roundtrip_by_length, roundtrip_histogram, training_curves
 from lvm.report.questions import summary_plots
-from lvm.report.summary import CorpusFigures, DecodingFigures, ModelFigures, SpaceFigures
+from lvm.report.summary import CorpusFigures, DecodingFigures, ModelFigures, SpaceFigures, versions
 from lvm.sequences import SequenceSet
 from lvm.store import Gate, GateMeasurement, SequenceSetRecord
 from lvm.training import EpochReport, TrainedModel
@@ -63,6 +63,8 @@ def evaluate(
     flow_run_id: str | None = None,
 ) -> Summary:
     """Measure models beside the baselines, decode their predictions, and write ``summary.json`` and ``report.html``.
+
+    Files of the same models, corpus, seed and versions are kept, if every model passed.
 
     Args:
         work: the database and space that the models belong to.
@@ -87,6 +89,9 @@ def evaluate(
     opened = _models(work, sequences, record, models)
     own = Corpus(work, sequences, gate)
     if on is None:
+        kept = _kept(own, opened)
+        if kept is not None:
+            return kept
         return _evaluate(own, own, opened, None, seconds or {}, bars, flow_run_id)
     with other_corpus(work, on, sequences.context, limit=limit, bars=bars, flow_run_id=flow_run_id) as other:
         measured = Corpus(other.work, other.sequences, other.gate)
@@ -133,6 +138,21 @@ def _evaluate(
         message = "; ".join(f"{name}: {verdict.message}" for name, verdict in failed.items())
         raise GateBlocked(message, tuple(failed.values()), summary)
     return summary
+
+
+def _kept(corpus: Corpus, models: Mapping[str, TrainedModel]) -> Summary | None:
+    """The summary of an earlier evaluation of the same models on the same corpus, if its files stand and all passed."""
+    work, artifacts = corpus.work, corpus.work.settings.artifacts
+    kept = Summary.read(artifacts / "summary.json") if (artifacts / "report.html").is_file() else None
+    if kept is None or kept.on is not None:
+        return None
+    same = (
+        {name: each.checkpoint for name, each in kept.models.items()} == {n: each.sha256 for n, each in models.items()}
+        and (kept.space, kept.corpus) == (_space_figures(work), _corpus_figures(corpus))
+        and (kept.seed, kept.versions) == (work.settings.seed, versions())
+    )
+    verdicts = [work.store.pipeline_verdict(corpus.gate, each.sha256) for each in models.values()]
+    return kept if same and all(verdict is not None and verdict.passed for verdict in verdicts) else None
 
 
 def _models(
@@ -209,16 +229,20 @@ def _summary(
     curves: Mapping[str, Sequence[EpochReport]],
     seconds: Mapping[str, float],
 ) -> Summary:
-    space = corpus.work.space
     of_models = {}
     for each in decoded:
         if each.kind == "model":
             values = asdict(figures[each.name])
             values["norm_error"] = max(each.norm_error, values["norm_error"])
             trained = sum(report.seconds for report in curves.get(each.name, []))
-            of_models[each.name] = ModelFigures(**values, pipeline_cosine=each.pipeline.mean, seconds=round(trained, 1))
+            of_models[each.name] = ModelFigures(
+                **values,
+                pipeline_cosine=each.pipeline.mean,
+                seconds=round(trained, 1),
+                checkpoint=models[each.name].sha256,
+            )
     return Summary(
-        space=SpaceFigures(space.name, space.fingerprint, space.dim, space.inverter.sha256),
+        space=_space_figures(corpus.work),
         corpus=_corpus_figures(corpus),
         roundtrip=RoundtripFigures.from_evidence(corpus.gate.evidence),
         baselines={name: each for name, each in figures.items() if name not in models},
@@ -229,6 +253,11 @@ def _summary(
         seconds={name: round(value, 1) for name, value in seconds.items()},
         **vars(measured),
     )
+
+
+def _space_figures(work: Workspace) -> SpaceFigures:
+    space = work.space
+    return SpaceFigures(space.name, space.fingerprint, space.dim, space.inverter.sha256)
 
 
 def _corpus_figures(corpus: Corpus) -> CorpusFigures:

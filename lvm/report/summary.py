@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from lvm.evaluation.decoding import DecodedExample, DecodedVectors, Kind, Spread
 from lvm.evaluation.lengths import LengthFigures
 from lvm.evaluation.nll import TextNll
@@ -68,10 +70,12 @@ class ModelFigures(RetrievalMetrics):
     Attributes:
         pipeline_cosine: mean cosine between predictions and the vectors of their decoded texts.
         seconds: training time.
+        checkpoint: sha256 of the model's weights.
     """
 
     pipeline_cosine: float
     seconds: float
+    checkpoint: str
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,18 @@ class Summary:
         values = _without_nan({**asdict(self), "seeds": {"all": self.seed}})
         with replacing(path) as file:
             file.write(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Summary | None:
+        """Read what ``write`` wrote.
+
+        Returns:
+            None if the file is missing, of another version, or lacks a figure that does not exist (NaN).
+        """
+        try:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            return None
 
     def __repr__(self) -> str:
         models = ", ".join(f"{name} R@10 {each.r10:.3f}" for name, each in self.models.items())

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,17 @@ def test_the_snippet_of_the_readme_runs_as_a_script(settings: Settings, corpus: 
     assert lines[-1].startswith("Summary(space='minilm', documents=6, gru R@10")
 
 
-def test_stages_one_by_one_under_a_running_event_loop(settings: Settings, corpus: str, database: Store) -> None:
+class MeasuredAgain(Exception):
+    """The evaluation did not keep what was there."""
+
+
+def measured_again(*_: object) -> None:
+    raise MeasuredAgain
+
+
+def test_stages_one_by_one_under_a_running_event_loop(
+    settings: Settings, corpus: str, database: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def cell() -> None:  # as in Jupyter
         with lvm.open_workspace() as work:
             stored = lvm.ingest(work, corpus)
@@ -86,6 +97,17 @@ def test_stages_one_by_one_under_a_running_event_loop(settings: Settings, corpus
             assert again.sha256 == model.sha256 and len(database.training_runs()) == 1
             summary = lvm.evaluate(work, sequences, [model])
             assert set(summary.models) == {"gru"} and (settings.artifacts / "report.html").is_file()
+            with monkeypatch.context() as patch:
+                patch.setattr("lvm.pipeline.evaluate.retrieval", measured_again)
+                assert lvm.evaluate(work, sequences).models == summary.models, "the same evaluation is kept"
+                other = replace(work, settings=settings.model_copy(update={"seed": 1}))
+                with pytest.raises(MeasuredAgain):
+                    lvm.evaluate(other, sequences, [model])
+                (settings.artifacts / "report.html").unlink()
+                with pytest.raises(MeasuredAgain):
+                    lvm.evaluate(work, sequences, [model])
+            lvm.evaluate(work, sequences, [model])
+            lvm.evaluate(work, sequences, [model])
             hits = work.search("the treaty", k=3)
             assert len(hits) == 3 and hits._repr_html_().startswith("<table>")
             by_vector = work.search(work.space.encode(["the treaty"]), k=3)

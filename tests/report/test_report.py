@@ -88,6 +88,12 @@ def test_files_are_whole_and_replace_what_was_there(summary: Summary, tmp_path: 
         raise AssertionError(f"{name} is no JSON")
 
     read = json.loads((tmp_path / "deep" / "summary.json").read_text(), parse_constant=refuse)
+    again = Summary.read(tmp_path / "deep" / "summary.json")
+    assert again is not None
+    again.write(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "deep" / "summary.json").read_bytes()
+    replace(summary, seed=float("nan")).write(tmp_path / "lacking.json")  # type: ignore[arg-type]
+    assert Summary.read(tmp_path / "lacking.json") is Summary.read(tmp_path / "none.json") is None
     assert read["models"]["gru"]["cosine"] == 0.476 and read["seeds"] == {"all": 0}
     assert read["samples"]["ridge"]["within"] is None and read["text_nll"]["gru"]["nll"] == 4.38
     assert read["leads"]["gru"]["r10"]["over"] == "recency_mean"
