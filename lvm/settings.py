@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 CONTEXT = 16
 """Vectors in a window, if nothing else is said."""
 
-TEMPERATURE = 0.65
+TEMPERATURE = 0.62
 """Temperature of samples, if nothing else is said. 1 is the trained distribution; lower ones read better."""
 
 

@@ -12,7 +12,8 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -90,6 +91,23 @@ def opened(space: str | None = None) -> Iterator[Workspace]:
         work = open_workspace(space)
     with work:
         yield work
+
+
+@contextmanager
+def database_started() -> Iterator[None]:
+    """Start the embedded database while Prefect's server starts, and keep it: each of them waits for seconds.
+
+    An error is left to the work inside the block, which opens the database too.
+    """
+    from lvm.store import open_store
+
+    with ThreadPoolExecutor(1) as thread:
+        store = thread.submit(open_store, Settings())
+        try:
+            yield
+        finally:
+            with suppress(Exception):
+                store.result().close()
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from lvm.cli.common import (
     Set,
     Source,
     SpaceName,
+    database_started,
+    err,
     flow,
     out,
     prefect_api,
@@ -59,8 +61,12 @@ def run(
     """Everything: ingest, validate, extract, train, evaluate. Run again, it goes on where it stopped."""
     if source == "sotu" and limit is None:
         limit = DEFAULT_LIMIT
+    if not Settings().quiet:
+        err.print("starting: the database and Prefect take about ten seconds")
     options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
-    summary = flow("pipeline")(source=source, limit=limit, context=context, model=model, space=space, **options)
+    pipeline = flow("pipeline")
+    with database_started():
+        summary = pipeline(source=source, limit=limit, context=context, model=model, space=space, **options)
     show(summary, Settings())
 
 

@@ -62,7 +62,7 @@ class TrainConfig:
     cosine_weight: float = 4.0
     text_weight: float = 1.0
     text_share: float = 0.015
-    energy_samples: int = 2
+    energy_samples: int = 3
     head_epochs: int = 5
     patience: int = 2
     validation_windows: int = 2048

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import pytest
 
 from flows.deployments import alone
 from lvm import cli
-from lvm.cli.common import prefect_api, prepare_prefect
+from lvm.cli.common import database_started, prefect_api, prepare_prefect
 from lvm.encoding.weights import find
+from lvm.errors import UsageError
 from lvm.settings import Settings
 from lvm.spaces import open_space
-from lvm.store import Store, open_store
+from lvm.store import DatabaseUnavailable, Store, open_store
 
 
 def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -214,3 +216,31 @@ def test_a_command_that_is_stopped_ends_in_peace(
         assert ("run the same command again" in said) == (number is signal.SIGINT)
         contents = store.contents()
     assert contents["chunk"] == contents["embedding"], "no document is half there"
+
+
+def test_the_database_starts_beside_prefect_and_its_errors_are_left_to_the_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, closed = threading.Event(), threading.Event()
+
+    class Opened:
+        def close(self) -> None:
+            closed.set()
+
+    def open_store(_: Settings) -> Opened:
+        opened.set()
+        return Opened()
+
+    monkeypatch.setattr("lvm.store.open_store", open_store)
+    with database_started():
+        assert opened.wait(10) and not closed.is_set()
+    assert closed.is_set()
+
+    def broken(_: Settings) -> None:
+        raise DatabaseUnavailable("no server")
+
+    monkeypatch.setattr("lvm.store.open_store", broken)
+    with database_started():
+        pass
+    with pytest.raises(UsageError, match="what the run says"), database_started():
+        raise UsageError("what the run says")
