@@ -24,7 +24,7 @@ class GRU(LVM):
 
     name = "gru"
 
-    def __init__(self, dim: int, context: int, hidden: int = 288, dropout: float = 0.1) -> None:
+    def __init__(self, dim: int, context: int, hidden: int = 128, dropout: float = 0.1) -> None:
         super().__init__(dim, context, hidden, dropout)
         self.input = nn.Linear(dim, 3 * hidden)
         self.recurrent = nn.Linear(hidden, 3 * hidden)

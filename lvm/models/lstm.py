@@ -24,7 +24,7 @@ class LSTM(LVM):
 
     name = "lstm"
 
-    def __init__(self, dim: int, context: int, hidden: int = 256, dropout: float = 0.1) -> None:
+    def __init__(self, dim: int, context: int, hidden: int = 128, dropout: float = 0.1) -> None:
         super().__init__(dim, context, hidden, dropout)
         self.input = nn.Linear(dim, 4 * hidden)
         self.recurrent = nn.Linear(hidden, 4 * hidden, bias=False)

@@ -89,7 +89,7 @@ def test_one_run_for_equal_hyperparameters(
 
         model = lvm.train(work, sequences, "gru", epochs=1, learning_rate=2e-3, hidden=32)
         assert model.report is not None
-        assert "hidden 288, now 32" in model.report.note and "learning_rate 0.001, now 0.002" in model.report.note
+        assert "hidden 128, now 32" in model.report.note and "learning_rate 0.001, now 0.002" in model.report.note
         run = database.training_runs()[-1]
         assert run.hyperparameters["hyper"] == {**hyperparameters("gru", "energy"), "hidden": 32}
         assert run.hyperparameters["learning_rate"] == 0.002 and len(database.training_runs()) == 2
