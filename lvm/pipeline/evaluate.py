@@ -7,6 +7,7 @@ gate). ``summary.json`` and ``report.html`` are written whether or not a model p
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def _evaluate(
         bars: opens progress bars.
         flow_run_id: id of the Prefect run.
     """
-    work, sequences = measured.work, measured.sequences
+    work, sequences, began = measured.work, measured.sequences, time.monotonic()
     predictors = predictors_of(own.sequences, opened)
     figures, of_windows = retrieval(sequences, predictors, bars)
     returned = roundtrips(work, measured.gate)
@@ -128,6 +129,7 @@ def _evaluate(
     failed = _judge(work, measured.gate, opened, decoded, flow_run_id)
 
     curves = _histories(own.work, own.sequences, opened)
+    seconds = {**seconds, "evaluate": time.monotonic() - began}
     summary = _summary(measured, opened, figures, found, windows, decoded, curves, seconds)
     if other is not None:
         summary = replace(summary, on=other.source, left_out=other.left_out, trained_on=_corpus_figures(own))

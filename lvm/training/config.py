@@ -149,7 +149,7 @@ class TrainResult:
         config: configuration of the run, as stored in the checkpoint.
         history: reports of all epochs, also of those before an interruption.
         best: report of the epoch whose weights are kept.
-        seconds: time of all epochs, also of those before an interruption.
+        seconds: time of all epochs, also of those before an interruption, and of the heads after them.
         note: how the run started: ``anew``, with the reason if an older run was replaced, or ``resumed after epoch K``.
     """
 

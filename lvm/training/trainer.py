@@ -136,7 +136,8 @@ def train(
         told = on_head_epoch or (lambda: None)
         if not state.final_sha256:
             second = partial(_second_part, model, data, config, reading, folder, fingerprint, recorded, state, told)
-            state = replace(state, final_sha256=replica.first(second))
+            digest, seconds = replica.first(second)
+            state = replace(state, final_sha256=digest, final_seconds=seconds)
         else:
             for _ in range(config.head_epochs):
                 told()
@@ -154,7 +155,7 @@ def train(
         config=recorded,
         history=state.history,
         best=state.best,
-        seconds=sum(report.seconds for report in state.history),
+        seconds=sum(report.seconds for report in state.history) + state.final_seconds,
         note=note,
     )
 
@@ -226,6 +227,7 @@ class _State:
     history: list[EpochReport]
     best_sha256: str = ""  # digest of the checkpoint of the best epoch
     final_sha256: str = ""  # digest of the finished model, if heads were trained alone after the best epoch
+    final_seconds: float = 0.0  # time of this second part, since its last start
 
     @property
     def best(self) -> EpochReport:
@@ -343,11 +345,12 @@ def _second_part(
     recorded: dict[str, Any],
     state: _State,
     on_epoch: Callable[[], None],
-) -> str:
-    """Train vector head and sampling head on the frozen best epoch and write the model. Returns its digest.
+) -> tuple[str, float]:
+    """Train vector head and sampling head on the frozen best epoch and write the model. Returns digest and seconds.
 
     If the process dies on the way, the part goes on after its last epoch.
     """
+    began = time.perf_counter()
     weights, metadata = checkpoints.read(folder / checkpoints.BEST)
     if metadata["sha256"] != state.best_sha256:
         raise _changed(folder, checkpoints.BEST)
@@ -367,8 +370,10 @@ def _second_part(
     digest = checkpoints.write(folder / checkpoints.MODEL, model.state_dict(), facts)
     tensors, metadata = checkpoints.read(folder / checkpoints.LAST)
     kept = {name: value for name, value in metadata.items() if name not in ("format", "sha256")}
-    checkpoints.write(folder / checkpoints.LAST, tensors, {**kept, "final_sha256": digest})
-    return digest
+    seconds = time.perf_counter() - began
+    finished = {"final_sha256": digest, "final_seconds": str(seconds)}
+    checkpoints.write(folder / checkpoints.LAST, tensors, {**kept, **finished})
+    return digest, seconds
 
 
 @torch.no_grad()
@@ -408,7 +413,8 @@ def _resume(
     final = metadata.get("final_sha256", "")
     checkpoints.read(folder / (checkpoints.MODEL if final else _best_file(config)))  # damaged weights are named early
     try:
-        state = _State(_history(metadata["history"]), metadata["best_sha256"], final)
+        seconds = float(metadata.get("final_seconds", 0))
+        state = _State(_history(metadata["history"]), metadata["best_sha256"], final, seconds)
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise CorruptedFile(
             f"{folder / checkpoints.LAST} does not hold the state of a run ({first_line(error)}); delete it and train "

@@ -58,6 +58,7 @@ def test_the_second_part_changes_samples_and_no_prediction(toy: SequenceSet, tmp
         np.testing.assert_array_equal(found[1][part], found[12][part])
     assert found[12][2] < found[1][2] - 0.01
     again = train("gru", toy, replace(CONFIG, head_epochs=12), tmp_path / "12", on_head_epoch=lambda: told.append(1))
+    assert again.seconds == result.seconds > sum(report.seconds for report in result.history)
     assert again.sha256 == result.sha256 and len(told) == 25, "a finished run tells its epochs, and is not done again"
 
 
