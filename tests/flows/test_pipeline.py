@@ -69,8 +69,7 @@ def test_text_to_models_to_text_and_again_for_nothing(
     assert before["training_run"] == 4
     again = pipeline_flow(source=source, epochs=2)
     after = rows(database)
-    pipeline_gates = after.pop("gate_result") - before.pop("gate_result")
-    assert after == before and pipeline_gates == 4, "evaluation judges again, nothing else is done twice"
+    assert after == before, "nothing is done twice"
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert again.models == summary.models
 
