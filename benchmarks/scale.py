@@ -403,7 +403,7 @@ def run_size(store: Store, folder: Path, chunks: int, patience: int, results: Re
         measured = measure(piece, corpus)
         if measured is not None:
             known[chunks] = measured
-            print(f"{chunks:>11,} {piece.name:21} {duration(measured.seconds)} s", file=sys.stderr, flush=True)
+            print(f"{chunks:>11,} {piece.name:21} {duration(measured.seconds)}", file=sys.stderr, flush=True)
     return corpus.recall
 
 
