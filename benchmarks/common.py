@@ -52,14 +52,15 @@ class Databases:
         self._url = make_url(server.start(settings)).set(drivername="postgresql+psycopg")
         self._count = 0
 
-    def fresh(self) -> Store:
+    def fresh(self, **query: str) -> Store:
+        """A new database. ``query`` are further parameters of its URL, e.g. ``options``."""
         self._count += 1
         admin = create_engine(self._url.set(database="postgres"), isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             connection.exec_driver_sql(f"CREATE DATABASE bench_{self._count}")
         admin.dispose()
-        url = self._url.set(database=f"bench_{self._count}").render_as_string(hide_password=False)
-        return open_store(Settings(database_url=url))
+        url = self._url.set(database=f"bench_{self._count}").update_query_dict(query)
+        return open_store(Settings(database_url=url.render_as_string(hide_password=False)))
 
 
 @contextmanager
