@@ -58,7 +58,11 @@ class Ui:
         return Settings(**values)  # type: ignore[arg-type]
 
     def post(self, path: str, **body: Any) -> Any:
-        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+        for _ in range(10):
+            answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+            if answer.status_code != 503:  # its SQLite database is locked; Prefect's own client tries again too
+                break
+            time.sleep(1)
         answer.raise_for_status()
         return answer.json()
 
@@ -251,6 +255,7 @@ def test_seen_in_a_browser(ui: Ui) -> None:
         page.get_by_label("model").click()
         page.get_by_role("option", name="gru").click()
         page.get_by_label("name").fill("from-the-form")
+        page.wait_for_timeout(500)  # the list of models fades
         page.screenshot(path=pictures / "form.png")
         page.get_by_role("button", name="Submit").click()
         page.get_by_role("link", name="from-the-form").first.click()
