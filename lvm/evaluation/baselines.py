@@ -74,17 +74,13 @@ def fit_ridge(sequences: SequenceSet, *, limit: int = 2048) -> Ridge:
         limit: largest number of validation windows that choose the penalty.
     """
     width = sequences.context * sequences.dim
-    sums, products = _moments(sequences)
-    gram = np.zeros((width + 1, width + 1))
-    gram[:-1, :-1] = products[:width, :width]
-    gram[-1, :-1] = gram[:-1, -1] = sums[:width]
-    gram[-1, -1] = len(sequences.starts["train"])
-    moment = torch.from_numpy(np.concatenate([products[:width, width:], sums[None, width:]]))
+    gram, moment = (torch.from_numpy(each) for each in _normal_equations(sequences))
     best: Ridge | None = None
+    before = 0.0
     for penalty in PENALTIES:
-        damped = gram.copy()
-        damped[np.arange(width), np.arange(width)] += penalty  # no penalty on the intercept
-        factor = torch.linalg.cholesky(torch.from_numpy(damped))  # half the work of a general solution
+        gram.diagonal()[:width] += penalty - before  # in place, as a copy is large; none on the intercept
+        before = penalty
+        factor = torch.linalg.cholesky(gram)  # half the work of a general solution
         weight = torch.cholesky_solve(moment, factor).numpy().astype(np.float32)
         ridge = Ridge(weight, penalty, 0.0)
         cosine = _cosine(sequences, ridge, limit)
@@ -95,32 +91,40 @@ def fit_ridge(sequences: SequenceSet, *, limit: int = 2048) -> Ridge:
     return best
 
 
-def _moments(sequences: SequenceSet) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Sums over all training windows of their vectors, and of the products of any two of them.
+def _normal_equations(sequences: SequenceSet) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Sums over all training windows of X'X and X'Y, where a row of X has the context's vectors and a 1.
 
     Position i + 1 of a document's windows holds the vectors of position i, without the first and with one more. So only
     the products with position 0 are summed over all windows.
 
     Returns:
-        (width,) and (width, width) with width (context + 1) * dim. The last position is the next vector.
+        (context * dim + 1, context * dim + 1) and (context * dim + 1, dim).
     """
-    starts, unit, positions = sequences.starts["train"], sequences.unit, sequences.context + 1
+    starts, unit, context, dim = sequences.starts["train"], sequences.unit, sequences.context, sequences.dim
     begins = starts[np.diff(starts, prepend=starts[0] - 2) != 1]  # the first window of every document
     ends = starts[np.diff(starts, append=starts[-1] + 2) != 1] + 1  # and the one after its last
-    sums = np.zeros((positions, sequences.dim))
-    products = np.zeros((positions, sequences.dim, positions, sequences.dim))
-    for lag in range(positions):
-        block = np.zeros((sequences.dim, sequences.dim))
+    gram, moment = np.zeros((context * dim + 1,) * 2), np.zeros((context * dim + 1, dim))
+    gram[-1, -1] = len(starts)
+    for lag in range(context + 1):
+        block, total = np.zeros((dim, dim)), np.zeros(dim)
         for at in range(0, len(starts), _WINDOWS_AT_ONCE):
             chosen = starts[at : at + _WINDOWS_AT_ONCE]
             block += unit[chosen].T @ unit[chosen + lag]
-            sums[lag] += unit[chosen + lag].sum(axis=0)
-        for first in range(positions - lag):
+            total += unit[chosen + lag].sum(axis=0)
+        for first in range(min(context, context + 1 - lag)):
             if first:
                 block -= unit[begins + first - 1].T @ unit[begins + first - 1 + lag]
                 block += unit[ends + first - 1].T @ unit[ends + first - 1 + lag]
-            products[first, :, first + lag], products[first + lag, :, first] = block, block.T
-    return sums.ravel(), products.reshape(sums.size, sums.size)
+            row, column = slice(first * dim, (first + 1) * dim), slice((first + lag) * dim, (first + lag + 1) * dim)
+            if first + lag == context:
+                moment[row] = block
+            else:
+                gram[row, column], gram[column, row] = block, block.T
+        if lag == context:
+            moment[-1] = total
+        else:
+            gram[-1, lag * dim : (lag + 1) * dim] = gram[lag * dim : (lag + 1) * dim, -1] = total
+    return gram, moment
 
 
 def baselines(sequences: SequenceSet) -> dict[str, Predictor]:
