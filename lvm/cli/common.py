@@ -95,7 +95,7 @@ def opened(space: str | None = None) -> Iterator[Workspace]:
 
 @contextmanager
 def database_started() -> Iterator[None]:
-    """Start the embedded database while Prefect's server starts, and keep it: each of them waits for seconds.
+    """Open the database while Prefect's server starts, and keep it open: each of the two takes seconds to start.
 
     An error is left to the work inside the block, which opens the database too.
     """

@@ -58,18 +58,18 @@ class Source:
         name: stored with every document: ``sotu``, ``hf:NAME``, or the absolute path.
         read: starts reading from the beginning.
         limit: largest number of documents; None for all.
-        bytes_of: about how many bytes the first documents have, at most so many; None if that is not known beforehand.
+        size_of: counts about how many bytes are read; None if that is not known beforehand.
     """
 
     name: str
     read: Callable[[], Iterator[Document | Skipped]]
     limit: int | None = None
-    bytes_of: Callable[[int | None], int] | None = None
+    size_of: Callable[[], int] | None = None
 
     def size(self) -> int | None:
         """About how many bytes are read, for a progress bar; None if it is not known."""
         try:
-            return self.bytes_of(self.limit) if self.bytes_of else None
+            return self.size_of() if self.size_of else None
         except OSError:
             return None  # ``read`` says what is wrong
 
@@ -113,18 +113,14 @@ def open_source(spec: str, limit: int | None = None) -> Source:
     if limit is not None and limit < 1:
         raise InvalidLimit(f"--limit {limit} allows no document; give a number from 1, or leave it out for all")
     if spec == "sotu":
-        return Source("sotu", _sotu(), limit, lambda n: _bytes_of((file for _, file in _speeches()), n))
+        _sotu_folder()  # a missing package is named before anything is read
+        return Source("sotu", _sotu, limit, lambda: _bytes_of((file for _, file in _speeches()), limit))
     if spec.startswith("hf:"):
         return Source(spec, _hugging_face(spec), limit)
     path = Path(spec)
     try:
         if path.is_dir():
-            return Source(
-                _name(path),
-                lambda: _folder(path),
-                limit,
-                lambda n: _bytes_of(_text_files(path)[0], n),
-            )
+            return Source(_name(path), lambda: _folder(path), limit, lambda: _bytes_of(_text_files(path)[0], limit))
         exists = path.is_file()
     except (OSError, ValueError) as error:
         raise SourceNotFound(
@@ -137,11 +133,9 @@ def open_source(spec: str, limit: int | None = None) -> Source:
     if not os.access(path, os.R_OK):
         raise SourceUnreadable(f"no permission to read {spec!r}; check its permissions")
     if path.suffix.lower() == ".jsonl":
-        return Source(_name(path), lambda: _jsonl(path), limit, lambda n: _bytes_of_lines(path, n))
+        return Source(_name(path), lambda: _jsonl(path), limit, lambda: _bytes_of_lines(path, limit))
     if path.suffix.lower() in TEXT_SUFFIXES:
-        return Source(
-            _name(path), lambda: _text_file(path, _name(path), path.name), limit, lambda n: _bytes_of([path], n)
-        )
+        return Source(_name(path), lambda: _text_file(path, _name(path), path.name), limit, lambda: path.stat().st_size)
     raise SourceUnreadable(f"{spec!r} is not a .jsonl, .txt or .md file; convert it, or name a folder of texts")
 
 
@@ -183,22 +177,17 @@ def _usable(document: Document, known_ids: set[str]) -> Document | Skipped:
     return document
 
 
-def _sotu() -> Callable[[], Iterator[Document | Skipped]]:
+def _sotu() -> Iterator[Document | Skipped]:
     """The State of the Union messages of the package ``sotu``."""
-    _sotu_folder()  # a missing package is named before anything is read
-
-    def read() -> Iterator[Document | Skipped]:
-        for row, file in _speeches():
-            about = {
-                "year": int(row["year"]),
-                "president": row["president_full"],
-                "party": row["party"],
-                "date": row["date"],
-            }
-            title = f"{row['president_full']}, {row['date']}"
-            yield Document("sotu", row["fileid"], title, normalise(file.read_text(encoding="utf-8")), about)
-
-    return read
+    for row, file in _speeches():
+        about = {
+            "year": int(row["year"]),
+            "president": row["president_full"],
+            "party": row["party"],
+            "date": row["date"],
+        }
+        title = f"{row['president_full']}, {row['date']}"
+        yield Document("sotu", row["fileid"], title, normalise(file.read_text(encoding="utf-8")), about)
 
 
 def _speeches() -> Iterator[tuple[dict[str, str], Path]]:

@@ -65,7 +65,7 @@ def evaluate(
 ) -> Summary:
     """Measure models beside the baselines, decode their predictions, and write ``summary.json`` and ``report.html``.
 
-    Files of the same models, corpus, seed and versions are kept, if every model passed.
+    Nothing is measured again if the files are of the same models, corpus, seed and versions, and every model passed.
 
     Args:
         work: the database and space that the models belong to.
@@ -90,10 +90,7 @@ def evaluate(
     opened = _models(work, sequences, record, models)
     own = Corpus(work, sequences, gate)
     if on is None:
-        kept = _kept(own, opened)
-        if kept is not None:
-            return kept
-        return _evaluate(own, own, opened, None, seconds or {}, bars, flow_run_id)
+        return _kept(own, opened) or _evaluate(own, own, opened, None, seconds or {}, bars, flow_run_id)
     with other_corpus(work, on, sequences.context, limit=limit, bars=bars, flow_run_id=flow_run_id) as other:
         measured = Corpus(other.work, other.sequences, other.gate)
         return _evaluate(own, measured, opened, other, seconds or {}, bars, flow_run_id)
@@ -143,7 +140,7 @@ def _evaluate(
 
 
 def _kept(corpus: Corpus, models: Mapping[str, TrainedModel]) -> Summary | None:
-    """The summary of an earlier evaluation of the same models on the same corpus, if its files stand and all passed."""
+    """The summary of an earlier evaluation of the same, if its files are still there and every model passed."""
     work, artifacts = corpus.work, corpus.work.settings.artifacts
     kept = Summary.read(artifacts / "summary.json") if (artifacts / "report.html").is_file() else None
     if kept is None or kept.on is not None:
@@ -153,7 +150,7 @@ def _kept(corpus: Corpus, models: Mapping[str, TrainedModel]) -> Summary | None:
         and (kept.space, kept.corpus) == (_space_figures(work), _corpus_figures(corpus))
         and (kept.seed, kept.versions) == (work.settings.seed, versions())
     )
-    verdicts = [work.store.pipeline_verdict(corpus.gate, each.sha256) for each in models.values()]
+    verdicts = (work.store.pipeline_verdict(corpus.gate, each.sha256) for each in models.values())
     return kept if same and all(verdict is not None and verdict.passed for verdict in verdicts) else None
 
 

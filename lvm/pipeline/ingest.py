@@ -136,7 +136,7 @@ def ingest(
             for done in run(shards):
                 report.add(done)
                 advance(done.characters)
-        advance(max(0, (total or 0) - report.characters))  # a size in bytes, skipped pieces: the total was an estimate
+        advance(max(0, (total or 0) - report.characters))  # the total is an estimate, in bytes
     report.seconds = time.monotonic() - started
     work.store.build_search_index(work.space_id)
     report.corpus_revision = work.store.corpus_revision(work.space_id)

@@ -171,7 +171,7 @@ class Summary:
         """Read what ``write`` wrote.
 
         Returns:
-            None if the file is missing, of another version, or lacks a figure that does not exist (NaN).
+            None if the file is missing or of another version, or if a figure that must be a number is null.
         """
         try:
             return TypeAdapter(cls).validate_json(path.read_bytes())

@@ -7,10 +7,12 @@ Contract: vectors come in a fixed order: by source and external id (byte order),
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from sqlalchemy import ARRAY, BigInteger, CollectionAggregate, Select, Text, any_, func, literal, select, text
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 from lvm.arrays import IntArray
 from lvm.encoding.vectors import Vectors
@@ -76,7 +78,7 @@ class Reader(Connections):
             DocumentRow.id.in_(_embedded(space_id))
         )
         if external_ids is not None:
-            statement = statement.where(DocumentRow.external_id == any_(literal(list(external_ids), ARRAY(Text))))
+            statement = statement.where(DocumentRow.external_id == _any_of(external_ids, Text))
         with Session(self.engine) as session:
             return {(source, name, sha256) for source, name, sha256 in session.execute(only(statement))}
 
@@ -130,7 +132,7 @@ class Reader(Connections):
         """
         ids = [int(i) for i in chunk_ids]
         statement = select(EmbeddingRow.chunk_id, EmbeddingRow.norm, EmbeddingRow.vector).where(
-            EmbeddingRow.space_id == space_id, EmbeddingRow.chunk_id == _any_of(ids)
+            EmbeddingRow.space_id == space_id, EmbeddingRow.chunk_id == _any_of(ids, BigInteger)
         )
         with Session(self.engine) as session:
             space = session.get_one(SpaceRow, space_id)
@@ -155,7 +157,7 @@ class Reader(Connections):
             KeyError: if a chunk is not stored.
         """
         ids = [int(i) for i in chunk_ids]
-        statement = select(ChunkRow.id, ChunkRow.text).where(ChunkRow.id == _any_of(ids))
+        statement = select(ChunkRow.id, ChunkRow.text).where(ChunkRow.id == _any_of(ids, BigInteger))
         with Session(self.engine) as session:
             stored = {chunk_id: chunk for chunk_id, chunk in session.execute(only(statement))}
         return [stored[i] for i in ids]
@@ -163,7 +165,7 @@ class Reader(Connections):
     def token_counts(self, chunk_ids: Sequence[int]) -> dict[int, int]:
         """Token counts of chunks by id. Ids that are not stored any more are left out."""
         ids = [int(i) for i in chunk_ids]
-        statement = select(ChunkRow.id, ChunkRow.token_count).where(ChunkRow.id == _any_of(ids))
+        statement = select(ChunkRow.id, ChunkRow.token_count).where(ChunkRow.id == _any_of(ids, BigInteger))
         with Session(self.engine) as session:
             return {chunk_id: tokens for chunk_id, tokens in session.execute(only(statement))}
 
@@ -171,7 +173,7 @@ class Reader(Connections):
         """(text, token count) of all chunks of these documents in order, by document id."""
         statement = (
             select(ChunkRow.document_id, ChunkRow.text, ChunkRow.token_count)
-            .where(ChunkRow.document_id == _any_of([int(i) for i in document_ids]))
+            .where(ChunkRow.document_id == _any_of([int(i) for i in document_ids], BigInteger))
             .order_by(ChunkRow.document_id, ChunkRow.position)
         )
         chunks: dict[int, list[tuple[str, int]]] = {}
@@ -195,9 +197,9 @@ class Reader(Connections):
             return [Candidate(*row) for row in rows]
 
 
-def _any_of(ids: list[int]) -> CollectionAggregate[bool]:
-    """Any of these ids, as one parameter: a statement has room for 65,535."""
-    return any_(literal(ids, ARRAY(BigInteger)))
+def _any_of(values: Sequence[Any], kind: type[TypeEngine[Any]]) -> CollectionAggregate[bool]:
+    """Any of these values, as one parameter: a statement has room for 65,535."""
+    return any_(literal(list(values), ARRAY(kind)))
 
 
 def _embedded(space_id: int) -> Select[int]:
