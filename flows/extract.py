@@ -53,8 +53,10 @@ def extract_flow(
 
 
 def there(report: ExtractReport) -> bool:
-    """Whether the file of an earlier attempt is still the one it wrote."""
+    """Whether the file of an earlier attempt is still the one it wrote, with all of its vectors."""
     try:
-        return load(report.path).sha256 == report.sha256
+        found = load(report.path)
+        found.unit.check()
+        return found.sha256 == report.sha256
     except CorruptedFile:
         return False

@@ -2,8 +2,8 @@
 
 Contract: a file is written under a temporary name in the same folder, flushed to the disk and renamed. So no reader
 sees half a file, and a failed write leaves the old file as it was. The header of a sealed file holds a SHA-256 over the
-whole file, computed with 64 zeros in place of the digest. No second file is needed that could get lost. Any safetensors
-reader opens a sealed file.
+whole file, computed with 64 zeros in place of the digest. A format may leave one tensor out, if another tensor holds
+its checksums. No second file is needed that could get lost. Any safetensors reader opens a sealed file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -149,12 +149,17 @@ def write_sealed(path: Path, data: bytes) -> str:
     return digest
 
 
-def verify(path: Path) -> tuple[dict[str, Any], int]:
+def verify(path: Path, left_out: Mapping[str, str] | None = None) -> tuple[dict[str, Any], int]:
     """Check every byte of a sealed file against its digest.
 
     The digest protects against accidents, not against an attacker: a changed file can be sealed again. So the caller
     must check the values in the header. ``verify`` guarantees that the header is a dictionary, that its metadata are
     strings, and that every tensor lies inside the file.
+
+    Args:
+        path: the file.
+        left_out: by format, the tensor whose bytes are not part of the digest. They are not read; the caller must check
+            them against another tensor.
 
     Returns:
         The safetensors header, and the offset in bytes at which tensor data begins.
@@ -172,11 +177,12 @@ def verify(path: Path) -> tuple[dict[str, Any], int]:
             stated = header["__metadata__"]["sha256"]
             digest = hashlib.sha256(size.to_bytes(8, "little"))
             digest.update(raw.replace(_field(stated), _field(UNSEALED)))
-            length = 0
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                length += len(block)
-            _check_header(header, length)
+            _check_header(header, os.fstat(file.fileno()).st_size - 8 - size)
+            tensor = (left_out or {}).get(header["__metadata__"].get("format"))
+            begin, end = header[tensor]["data_offsets"] if tensor else (0, 0)
+            _hash(file, digest, begin)
+            file.seek(8 + size + end)
+            _hash(file, digest)
     except OSError as error:
         raise CorruptedFile(_corrupted(path, error.strerror or str(error))) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -184,6 +190,13 @@ def verify(path: Path) -> tuple[dict[str, Any], int]:
     if digest.hexdigest() != stated:
         raise CorruptedFile(_corrupted(path, "its checksum does not match"))
     return header, 8 + size
+
+
+def _hash(file: IO[bytes], digest: hashlib._Hash, count: int | None = None) -> None:
+    """Hash the next ``count`` bytes of a file; all that follow unless given."""
+    while block := file.read(_BLOCK if count is None else min(_BLOCK, count)):
+        digest.update(block)
+        count = None if count is None else count - len(block)
 
 
 def file_sha256(path: Path) -> str:

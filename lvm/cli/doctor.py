@@ -21,6 +21,7 @@ from typing import Literal
 from lvm import __version__
 from lvm.cli.common import prefect_api
 from lvm.errors import LvmError, first_line
+from lvm.files import CorruptedFile
 from lvm.pipeline.errors import GateMissing
 from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.settings import Settings
@@ -258,7 +259,11 @@ def _sequences(work: Workspace, path: Path) -> Iterator[Finding]:
     except GateMissing as error:
         yield Finding(path.name, "warning", str(error), "lvm validate, lvm extract")
         return
-    wrong = work.differing_vectors(sequences)
+    try:
+        wrong = work.differing_vectors(sequences)
+    except CorruptedFile as error:
+        yield Finding(path.name, "problem", str(error), "lvm extract")
+        return
     if wrong:
         differing = f"{wrong} of {len(sequences.unit)} vectors differ from the stored vectors"
         yield Finding(path.name, "problem", differing, f"delete {path}, and lvm extract")

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lvm.arrays import FloatArray
+from lvm.arrays import FloatArray, IntArray
 from lvm.evaluation.retrieval import Predictor
-from lvm.sequences import SequenceSet
+from lvm.sequences import SequenceSet, first_windows
 
 RECENCY = 0.6
 """Weight of a vector of the context in the recency mean, relative to the vector after it."""
@@ -101,22 +101,30 @@ def _normal_equations(sequences: SequenceSet) -> tuple[npt.NDArray[np.float64], 
         (context * dim + 1, context * dim + 1) and (context * dim + 1, dim).
     """
     starts, unit, context, dim = sequences.starts["train"], sequences.unit, sequences.context, sequences.dim
-    begins = starts[np.diff(starts, prepend=starts[0] - 2) != 1]  # the first window of every document
-    ends = starts[np.diff(starts, append=starts[-1] + 2) != 1] + 1  # and the one after its last
+    first = first_windows(starts)
+    begins = starts[first]  # the first window of every document
+    ends = starts[np.append(first[1:], len(starts)) - 1] + 1  # and the one after its last
     gram, moment = np.zeros((context * dim + 1,) * 2), np.zeros((context * dim + 1, dim))
     gram[-1, -1] = len(starts)
+
+    def products(rows: IntArray, lag: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Sums over rows: of the products with the rows ``lag`` later, and of these."""
+        product, total = np.zeros((dim, dim)), np.zeros(dim)
+        for at in range(0, len(rows), _WINDOWS_AT_ONCE):
+            chosen = rows[at : at + _WINDOWS_AT_ONCE]
+            later = unit[chosen + lag]
+            product += unit[chosen].T @ later
+            total += later.sum(axis=0)
+        return product, total
+
     for lag in range(context + 1):
-        block, total = np.zeros((dim, dim)), np.zeros(dim)
-        for at in range(0, len(starts), _WINDOWS_AT_ONCE):
-            chosen = starts[at : at + _WINDOWS_AT_ONCE]
-            block += unit[chosen].T @ unit[chosen + lag]
-            total += unit[chosen + lag].sum(axis=0)
-        for first in range(min(context, context + 1 - lag)):
-            if first:
-                block -= unit[begins + first - 1].T @ unit[begins + first - 1 + lag]
-                block += unit[ends + first - 1].T @ unit[ends + first - 1 + lag]
-            row, column = slice(first * dim, (first + 1) * dim), slice((first + lag) * dim, (first + lag + 1) * dim)
-            if first + lag == context:
+        block, total = products(starts, lag)
+        for place in range(min(context, context + 1 - lag)):
+            if place:
+                block -= products(begins + place - 1, lag)[0]
+                block += products(ends + place - 1, lag)[0]
+            row, column = slice(place * dim, (place + 1) * dim), slice((place + lag) * dim, (place + lag + 1) * dim)
+            if place + lag == context:
                 moment[row] = block
             else:
                 gram[row, column], gram[column, row] = block, block.T

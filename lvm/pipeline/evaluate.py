@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from lvm.evaluation.decoding import (
@@ -44,7 +43,7 @@ from lvm.report.plots import document_map, roundtrip_by_length, roundtrip_histog
 from lvm.report.questions import summary_plots
 from lvm.report.summary import CorpusFigures, DecodingFigures, ModelFigures, SpaceFigures, versions
 from lvm.sequences import SequenceSet
-from lvm.store import Gate, GateMeasurement, SequenceSetRecord
+from lvm.store import Gate, GateMeasurement, RunMetrics, SequenceSetRecord
 from lvm.training import EpochReport, TrainedModel
 
 MAP_CHUNKS = 40
@@ -125,12 +124,13 @@ def _evaluate(
     decoded = decoded_predictions(work, windows.first(SAMPLE_WINDOWS), opened, bars)
     failed = _judge(work, measured.gate, opened, decoded, flow_run_id)
 
-    curves = _histories(own.work, own.sequences, opened)
+    runs = _runs(own.work, own.sequences, opened)
     seconds = {**seconds, "evaluate": time.monotonic() - began}
-    summary = _summary(measured, opened, figures, found, windows, decoded, curves, seconds)
+    summary = _summary(measured, opened, figures, found, windows, decoded, runs, seconds)
     if other is not None:
         summary = replace(summary, on=other.source, left_out=other.left_out, trained_on=_corpus_figures(own))
     summary.write(work.settings.artifacts / "summary.json")
+    curves = {name: [EpochReport(**report) for report in run["history"]] for name, run in runs.items()}
     plots = _plots(summary, measured.gate, returned, curves, _map(sequences, opened))
     write(summary, plots, work.settings.artifacts / "report.html")
     if failed:
@@ -205,14 +205,11 @@ def _judge(
     return failed
 
 
-def _histories(
-    work: Workspace, sequences: SequenceSet, models: Mapping[str, TrainedModel]
-) -> dict[str, list[EpochReport]]:
-    """Reports of each epoch by model, from the finished training runs on this sequence set."""
-    runs = work.store.training_runs()
+def _runs(work: Workspace, sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> dict[str, RunMetrics]:
+    """What the finished training runs on this sequence set brought, by model."""
     found = {
-        run.architecture: [EpochReport(**report) for report in run.metrics["history"]]
-        for run in runs
+        run.architecture: run.metrics
+        for run in work.store.training_runs()
         if run.metrics and run.hyperparameters["sequences_sha256"] == sequences.sha256
     }
     return {name: found[name] for name in models if name in found}
@@ -225,7 +222,7 @@ def _summary(
     measured: Measured,
     windows: Windows,
     decoded: Sequence[DecodedVectors],
-    curves: Mapping[str, Sequence[EpochReport]],
+    runs: Mapping[str, RunMetrics],
     seconds: Mapping[str, float],
 ) -> Summary:
     of_models = {}
@@ -233,11 +230,10 @@ def _summary(
         if each.kind == "model":
             values = asdict(figures[each.name])
             values["norm_error"] = max(each.norm_error, values["norm_error"])
-            trained = sum(report.seconds for report in curves.get(each.name, []))
             of_models[each.name] = ModelFigures(
                 **values,
                 pipeline_cosine=each.pipeline.mean,
-                seconds=round(trained, 1),
+                seconds=round(runs[each.name]["seconds"], 1) if each.name in runs else 0.0,
                 checkpoint=models[each.name].sha256,
             )
     return Summary(
@@ -312,7 +308,7 @@ def _map(sequences: SequenceSet, models: Mapping[str, TrainedModel]) -> Figure:
     start = int(sequences.starts["test"][0])
     document = sequences.documents_of(sequences.starts["test"][:1])[0]
     end = min(int(sequences.document_starts[document + 1]), start + MAP_CHUNKS)
-    path = np.asarray(sequences.unit[start:end])
+    path = sequences.unit[start:end]
     window = path[None, -sequences.context - 1 : -1]
     predictions = {name: model.predict(window)[0][0] for name, model in models.items()}
     return document_map(path, predictions, f"the first {len(path)} chunks of a held-out document")

@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvm.files import CorruptedFile
 from lvm.pipeline.errors import GateMissing
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.sequences import SequenceSet
@@ -58,8 +59,9 @@ def extract(work: Workspace, context: int = CONTEXT, *, only_test: bool = False)
     try:
         found = work.sequences(context)[0]
         if found.only_test == only_test:
+            found.unit.check()
             return found
-    except GateMissing:
+    except (GateMissing, CorruptedFile):
         pass
     store, space, path = work.store, work.space, work.sequences_path(context)
     sequences = write_sequences(

@@ -146,7 +146,7 @@ def _text_nll(own: Corpus, windows: Windows, predictors: Mapping[str, Predictor]
     texts = work.store.chunk_texts(work.store.chunk_ids(work.space_id)[rows].tolist())
     found = {}
     with bars("text NLL", len(predictors) + 2) as advance:
-        constant = best_constant(space, texts, np.asarray(sequences.unit[rows]).mean(axis=0), seed)
+        constant = best_constant(space, texts, sequences.unit[rows].mean(axis=0), seed)
         vectors = {name: predictor(windows.context)[0] for name, predictor in predictors.items()}
         vectors |= {BEST_CONSTANT: constant.unit[[0] * len(windows)], TRUTH: windows.target}
         for name, unit in vectors.items():
@@ -215,7 +215,7 @@ def _rollouts(
         return {}
     following = starts[:, None] + sequences.context + np.arange(STEPS)
     last = work.store.chunk_texts(ids[starts + sequences.context - 1].tolist())
-    windows = LongWindows(sequences.space, sequences.contexts(starts), np.asarray(sequences.unit[following]), last)
+    windows = LongWindows(sequences.space, sequences.contexts(starts), sequences.unit[following], last)
     rows = sequences.rows("test")
     rows = np.sort(np.random.default_rng(seed).choice(rows, min(len(rows), RANDOM_CHUNKS), replace=False))
     pool = work.store.chunk_texts(ids[rows].tolist())

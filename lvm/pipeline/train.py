@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lvm.errors import LvmError, first_line
-from lvm.files import CorruptedFile, verify
+from lvm.files import CorruptedFile
 from lvm.models import MODELS, UnknownModel
 from lvm.pipeline.workspace import Workspace, named_stage, not_recorded
 from lvm.progress import Bars
@@ -170,10 +170,20 @@ def _fit(
             f"training {name} needs more memory than there is ({first_line(error)}); make batch_size, run, negatives "
             "or the model smaller"
         ) from error
-    if verify(sequences.path)[0]["__metadata__"]["sha256"] != sequences.sha256:  # it was read until now
+    if not _unchanged(sequences):  # it was read until now
         (folder / LAST).unlink(missing_ok=True)  # no run continues what was trained on it
         raise CorruptedFile(f"{sequences.path} changed while {name} was trained; run `lvm extract` again")
     return result
+
+
+def _unchanged(sequences: SequenceSet) -> bool:
+    """Whether the file is still the one that was opened, with all of its vectors."""
+    try:
+        again = load(sequences.path)
+        again.unit.check()
+    except CorruptedFile:
+        return False
+    return again.sha256 == sequences.sha256
 
 
 def _reading(work: Workspace, sequences: SequenceSet) -> Reading:

@@ -1,10 +1,13 @@
 """A sequence set: the vectors of a corpus and the windows over them, in one file.
 
 Contract: the file is a sealed safetensors file (see ``lvm.files``). It holds the unit vectors of the corpus in document
-order, the first row and the split of every document, and the first rows of all windows by split. A window is
-``context`` consecutive rows of ONE document and the row after them. The header names space, inverter and corpus
-revision. The file holds no database ids, so the same corpus gives the same file, independent of the database and of the
-order of ingestion. The vectors are memory-mapped, so a large file needs no memory to open.
+order, the first row and the split of every document, the first rows of all windows by split, and checksums of the
+vectors by block. A window is ``context`` consecutive rows of ONE document and the row after them. The header names
+space, inverter and corpus revision. The file holds no database ids, so the same corpus gives the same file, independent
+of the database and of the order of ingestion.
+
+The digest in the header covers all but the vectors, and so their checksums too. Opening reads none of the vectors; they
+are memory-mapped and checked as they are read (``lvm.sequences.rows``).
 """
 
 from __future__ import annotations
@@ -23,12 +26,17 @@ import numpy.typing as npt
 from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError, UsageError, first_line
 from lvm.files import UNSEALED, CorruptedFile, replacing, seal, verify
+from lvm.sequences.rows import DIGEST_BYTES, BlockDigests, CheckedRows, ChosenRows, Digests, block_count
 from lvm.sequences.split import SPLITS, Split, only_test_split, split_documents
 
 if TYPE_CHECKING:
     from lvm.store import StoredDocument, VectorBatch
 
-FORMAT = "lvm-sequences-2"
+FORMAT = "lvm-sequences-3"
+
+_WITHOUT_BLOCKS = "lvm-sequences-2"
+"""The format of version 0.1.0. It has no checksums by block, so all of it is checked when it is opened."""
+
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
 
 
@@ -42,13 +50,13 @@ class SequenceSet:
 
     Attributes:
         path: the file.
-        sha256: digest of the content, from the header.
+        sha256: digest of the content, from the header. It covers the checksums of the vectors' blocks.
         space_name: name of the space.
         space: fingerprint of the space.
         inverter: sha256 of the inverter of the roundtrip gate. Its training documents decide the splits.
         corpus_revision: content hash of the corpus at extraction.
         context: vectors in a window before the target.
-        unit: (N, dim) float32 unit vectors, memory-mapped. Changes stay in memory and do not reach the file.
+        unit: (N, dim) float32 unit vectors, memory-mapped, and checked when they are read.
         document_starts: (D + 1,) int64. Rows of document d are ``document_starts[d]:document_starts[d + 1]``.
         document_splits: (D,) uint8, indices into ``SPLITS``.
         starts: first rows of the windows, (n,) int64 by split. The window at s has rows ``s .. s + context - 1``, and
@@ -62,7 +70,7 @@ class SequenceSet:
     inverter: str
     corpus_revision: str
     context: int
-    unit: FloatArray
+    unit: CheckedRows
     document_starts: IntArray
     document_splits: npt.NDArray[np.uint8]
     starts: dict[Split, IntArray]
@@ -70,7 +78,7 @@ class SequenceSet:
     @property
     def dim(self) -> int:
         """Dimension of the vectors."""
-        return int(self.unit.shape[1])
+        return self.unit.shape[1]
 
     @property
     def only_test(self) -> bool:
@@ -100,22 +108,32 @@ class SequenceSet:
         ranges = [np.arange(self.document_starts[d], self.document_starts[d + 1]) for d in chosen]
         return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int64)
 
+    def pool(self, split: Split) -> ChosenRows:
+        """Vectors of all documents of a split, read when they are indexed: those of ``rows``."""
+        return ChosenRows(self.unit, self.rows(split))
+
     def contexts(self, starts: IntArray) -> FloatArray:
         """Contexts of windows, copied: (n, context, dim) float32.
 
         Args:
             starts: (n,) first rows of the windows.
+
+        Raises:
+            CorruptedFile: if vectors changed since they were written.
         """
         rows = np.asarray(starts)[:, None] + np.arange(self.context)
-        return np.asarray(self.unit[rows])
+        return self.unit[rows]
 
     def targets(self, starts: IntArray) -> FloatArray:
         """Targets of windows, copied: (n, dim) float32.
 
         Args:
             starts: (n,) first rows of the windows.
+
+        Raises:
+            CorruptedFile: if vectors changed since they were written.
         """
-        return np.asarray(self.unit[np.asarray(starts) + self.context])
+        return self.unit[np.asarray(starts) + self.context]
 
     def documents_of(self, rows: IntArray) -> IntArray:
         """Numbers of the documents that rows belong to: (n,) int64, from 0.
@@ -124,6 +142,17 @@ class SequenceSet:
             rows: (n,) rows, such as the first ones of windows.
         """
         return np.searchsorted(self.document_starts, rows, side="right") - 1
+
+
+def first_windows(starts: IntArray) -> IntArray:
+    """Places of the first window of every document in the first rows of windows: (documents,) int64.
+
+    Between the windows of two documents there is a gap of ``context`` rows or more.
+
+    Args:
+        starts: (n,) first rows of the windows of whole documents, sorted; n at least 1.
+    """
+    return np.flatnonzero(np.diff(starts, prepend=starts[0] - 2) != 1)
 
 
 def extract(
@@ -175,6 +204,7 @@ def extract(
     }
     for split in SPLITS:
         small[f"starts_{split}"] = _window_starts(document_starts, counts, context, [s == split for s in splits])
+    small["blocks"] = np.zeros((block_count(total, dim), DIGEST_BYTES), dtype=np.uint8)  # filled while writing
     metadata = {
         "format": FORMAT,
         "space_name": space_name,
@@ -186,13 +216,12 @@ def extract(
     }
     header = _header(metadata, total, dim, small)
     with replacing(path) as file:
-        digest = hashlib.sha256(header)
         file.write(header)
-        row = 0
+        row, blocks = 0, BlockDigests(dim)
         for batch in batches:
             _check(batch, row, documents, document_starts, dim)
             data = np.ascontiguousarray(batch.unit, dtype="<f4").data.cast("B")
-            digest.update(data)
+            blocks.update(data)
             file.write(data)
             row += len(batch.unit)
         if row != total:
@@ -200,6 +229,8 @@ def extract(
                 f"there are {row} vectors for {total} chunks; the corpus is not completely encoded in space "
                 f"{space_name}: run `lvm ingest` again to complete it"
             )
+        small["blocks"][:] = blocks.finish()
+        digest = hashlib.sha256(header)
         for array in small.values():
             digest.update(array.tobytes())
             file.write(array.tobytes())
@@ -209,15 +240,17 @@ def extract(
 
 
 def load(path: Path) -> SequenceSet:
-    """Open a sequence set. Every byte is checked against the checksum, and the windows against the documents.
+    """Open a sequence set. All but the vectors is checked against the checksum, and the windows against the documents.
+
+    Vectors are checked when they are read; those of a file of version 0.1.0 are checked here.
 
     Raises:
         CorruptedFile: if the file is missing, cut short, changed, of another format, or its windows are not those of
             its documents.
     """
-    header, offset = verify(path)
+    header, offset = verify(path, left_out={FORMAT: "unit"})
     metadata = header.pop("__metadata__")
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, _WITHOUT_BLOCKS):
         raise CorruptedFile(f"{path} is not a sequence set of this version; run `lvm extract` again")
 
     def tensor(name: str, dtype_name: str, dimensions: int) -> npt.NDArray[Any]:
@@ -232,6 +265,8 @@ def load(path: Path) -> SequenceSet:
         return np.memmap(path, dtype=dtype, mode="c", offset=offset + begin, shape=shape)
 
     try:
+        unit = tensor("unit", "F32", 2)
+        digests = None if metadata["format"] == _WITHOUT_BLOCKS else np.array(tensor("blocks", "U8", 2))
         sequences = SequenceSet(
             path=path,
             sha256=metadata["sha256"],
@@ -240,7 +275,7 @@ def load(path: Path) -> SequenceSet:
             inverter=metadata["inverter"],
             corpus_revision=metadata["corpus_revision"],
             context=int(metadata["context"]),
-            unit=tensor("unit", "F32", 2),
+            unit=_checked_rows(unit, digests, path),
             document_starts=np.array(tensor("document_starts", "I64", 1)),
             document_splits=np.array(tensor("document_splits", "U8", 1)),
             starts={split: np.array(tensor(f"starts_{split}", "I64", 1)) for split in SPLITS},
@@ -257,11 +292,20 @@ def load(path: Path) -> SequenceSet:
     return sequences
 
 
+def _checked_rows(unit: FloatArray, digests: Digests | None, path: Path) -> CheckedRows:
+    """The vectors with the digests of their blocks. Raises ValueError if they do not fit each other."""
+    if unit.shape[1] < 1:
+        raise ValueError("its vectors have no dimension")
+    if digests is not None and digests.shape != (block_count(*unit.shape), DIGEST_BYTES):
+        raise ValueError("its vectors and their checksums do not fit each other")
+    return CheckedRows(unit, digests, path)
+
+
 def _check_windows(sequences: SequenceSet) -> None:
     """Raise ValueError unless documents cover all rows in order and windows are exactly those of the documents."""
     starts, splits, context = sequences.document_starts, sequences.document_splits, sequences.context
-    if context < 1 or sequences.unit.shape[1] < 1:
-        raise ValueError(f"windows of {context} vectors of dimension {sequences.unit.shape[1]}")
+    if context < 1:
+        raise ValueError(f"windows of {context} vectors")
     if len(starts) != len(splits) + 1 or (splits >= len(SPLITS)).any():
         raise ValueError("its documents and their splits do not fit each other")
     counts = np.diff(starts)

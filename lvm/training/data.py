@@ -1,7 +1,8 @@
-"""The data of a training on the device, and the order in which it is read.
+"""The data of a training, and the order in which it is read.
 
 Contract: windows are rows of one array of vectors. Consecutive windows of a document form a run and are computed
-together (see ``LVM.forward_runs``). The seed and the number of the epoch decide runs and order.
+together (see ``LVM.forward_runs``). The seed and the number of the epoch decide runs and order. Vectors stay in their
+memory-mapped file, unless they fit into the memory of another device than the CPU. All are checked once.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ from torch import Tensor
 
 from lvm.arrays import IntArray
 from lvm.errors import UsageError
-from lvm.sequences import SequenceSet
+from lvm.sequences import SequenceSet, first_windows
 from lvm.training.config import TrainConfig
-from lvm.training.losses import simhash
+from lvm.training.losses import HASHED_ROWS, simhash
 from lvm.training.parallel import Replica
+
+DEVICE_SHARE = 0.5
+"""Share of a GPU's free memory that vectors may take. Model, optimizer and a step need the rest."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The data of training, on the device.
+    """The data of a training.
 
     Attributes:
-        unit: (N, dim) all vectors.
-        hashes: (N,) from ``simhash``, equal for copies of a vector.
-        rows: rows of all training documents; further negatives are drawn from them.
+        unit: (N, dim) all vectors: on the device, or on the CPU and memory-mapped.
+        hashes: (N,) from ``simhash``, equal for copies of a vector. On the device.
+        rows: rows of all training documents; further negatives are drawn from them. On the device.
         starts: first rows of the training windows.
         context: vectors in a window.
     """
@@ -41,15 +45,46 @@ class TrainingData:
 
     @classmethod
     def on(cls, sequences: SequenceSet, device: torch.device) -> TrainingData:
-        """Copy the data of a sequence set to a device."""
-        unit = torch.from_numpy(sequences.unit).to(device)
+        """Check and hash the vectors of a sequence set, and copy them to a device that has room for them.
+
+        Raises:
+            CorruptedFile: if vectors changed since they were written.
+        """
+        unit = sequences.unit
+        hashes = torch.empty(len(unit), dtype=torch.int64, device=device)
+        copied = torch.empty(unit.shape, device=device) if has_room(device, unit.nbytes) else None
+        for at in range(0, len(unit), HASHED_ROWS):
+            part = torch.from_numpy(unit[at : at + HASHED_ROWS]).to(device)
+            hashes[at : at + HASHED_ROWS] = simhash(part)
+            if copied is not None:
+                copied[at : at + HASHED_ROWS] = part
         return cls(
-            unit=unit,
-            hashes=simhash(unit),
+            unit=torch.from_numpy(np.asarray(unit)) if copied is None else copied,
+            hashes=hashes,
             rows=torch.from_numpy(sequences.rows("train")).to(device),
             starts=sequences.starts["train"],
             context=sequences.context,
         )
+
+    @property
+    def device(self) -> torch.device:
+        """The device that computes."""
+        return self.hashes.device
+
+    def vectors(self, rows: Tensor) -> Tensor:
+        """Vectors of rows, copied to the device: (..., dim).
+
+        Args:
+            rows: (...) rows, int64.
+        """
+        return self.unit[rows.to(self.unit.device)].to(self.device)
+
+
+def has_room(device: torch.device, size: int) -> bool:
+    """Whether so many bytes of vectors may be copied to a device. On the CPU they stay in their file."""
+    if device.type == "cuda":
+        return size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+    return device.type != "cpu"
 
 
 def runs_of(starts: IntArray, length: int, random: np.random.Generator) -> tuple[IntArray, IntArray]:
@@ -63,7 +98,7 @@ def runs_of(starts: IntArray, length: int, random: np.random.Generator) -> tuple
     Returns:
         First row and number of windows of every run. Every window is in exactly one run.
     """
-    first = np.flatnonzero(np.diff(starts, prepend=starts[0] - 2) != 1)  # first window of every document
+    first = first_windows(starts)
     document = np.zeros(len(starts), dtype=np.int64)
     document[first] = 1
     document = document.cumsum() - 1
@@ -109,7 +144,7 @@ def windows_of(
     Returns:
         First rows of the windows; rows of the runs, (runs, length); and which windows of the runs are there, flat.
     """
-    device = data.unit.device
+    device = data.device
     first = torch.from_numpy(begins).to(device)
     span = torch.arange(config.run + data.context - 1, device=device)
     present = torch.arange(config.run, device=device) < torch.from_numpy(sizes).to(device)[:, None]

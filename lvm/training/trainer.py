@@ -78,7 +78,7 @@ def train(
         NoDevice: if the device does not exist.
         UsageError: if the number of replicas does not match the number of processes or is too large.
         EmptySplit: if there is no validation window.
-        CorruptedFile: if the state to resume from is damaged.
+        CorruptedFile: if the state to resume from is damaged, or vectors changed since they were written.
         CannotWrite: if the disk is full. The state after the last epoch is intact, and the run can resume.
         Diverged: if the loss becomes NaN or infinite.
     """
@@ -265,7 +265,7 @@ def train_epoch(
         UsageError: if there are more replicas than runs of windows.
         Diverged: if the loss is NaN or infinite.
     """
-    device = data.unit.device
+    device = data.device
     total, steps = torch.zeros((), device=device), 0
     for at, begins, sizes in batches(data, config, epoch, replica):
         fitting.set_rate(optimizer, config.learning_rate * _rate(at, config))
@@ -274,13 +274,13 @@ def train_epoch(
         candidates = torch.cat([starts + data.context, drawn])
         targets = starts + data.context
         with autocast(device):
-            states = model.states_of_runs(data.unit[rows]).of(present)
+            states = model.states_of_runs(data.vectors(rows)).of(present)
             prediction = model.predict(states)
             loss = window_loss(
                 config,
                 prediction,
-                data.unit[targets],
-                data.unit[drawn],
+                data.vectors(targets),
+                data.vectors(drawn),
                 negatives_allowed(starts, data.context, candidates, data.hashes),
             )
         if reading is not None and config.loss == "text":
@@ -361,9 +361,9 @@ def _second_part(
         for planned in (plan[first : first + MIXED] for first in range(0, len(plan), MIXED)):
             starts, states = zip(*(_frozen_states(model, data, config, *each) for _, *each in planned), strict=True)
             together, targets = States.joined(states), torch.cat(starts) + data.context
-            order = torch.randperm(len(targets), device=data.unit.device)
+            order = torch.randperm(len(targets), device=data.device)
             for (at, _, _), some in zip(planned, torch.tensor_split(order, len(planned)), strict=True):
-                yield at, together.of(some), data.unit[targets[some]], targets[some].cpu().numpy()
+                yield at, together.of(some), data.vectors(targets[some]), targets[some].cpu().numpy()
 
     train_heads(model, steps, config, reading, folder / checkpoints.HEADS, fingerprint, on_epoch)
     facts = {"fingerprint": fingerprint, "config": json.dumps(recorded, sort_keys=True)}
@@ -382,8 +382,8 @@ def _frozen_states(
 ) -> tuple[Tensor, States]:
     """First rows of the windows of a step, and their states, without dropout."""
     starts, rows, present = windows_of(data, config, begins, sizes)
-    with autocast(data.unit.device):
-        return starts, model.states_of_runs(data.unit[rows]).of(present)
+    with autocast(data.device):
+        return starts, model.states_of_runs(data.vectors(rows)).of(present)
 
 
 def _resume(

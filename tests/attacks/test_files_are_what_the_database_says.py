@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -54,21 +55,26 @@ def resealed(path: Path, change: str) -> None:
 
 
 def reseal_sequences(path: Path) -> None:
-    """Another content of a sequence set: its rows permuted, its seal recomputed."""
-    import hashlib
-
+    """Another content of a sequence set: its rows in another order, its checksums and its seal recomputed."""
     from lvm.files import UNSEALED
+    from lvm.sequences.rows import BlockDigests
 
     data = bytearray(path.read_bytes())
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    begin, end = header["unit"]["data_offsets"]
+    size = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:size])
+    (begin, end), (first, last) = (
+        [size + offset for offset in header[name]["data_offsets"]] for name in ("unit", "blocks")
+    )
     rows, dim = header["unit"]["shape"]
-    unit = np.frombuffer(bytes(data[8 + size + begin : 8 + size + end]), "<f4").reshape(rows, dim)
-    data[8 + size + begin : 8 + size + end] = unit[::-1].tobytes()
+    unit = np.frombuffer(bytes(data[begin:end]), "<f4").reshape(rows, dim)
+    data[begin:end] = unit[::-1].tobytes()
+    digests = BlockDigests(dim)
+    digests.update(memoryview(data)[begin:end])
+    data[first:last] = digests.finish().tobytes()
     old = header["__metadata__"]["sha256"].encode()
     blank = bytes(data).replace(old, UNSEALED.encode(), 1)
-    path.write_bytes(blank.replace(UNSEALED.encode(), hashlib.sha256(blank).hexdigest().encode(), 1))
+    seal = hashlib.sha256(blank[:begin] + blank[end:]).hexdigest()
+    path.write_bytes(blank.replace(UNSEALED.encode(), seal.encode(), 1))
 
 
 def permuted_inverter(folder: Path) -> Path:

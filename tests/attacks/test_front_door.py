@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 import lvm
 from lvm.files import CorruptedFile
 from lvm.pipeline.workspace import Workspace
+from lvm.sequences import CheckedRows
 from lvm.settings import Settings
 from lvm.spaces import Decoded, Vectors
 from lvm.store import DatabaseUnavailable, Store
@@ -38,9 +39,10 @@ def test_vectors_changed_in_memory_are_not_trained_on(work: Workspace) -> None:
     sequences = lvm.extract(work, context=3)
     honest = lvm.train(work, sequences, "gru", epochs=1).sha256
     (work.settings.artifacts / "gru" / "last.safetensors").unlink()
-    sequences.unit[:] = np.roll(sequences.unit, 1, axis=1)
+    rolled = CheckedRows(np.roll(sequences.unit, 1, axis=1), None, sequences.path)
+    sequences = replace(sequences, unit=rolled)
     assert lvm.train(work, sequences, "gru", epochs=1).sha256 == honest
-    other = replace(sequences, unit=np.ascontiguousarray(sequences.unit), sha256="0" * 64)
+    other = replace(sequences, sha256="0" * 64)
     with pytest.raises(lvm.GateMissing, match="another sequence set"):
         lvm.train(work, other, "gru", epochs=1)
 

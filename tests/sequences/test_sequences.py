@@ -109,12 +109,12 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     s = make(tmp_path, [9, 8, 1, 12])
     assert (s.space_name, s.space, s.inverter, s.corpus_revision, s.context) == ("minilm", "f" * 64, "1" * 64, "abc", 5)
     assert s.without_window == 1
-    assert isinstance(s.unit, np.memmap)
+    assert isinstance(s.unit[:].base, np.memmap)
     plain = safetensors.numpy.load_file(s.path)  # any reader opens it
     np.testing.assert_array_equal(plain["unit"], vectors([9, 8, 1, 12]))
     assert len(s.sha256) == 64 and load(s.path).sha256 == s.sha256
     again = make(tmp_path / "again", [9, 8, 1, 12])
-    assert again.sha256 == s.sha256, "same content, same digest"
+    assert again.path.read_bytes() == s.path.read_bytes(), "same content, same file"
     assert make(tmp_path / "other", [9, 8, 1, 12], inverter="2" * 64).sha256 != s.sha256
 
 
@@ -185,22 +185,6 @@ def test_vectors_that_are_not_the_chunks(tmp_path: Path, what: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["s.safetensors"]
 
 
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_any_changed_byte_is_found(data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = make(Path(folder), [9, 8, 12]).path
-        raw = bytearray(path.read_bytes())
-        at = data.draw(st.integers(0, len(raw) - 1))
-        raw[at] ^= data.draw(st.integers(1, 255))
-        path.write_bytes(raw)
-        with pytest.raises(CorruptedFile):
-            load(path)
-        path.write_bytes(raw[: data.draw(st.integers(0, len(raw) - 1))])
-        with pytest.raises(CorruptedFile):
-            load(path)
-
-
 def test_a_missing_file_and_a_file_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(CorruptedFile, match="No such file"):
         load(tmp_path / "none.safetensors")
@@ -264,4 +248,4 @@ def test_header_is_aligned(tmp_path: Path) -> None:
     raw = make(tmp_path, [9, 8, 12]).path.read_bytes()
     size = int.from_bytes(raw[:8], "little")
     assert size % 8 == 0
-    assert json.loads(raw[8 : 8 + size])["__metadata__"]["format"] == "lvm-sequences-2"
+    assert json.loads(raw[8 : 8 + size])["__metadata__"]["format"] == "lvm-sequences-3"

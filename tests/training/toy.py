@@ -70,7 +70,7 @@ class ToyInverter:
 
 def texts_of(sequences: SequenceSet) -> list[str]:
     """A text for every row: its largest coordinate, and sometimes the second largest."""
-    order = np.argsort(-sequences.unit, axis=1)
+    order = np.argsort(-sequences.unit[:], axis=1)
     return [" ".join(map(str, row[: 1 + number % 2])) for number, row in enumerate(order)]
 
 
