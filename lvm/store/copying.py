@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 
 from lvm.arrays import FloatArray, IntArray
 
@@ -100,7 +101,29 @@ def vector_dtype(dim: int) -> np.dtype[np.void]:
     return _row(("document", ">i8"), ("chunk", ">i8"), ("position", ">i4"), ("norm", ">f4"), ("vector", (">f4", dim)))
 
 
-def parse(data: bytes, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+CHUNK_KEYS = _row(("document", ">i8"), ("chunk", ">i8"), ("position", ">i4"))
+"""dtype of a row of (document id, chunk id, position), as ``chunk_ids`` reads it."""
+
+
+def receive(copy: psycopg.Copy) -> bytearray:
+    """All data of a ``COPY ... TO STDOUT (FORMAT binary)``.
+
+    psycopg's ``read`` takes a row and costs microseconds. Rows that libpq has received are taken from libpq itself;
+    psycopg waits for more, and ends the copy.
+    """
+    take = copy.connection.pgconn.get_copy_data
+    data = bytearray()
+    while row := copy.read():
+        data += row
+        while row[-2:] != TRAILER:  # psycopg itself must find the end
+            size, row = take(1)
+            if size <= 0:
+                break
+            data += row
+    return data
+
+
+def parse(data: bytes | bytearray, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
     """The rows of a binary COPY as a view of its bytes.
 
     Args:
