@@ -11,6 +11,7 @@ if connection is None:  # `alembic` on the command line
 
     connection = create_engine(database_url(Settings())).connect()
 
-context.configure(connection=connection, version_table_schema="lvm")
+# A transaction a migration: one that is killed does not undo earlier ones. Inside a caller's transaction, all are in it.
+context.configure(connection=connection, version_table_schema="lvm", transaction_per_migration=True)
 with context.begin_transaction():
     context.run_migrations()

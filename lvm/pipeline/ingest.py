@@ -138,6 +138,7 @@ def ingest(
                 advance(done.characters)
         advance(max(0, (total or 0) - report.characters))  # the total is an estimate, in bytes
     report.seconds = time.monotonic() - started
+    work.store.vacuum(report.chunks)
     work.store.build_search_index(work.space_id)
     report.corpus_revision = work.store.corpus_revision(work.space_id)
     return report

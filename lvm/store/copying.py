@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 
 from lvm.arrays import FloatArray, IntArray
 
@@ -29,40 +30,46 @@ def _row(*fields: tuple[str, str | tuple[str, int]]) -> np.dtype[np.void]:
     return np.dtype(layout)
 
 
-def _frame(dtype: np.dtype[np.void], rows: int, fields: int) -> npt.NDArray[np.void]:
-    """Rows with the number of fields and their lengths filled in."""
-    frame = np.zeros(rows, dtype)
+def _fill(frame: npt.NDArray[np.void], fields: int) -> None:
+    """Set the number of fields and their lengths."""
     frame["count"] = fields
+    dtype = frame.dtype
     for name in dtype.names or ():
         if not name.endswith("_length"):
             continue
         value = name.removesuffix("_length")
         size = dtype[value].itemsize
         if f"{value}_dim" in (dtype.names or ()):
-            frame[f"{value}_dim"] = dtype[value].shape[0]
+            frame[f"{value}_dim"], frame[f"{value}_zero"] = dtype[value].shape[0], 0
             size += 4
         frame[name] = size
-    return frame
 
 
 def embedding_rows(
     space_id: int,
     chunk_ids: IntArray,
     norms: FloatArray,
-    unit: FloatArray,
-) -> bytes:
+    unit: Sequence[FloatArray],
+) -> memoryview:
     """COPY data for ``embedding (space_id, chunk_id, norm, vector)``.
 
     Args:
         space_id: the space of all rows.
         chunk_ids: (n,) int64.
         norms: (n,) float32.
-        unit: (n, dim) float32.
+        unit: arrays of (n_i, dim) float32, n rows together. They are copied once, into the result.
     """
-    dtype = _row(("space", ">i4"), ("chunk", ">i8"), ("norm", ">f4"), ("vector", (">f4", unit.shape[1])))
-    frame = _frame(dtype, len(unit), 4)
-    frame["space"], frame["chunk"], frame["norm"], frame["vector"] = space_id, chunk_ids, norms, unit
-    return HEADER + frame.tobytes() + TRAILER
+    dtype = _row(("space", ">i4"), ("chunk", ">i8"), ("norm", ">f4"), ("vector", (">f4", unit[0].shape[1])))
+    data = np.empty(len(HEADER) + len(norms) * dtype.itemsize + len(TRAILER), np.uint8)
+    data[: len(HEADER)], data[-len(TRAILER) :] = np.frombuffer(HEADER, np.uint8), np.frombuffer(TRAILER, np.uint8)
+    frame = data[len(HEADER) : -len(TRAILER)].view(dtype)
+    _fill(frame, 4)
+    frame["space"], frame["chunk"], frame["norm"] = space_id, chunk_ids, norms
+    start = 0
+    for part in unit:
+        frame["vector"][start : start + len(part)] = part
+        start += len(part)
+    return data.data
 
 
 def chunk_rows(
@@ -82,7 +89,8 @@ def chunk_rows(
         texts: n texts.
     """
     fixed = _row(("id", ">i8"), ("document", ">i8"), ("position", ">i4"), ("tokens", ">i4"))
-    frame = _frame(np.dtype([*((n, fixed[n]) for n in fixed.names or ()), ("text_size", ">i4")]), len(texts), 5)
+    frame = np.empty(len(texts), [*((n, fixed[n]) for n in fixed.names or ()), ("text_size", ">i4")])
+    _fill(frame, 5)
     encoded = [text.encode("utf-8") for text in texts]
     frame["id"], frame["document"], frame["position"], frame["tokens"] = ids, document_ids, positions, token_counts
     frame["text_size"] = [len(text) for text in encoded]
@@ -100,7 +108,29 @@ def vector_dtype(dim: int) -> np.dtype[np.void]:
     return _row(("document", ">i8"), ("chunk", ">i8"), ("position", ">i4"), ("norm", ">f4"), ("vector", (">f4", dim)))
 
 
-def parse(data: bytes, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+CHUNK_KEYS = _row(("document", ">i8"), ("chunk", ">i8"), ("position", ">i4"))
+"""dtype of a row of (document id, chunk id, position), as ``chunk_ids`` reads it."""
+
+
+def receive(copy: psycopg.Copy) -> bytearray:
+    """All data of a ``COPY ... TO STDOUT (FORMAT binary)``.
+
+    psycopg's ``read`` takes a row and costs microseconds. Rows that libpq has received are taken from libpq itself;
+    psycopg waits for more, and ends the copy.
+    """
+    take = copy.connection.pgconn.get_copy_data
+    data = bytearray()
+    while row := copy.read():
+        data += row
+        while row[-2:] != TRAILER:  # psycopg itself must find the end
+            size, row = take(1)
+            if size <= 0:
+                break
+            data += row
+    return data
+
+
+def parse(data: bytes | bytearray, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
     """The rows of a binary COPY as a view of its bytes.
 
     Args:

@@ -1,4 +1,4 @@
-"""Locks between processes, and clearing of a database."""
+"""Locks between processes, vacuuming after bulk writing, and clearing of a database."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from lvm.store.migrate import SCHEMA, upgrade
 
 TABLES = ("space", "document", "chunk", "embedding", "inverter", "gate_result", "sequence_set", "training_run")
 """The tables that ``Store.clear`` empties."""
+
+VACUUM_FROM, VACUUM_SHARE = 1_000, 0.2
+"""New chunks, and their share of all, from which on tables are vacuumed: the defaults of autovacuum."""
 
 
 class Maintenance(Lineage):
@@ -43,6 +46,25 @@ class Maintenance(Lineage):
                 with ignore_lost_session():
                     connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
                     connection.commit()
+
+    def vacuum(self, written: int) -> bool:
+        """Vacuum and analyse documents, chunks and vectors after much was written, without waiting for autovacuum.
+
+        Until then the planner guesses, and index scans read the tables as well. Tables that this user does not own,
+        or that another session has locked, are skipped.
+
+        Args:
+            written: number of chunks written since the last time.
+
+        Returns:
+            Whether it was enough.
+        """
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            stored = "SELECT sum(chunk_count) FROM ONLY document"
+            if written < VACUUM_FROM or written < VACUUM_SHARE * (connection.scalar(text(stored)) or 0):
+                return False
+            connection.execute(text("VACUUM (ANALYZE, SKIP_LOCKED) document, chunk, embedding"))
+        return True
 
     def contents(self) -> dict[str, int]:
         """Number of rows by table."""

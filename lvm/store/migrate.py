@@ -1,10 +1,15 @@
 """Migrations of the schema, applied on first use or by ``lvm db migrate``.
 
-Contract: many processes may migrate at once; one of them applies the migrations. Opening a current schema only reads.
+Contract: many processes may migrate at once; one of them applies the migrations. Each migration commits by itself: one
+that was interrupted is undone and runs again at the next opening, those before it stay. Opening a current schema only
+reads.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -13,14 +18,17 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 import lvm
 from lvm.errors import first_line
 from lvm.store.errors import SchemaUnusable, driver_error, lacks_privilege
 
+log = logging.getLogger(__name__)
+
 SCHEMA = "lvm"
 _LOCK = 0x6C766D00  # key of the advisory lock: one migration at a time
+_LARGE = 256 << 20  # bytes of vectors from which on a migration may take minutes: about 100,000 of 384 numbers
 
 
 def folder() -> Path:
@@ -43,13 +51,13 @@ def migrate(engine: Engine) -> None:
             if current_revision(connection) == script().get_current_head():
                 return
             _owned(connection)
-        with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            _extension(connection)
-            # Load the library: without it, only a superuser may set hnsw.ef_search in a function.
-            connection.execute(text("SELECT CAST('[1]' AS vector)"))
-            if not connection.scalar(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
-                connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+        with engine.connect() as connection, _one_at_a_time(connection):
+            with connection.begin():
+                _extension(connection)
+                # Load the library: without it, only a superuser may set hnsw.ef_search in a function.
+                connection.execute(text("SELECT CAST('[1]' AS vector)"))
+                if not connection.scalar(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
+                    connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
             upgrade(connection)
     except (DBAPIError, psycopg.Error) as error:  # migrations use the driver too
         if not lacks_privilege(error):
@@ -79,12 +87,12 @@ def _config() -> Config:
 
 
 def upgrade(connection: Connection) -> None:
-    """Apply missing migrations inside the caller's transaction.
+    """Apply missing migrations: inside the caller's transaction if there is one, else each in its own.
 
     Raises:
         SchemaUnusable: if the database is newer than this code.
     """
-    config, known = _config(), script()
+    config, known, outer = _config(), script(), connection.in_transaction()
     current = current_revision(connection)
     if current == known.get_current_head():
         return
@@ -93,8 +101,44 @@ def upgrade(connection: Connection) -> None:
             f"the database is at migration {current}, which this version of lvm does not know; "
             "a newer version used it: upgrade lvm, or use another database"
         )
+    if current is not None:
+        _announce(connection, current, str(known.get_current_head()))
+    if not outer:
+        connection.rollback()  # Alembic begins its own transactions
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _announce(connection: Connection, current: str, newest: str) -> None:
+    """Tell the user that the migration of a large database takes time."""
+    size = connection.scalar(text("SELECT pg_table_size(to_regclass(:name))"), {"name": f"{SCHEMA}.embedding"}) or 0
+    if size >= _LARGE:
+        log.warning(
+            "database %r has %.1f GB of vectors and goes from migration %s to %s: this takes minutes; "
+            "if it is interrupted, the next command goes on",
+            connection.engine.url.database,
+            size / 1e9,
+            current,
+            newest,
+        )
+
+
+@contextmanager
+def _one_at_a_time(connection: Connection) -> Iterator[None]:
+    """Hold the lock of migrations for this session. Postgres releases it if the process dies."""
+    with suppress(DBAPIError), connection.begin():  # not every platform can
+        # A long statement of a process that died ends within seconds, and so does its lock.
+        connection.execute(text("SELECT set_config('client_connection_check_interval', '2s', false)"))
+    with connection.begin():
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+    try:
+        yield
+    finally:
+        # If the session died, Postgres released the lock. The original error is reported.
+        with suppress(DBAPIError, PendingRollbackError):
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+            connection.commit()
 
 
 def _owned(connection: Connection) -> None:

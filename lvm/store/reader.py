@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import ARRAY, BigInteger, CollectionAggregate, Select, Text, any_, func, literal, select, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
@@ -23,6 +24,13 @@ from lvm.store.tables import ChunkRow, DocumentRow, EmbeddingRow, SpaceRow, only
 
 READ_ROWS = 16_384
 """Rows of a batch: about 25 MB at 384 dimensions."""
+
+
+_BY_INDEX = """
+SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+SET LOCAL max_parallel_workers_per_gather = 0
+"""
+"""A batch is looked up by the indexes. A hash or merge join would read all vectors once a batch."""
 
 
 class Reader(Connections):
@@ -39,16 +47,21 @@ class Reader(Connections):
             return str(connection.scalar(text("SELECT corpus_revision_recomputed(:space)"), {"space": space_id}))
 
     def counts(self, space_id: int) -> dict[str, int]:
-        """Number of ``documents``, ``chunks`` and ``embeddings`` of a space."""
-        statement = (
-            select(func.count(ChunkRow.document_id.distinct()), func.count())
-            .select_from(EmbeddingRow)
-            .join(ChunkRow, ChunkRow.id == EmbeddingRow.chunk_id)
-            .where(EmbeddingRow.space_id == space_id)
+        """Number of ``documents`` and ``chunks`` that have their vectors in a space, and of its ``embeddings``.
+
+        Vectors are written for whole documents. If somebody deleted some, ``embeddings`` is below ``chunks``.
+        """
+        stored = select(func.count(), func.coalesce(func.sum(DocumentRow.chunk_count), 0)).where(
+            DocumentRow.id.in_(_embedded(space_id))
         )
+        vectors = text("SELECT (corpus_total(:space)).items")  # triggers keep it: no row is read
         with Session(self.engine) as session:
-            documents, chunks = session.execute(only(statement)).one()
-        return {"documents": documents, "chunks": chunks, "embeddings": chunks}
+            documents, chunks = session.execute(only(stored)).one()
+            return {
+                "documents": documents,
+                "chunks": chunks,
+                "embeddings": int(session.scalar(vectors, {"space": space_id}) or 0),
+            }
 
     def documents(self, space_id: int) -> list[StoredDocument]:
         """Documents of a space, ordered by source and external id."""
@@ -107,20 +120,19 @@ class Reader(Connections):
         )
         with self.engine.connect() as connection:
             cursor = connection.connection.cursor()
+            cursor.execute(_BY_INDEX)
             for group in document_groups(documents, READ_ROWS):
-                with cursor.copy(statement, ([document.id for document in group], space_id)) as copy:
-                    data = b"".join(copy)
-                table = copying.parse(data, dtype)
-                rank_of = {document.id: rank for rank, document in enumerate(group)}
-                ids = table["document"].astype(np.int64)
-                ranks = np.fromiter((rank_of[i] for i in ids.tolist()), np.int64, len(ids))
-                order = np.lexsort((table["position"], ranks))
+                ids = [document.id for document in group]
+                with cursor.copy(statement, (ids, space_id)) as copy:
+                    table = copying.parse(copying.receive(copy), dtype)
+                order = _order(table, ids)
+                unit = table["vector"].astype(np.float32)
                 yield VectorBatch(
                     fingerprint=fingerprint,
-                    document_ids=ids[order],
+                    document_ids=table["document"].astype(np.int64)[order],
                     chunk_ids=table["chunk"].astype(np.int64)[order],
                     positions=table["position"].astype(np.int32)[order],
-                    unit=np.ascontiguousarray(table["vector"][order], dtype=np.float32),
+                    unit=unit[order],
                     norms=table["norm"].astype(np.float32)[order],
                 )
 
@@ -142,13 +154,15 @@ class Reader(Connections):
 
     def chunk_ids(self, space_id: int) -> IntArray:
         """(N,) int64, ids of a space's chunks in the order of ``read_vectors``."""
-        statement = text(
-            "SELECT c.id FROM ONLY chunk c JOIN ONLY document d ON d.id = c.document_id "
-            "JOIN ONLY embedding e ON e.chunk_id = c.id AND e.space_id = :space "
-            'ORDER BY d.source COLLATE "C", d.external_id COLLATE "C", c.position'
+        statement = (
+            "COPY (SELECT c.document_id, c.id, c.position FROM ONLY chunk c "
+            "JOIN ONLY embedding e ON e.chunk_id = c.id WHERE e.space_id = %s) TO STDOUT (FORMAT binary)"
         )
-        with self.engine.connect() as connection:
-            return np.fromiter(connection.scalars(statement, {"space": space_id}), np.int64)
+        ids = [document.id for document in self.documents(space_id)]
+        with self.engine.connect() as connection, connection.connection.cursor().copy(statement, (space_id,)) as copy:
+            table = copying.parse(copying.receive(copy), copying.CHUNK_KEYS)
+        table = table[np.isin(table["document"], ids)]
+        return table["chunk"].astype(np.int64)[_order(table, ids)]
 
     def chunk_texts(self, chunk_ids: Sequence[int]) -> list[str]:
         """Texts of n chunks, in the order of ``chunk_ids``.
@@ -200,6 +214,16 @@ class Reader(Connections):
 def _any_of(values: Sequence[Any], kind: type[TypeEngine[Any]]) -> CollectionAggregate[bool]:
     """Any of these values, as one parameter: a statement has room for 65,535."""
     return any_(literal(list(values), ARRAY(kind)))
+
+
+def _order(table: npt.NDArray[np.void], document_ids: Sequence[int]) -> IntArray | slice:
+    """What puts rows in order: by place of their document in ``document_ids``, then by position."""
+    known = np.array(document_ids, np.int64)
+    by_id = np.argsort(known)
+    ranks = by_id[np.searchsorted(known, table["document"], sorter=by_id)]
+    positions = table["position"].astype(np.int64)
+    key = (ranks << 32) | positions
+    return slice(None) if (key[1:] > key[:-1]).all() else np.argsort(key)
 
 
 def _embedded(space_id: int) -> Select[int]:

@@ -132,8 +132,7 @@ class BulkWriter:
         ) as copy:
             copy.write(copying.chunk_rows(chunk_ids, np.repeat(document_ids, sizes), positions, tokens, texts))
         norms = np.concatenate([item.vectors.norms for item in documents])
-        unit = np.concatenate([item.vectors.unit for item in documents])
-        self._copy_embeddings(cursor, chunk_ids, norms, unit)
+        self._copy_embeddings(cursor, chunk_ids, norms, [item.vectors.unit for item in documents])
         return len(chunk_ids)
 
     def _write_vectors(self, cursor: Any, document_id: int, item: IngestedDocument) -> int:
@@ -146,10 +145,10 @@ class BulkWriter:
                 "database holds one chunking of a document; use another database for this space"
             )
         chunk_ids = np.array([row[0] for row in rows], np.int64)
-        self._copy_embeddings(cursor, chunk_ids, item.vectors.norms, item.vectors.unit)
+        self._copy_embeddings(cursor, chunk_ids, item.vectors.norms, [item.vectors.unit])
         return len(rows)
 
-    def _copy_embeddings(self, cursor: Any, chunk_ids: IntArray, norms: FloatArray, unit: FloatArray) -> None:
+    def _copy_embeddings(self, cursor: Any, chunk_ids: IntArray, norms: FloatArray, unit: Sequence[FloatArray]) -> None:
         with cursor.copy("COPY embedding (space_id, chunk_id, norm, vector) FROM STDIN (FORMAT binary)") as copy:
             copy.write(copying.embedding_rows(self.space_id, chunk_ids, norms, unit))
 
