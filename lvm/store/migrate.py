@@ -17,10 +17,14 @@ from sqlalchemy.exc import DBAPIError
 
 import lvm
 from lvm.errors import first_line
-from lvm.store.errors import SchemaUnusable, driver_error, lacks_privilege
+from lvm.store.errors import SchemaUnusable, driver_error, lacks_privilege, sqlstate
 
 SCHEMA = "lvm"
+PGVECTOR = (0, 8)
+"""The oldest version of pgvector that the schema can use: it has halfvec and iterative scans."""
+
 _LOCK = 0x6C766D00  # key of the advisory lock: one migration at a time
+_DEPENDENT_OBJECTS = "2BP01"
 
 
 def folder() -> Path:
@@ -52,6 +56,11 @@ def migrate(engine: Engine) -> None:
                 connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
             upgrade(connection)
     except (DBAPIError, psycopg.Error) as error:  # migrations use the driver too
+        if sqlstate(error) == _DEPENDENT_OBJECTS:
+            raise SchemaUnusable(
+                f"database {engine.url.database!r} was not migrated, because objects of yours depend on what "
+                f"a migration replaces ({_detail(error)}); drop them, run `lvm db migrate`, and create them again"
+            ) from error
         if not lacks_privilege(error):
             raise
         raise SchemaUnusable(
@@ -109,11 +118,29 @@ def _owned(connection: Connection) -> None:
         )
 
 
+def version_of(extension: str) -> tuple[int, ...]:
+    """Major and minor number of a version such as ``0.8.5``."""
+    return tuple(int(part) for part in extension.split(".")[:2])
+
+
+def _detail(error: BaseException) -> str:
+    """Postgres' detail of an error, in one line."""
+    cause = driver_error(error)
+    detail = cause.diag.message_detail if isinstance(cause, psycopg.Error) else None
+    return first_line(detail or "")
+
+
 def _extension(connection: Connection) -> None:
     """Create the extension in schema public, where the project looks for it."""
-    schema = connection.scalar(
-        text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'")
-    )
+    found = connection.execute(
+        text("SELECT extnamespace::regnamespace::text, extversion FROM pg_extension WHERE extname = 'vector'")
+    ).first()
+    schema, extension = found or (None, None)
+    if extension is not None and version_of(extension) < PGVECTOR:
+        raise SchemaUnusable(
+            f"pgvector is {extension} and this version of lvm needs {'.'.join(map(str, PGVECTOR))}; install it on the "
+            "server, then let the extension's owner run ALTER EXTENSION vector UPDATE"
+        )
     if schema == "public":
         return
     if schema is not None:

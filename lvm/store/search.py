@@ -143,4 +143,6 @@ def _json(filter: Mapping[str, Any] | None) -> str | None:
     try:
         return json.dumps(filter, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise InvalidFilter(f"the filter cannot be written as JSON ({error}); it takes strings, lists and dicts") from error
+        raise InvalidFilter(
+            f"the filter cannot be written as JSON ({error}); it takes strings, lists and dicts"
+        ) from error

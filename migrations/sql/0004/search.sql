@@ -85,16 +85,17 @@ BEGIN
             PERFORM set_config('hnsw.ef_search', least(1000, 2 * k)::text, true);
         END IF;
         -- The index rounds vectors. So it names more chunks than are wanted, and the vectors themselves rank them. The
-        -- filter is a subquery of every candidate, so the order of the index is kept.
+        -- filter is a subquery of every candidate, so the order of the index is kept. What it keeps may lie far from the
+        -- query, where the index is less exact, so it gets more candidates.
         EXECUTE format(
             'SELECT array_agg(n.id ORDER BY n.distance, n.id), array_agg(n.distance ORDER BY n.distance, n.id) FROM (
                 SELECT c.id, c.vector OPERATOR(@.<=>) $1 AS distance FROM (
                     SELECT e.chunk_id AS id, e.vector FROM ONLY lvm.embedding e WHERE e.space_id = %1$s %4$s
-                    ORDER BY e.vector::@.%2$I(%3$s) OPERATOR(@.<=>) $1::@.%2$I(%3$s) LIMIT 2 * $2 + 10
+                    ORDER BY e.vector::@.%2$I(%3$s) OPERATOR(@.<=>) $1::@.%2$I(%3$s) LIMIT %5$s
                 ) c ORDER BY 2, 1 LIMIT $2
             ) n', found_space.id, indexed, found_space.dim, CASE WHEN filter IS NOT NULL THEN
                 'AND (SELECT {KEPT} FROM ONLY lvm.chunk c JOIN ONLY lvm.document d ON d.id = c.document_id
-                    WHERE c.id = e.chunk_id)' END)
+                    WHERE c.id = e.chunk_id)' END, CASE WHEN filter IS NULL THEN 2 * k + 10 ELSE 5 * k + 50 END)
             INTO ids, distances USING unit, k, sources, documents, metadata;
     END IF;
     IF ids IS NULL OR cardinality(ids) < k THEN -- no index, or it does not know enough of them
