@@ -116,7 +116,7 @@ def test_metadata_is_contained_deeply(database: Store) -> None:
 def test_an_index_and_a_filter_bring_k_rows(few: int, database: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """With ``few`` at 0, every filter goes through the index; what it does not find is searched for exactly."""
     monkeypatch.setattr(search, "INDEX_FROM", 2000)
-    dim, space = 32, register(database, "minilm", 32)
+    dim, space = DIM, register(database, "minilm")
     store_documents(database, space, 300, dim)
     assert database.build_search_index(space)
     with database.engine.begin() as connection:

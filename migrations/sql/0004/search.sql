@@ -25,6 +25,7 @@ CREATE FUNCTION search(query @.vector, k integer DEFAULT 10, space text DEFAULT 
 RETURNS TABLE (chunk_id bigint, cosine double precision, title text, "position" integer, text text)
 LANGUAGE plpgsql STABLE {FUNCTION}
 SET hnsw.ef_search = 200 SET hnsw.iterative_scan = relaxed_order SET hnsw.max_scan_tuples = 20000 SET hnsw.scan_mem_multiplier = 8
+SET enable_sort = on
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -84,6 +85,7 @@ BEGIN
         IF k > 100 THEN
             PERFORM set_config('hnsw.ef_search', least(1000, 2 * k)::text, true);
         END IF;
+        PERFORM set_config('enable_sort', 'off', true); -- the index sorts, whatever the planner thinks of it
         -- The index rounds vectors. So it names more chunks than are wanted, and the vectors themselves rank them. The
         -- filter is a subquery of every candidate, so the order of the index is kept. What it keeps may lie far from the
         -- query, where the index is less exact, so it gets more candidates.
@@ -99,6 +101,7 @@ BEGIN
             INTO ids, distances USING unit, k, sources, documents, metadata;
     END IF;
     IF ids IS NULL OR cardinality(ids) < k THEN -- no index, or it does not know enough of them
+        PERFORM set_config('enable_sort', 'on', true);
         EXECUTE format(
             'SELECT array_agg(n.id ORDER BY n.distance, n.id), array_agg(n.distance ORDER BY n.distance, n.id) FROM (
                 SELECT e.chunk_id AS id, e.vector OPERATOR(@.<=>) $1 AS distance FROM ONLY lvm.embedding e %2$s
