@@ -37,6 +37,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -55,7 +56,7 @@ from lvm.models import build
 from lvm.pipeline.ingest import GROUP_CHUNKS
 from lvm.sequences import SequenceSet, extract, load
 from lvm.spaces import Vectors
-from lvm.store import GateMeasurement, IngestedDocument, Store
+from lvm.store import GateMeasurement, IndexNotBuilt, IngestedDocument, Store
 from lvm.training import TrainConfig
 from lvm.training.data import TrainingData, batches, windows_of
 from lvm.training.optimizer import groups_of, optimizer_of
@@ -186,9 +187,15 @@ def write(corpus: Corpus) -> float:
 
 
 def build_index(corpus: Corpus) -> None:
-    corpus.indexed = corpus.store.build_search_index(corpus.space)
-    if not corpus.indexed:  # a small space has none
+    """Also prints the number of its reports of progress, and the server's peak memory above that at the start."""
+    reports: list[int] = []
+    if not corpus.store.vectors_to_index(corpus.space):  # a small space has none
         raise LeftOut
+    with corpus.store.engine.connect() as connection:
+        backend = psutil.Process(connection.scalar(text("SELECT pg_backend_pid()")))
+    with peak_megabytes(partial(server_memory, backend.parent())) as megabytes:
+        corpus.indexed = corpus.store.build_search_index(corpus.space, reports.append)
+    print(f"  {len(reports)} reports of progress, {megabytes[0]:.0f} MB in the server", file=sys.stderr, flush=True)
 
 
 def chunk_ids(corpus: Corpus) -> None:
@@ -266,7 +273,7 @@ def in_memory(data: TrainingData) -> TrainingData:
 
 
 def search_exactly(corpus: Corpus) -> None:
-    corpus.store.search(corpus.space, corpus.queries(1), K)
+    corpus.store.search(corpus.space, corpus.queries(1), K, exact=True)
 
 
 def numpy_search(corpus: Corpus) -> None:
@@ -280,10 +287,8 @@ def search_index(corpus: Corpus) -> float:
     """Median of the queries. Also sets ``recall``, of some of them beside exact search."""
     if not corpus.indexed:
         raise LeftOut
-    queries, statement = (
-        corpus.queries(QUERIES),
-        text("SELECT chunk_id FROM lvm.search(CAST(:query AS vector), :k, 'bench')"),
-    )
+    queries = corpus.queries(QUERIES)
+    statement = text("SELECT chunk_id FROM lvm.search(CAST(:query AS vector), :k, 'bench')")
     seconds, found = [], []
     with corpus.store.engine.connect() as connection:
         for row in queries.unit:
@@ -292,9 +297,19 @@ def search_index(corpus: Corpus) -> float:
             seconds.append(time.perf_counter() - began)
     shares = []
     for row in range(EXACT_QUERIES):
-        exact = corpus.store.search(corpus.space, queries[row : row + 1], K)
+        exact = corpus.store.search(corpus.space, queries[row : row + 1], K, exact=True)
         shares.append(len(found[row] & {hit.chunk_id for hit in exact}) / K)
     corpus.recall = statistics.mean(shares)
+    return statistics.median(seconds)
+
+
+def filtered(corpus: Corpus, key: str, value: str) -> float:
+    """Median of the queries with a filter."""
+    queries, seconds = corpus.queries(QUERIES), []
+    for row in range(len(queries)):
+        began = time.perf_counter()
+        assert len(corpus.store.search(corpus.space, queries[row : row + 1], K, filter={key: value})) == K
+        seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 
 
@@ -345,6 +360,10 @@ PIECES = (  # in the order of a run
     Piece("exact search", search_exactly, EVERYTHING, peer="NumPy product"),
     Piece("NumPy product", numpy_search, None),
     Piece("search by index", search_index, INDEX, once=True),
+    Piece("... in one document", lambda c: filtered(c, "document", "000000003"), INDEX, once=True),
+    Piece(
+        "... in one source", lambda c: filtered(c, "source", "bench"), None, once=True
+    ),  # it has everything: sums all documents
 )
 
 
@@ -365,17 +384,23 @@ def anonymous() -> int:
     return int(info.rss - getattr(info, "shared", 0))
 
 
+def server_memory(postmaster: psutil.Process) -> int:
+    """Resident bytes of a server. What its processes share counts once."""
+    infos = [process.memory_info() for process in postmaster.children()]
+    return sum(info.rss - info.shared for info in infos) + max(info.shared for info in infos)
+
+
 @contextmanager
-def peak_megabytes() -> Iterator[list[float]]:
-    """A list that gets the peak above the memory at the start."""
+def peak_megabytes(taken: Callable[[], int] = anonymous) -> Iterator[list[float]]:
+    """A list that gets the peak above the memory at the start. ``taken`` reads it in bytes."""
     gc.collect()
     with suppress(OSError, AttributeError):  # glibc: pages that earlier pieces left would hide what this one takes
         ctypes.CDLL(None).malloc_trim(0)
-    start, done, result = anonymous(), threading.Event(), [0.0]
+    start, done, result = taken(), threading.Event(), [0.0]
 
     def sample() -> None:
         while not done.wait(0.005):
-            result[0] = max(result[0], (anonymous() - start) / 1e6)
+            result[0] = max(result[0], (taken() - start) / 1e6)
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()
@@ -403,6 +428,8 @@ def measure(piece: Piece, corpus: Corpus) -> Measured | None:
                 runs.append(own if isinstance(own, float) else time.perf_counter() - began)
         except LeftOut:
             return None
+        except IndexNotBuilt:
+            runs = [math.inf]
         except (DBAPIError, psycopg.Error) as error:
             if not isinstance(getattr(error, "orig", error), psycopg.errors.QueryCanceled):
                 raise

@@ -7,7 +7,7 @@ import subprocess
 
 import typer
 
-from lvm.cli.common import out
+from lvm.cli.common import SpaceName, opened, out
 from lvm.errors import UsageError, visible
 from lvm.settings import Settings
 
@@ -15,7 +15,7 @@ from lvm.settings import Settings
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     group = typer.Typer(no_args_is_help=True, help="The database.")
-    for command in (start, stop, url, migrate):
+    for command in (start, stop, url, migrate, index):
         group.command()(command)
     group.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(psql)
     app.add_typer(group, name="db")
@@ -53,6 +53,15 @@ def migrate() -> None:
 
     with open_store(Settings()) as store:
         out.print(f"database {store.database_name!r} is at the newest schema")
+
+
+def index(space: SpaceName = None) -> None:
+    """Build the search index of a space, if it has at least 10,000 chunks and no index."""
+    with opened(space) as work:
+        from lvm.pipeline.ingest import build_index
+
+        built = build_index(work)
+        out.print("built" if built else "it has an index, or too few chunks for one; nothing was done")
 
 
 def psql(context: typer.Context) -> None:

@@ -27,6 +27,7 @@ from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.settings import Settings
 from lvm.store import databases_beside, open_store, server
 from lvm.store.health import Health, examine
+from lvm.store.migrate import PGVECTOR, version_of
 from lvm.terminal import without_login
 
 GIGABYTE = 10**9
@@ -157,6 +158,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
             f"{health.incomplete} documents have chunks without a vector in space {settings.space}",
             f"lvm reembed --to {settings.space} --space OTHER, or ingest again",
         )
+    if health.unindexed:
+        yield Finding(
+            "search index",
+            "warning",
+            f"none for the {health.unindexed} vectors of space {settings.space}; search is exact and slow",
+            "lvm db index",
+        )
 
 
 def _schema(health: Health) -> Iterator[Finding]:
@@ -164,8 +172,9 @@ def _schema(health: Health) -> Iterator[Finding]:
         advice = "the first run enables it" if health.pgvector_available else "install pgvector on the server"
         yield Finding("pgvector", "warning" if health.pgvector_available else "problem", "not enabled", advice)
     else:
-        old = tuple(int(part) for part in health.pgvector.split(".")[:2]) < (0, 5)
-        yield Finding("pgvector", "problem" if old else "ok", health.pgvector, "0.5 or newer is needed" if old else "")
+        old = version_of(health.pgvector) < PGVECTOR
+        needed = f"{'.'.join(map(str, PGVECTOR))} or newer is needed"
+        yield Finding("pgvector", "problem" if old else "ok", health.pgvector, needed if old else "")
     if not health.known:
         newer = f"{health.migration}, which is newer than this lvm ({health.newest})"
         yield Finding("schema", "problem", newer, "upgrade lvm, or use another database")

@@ -119,6 +119,7 @@ def ingest(
         InvalidLimit: if the limit is below 1.
         NothingUsable: if the source has no usable document.
         Busy: if another process ingests into this database.
+        IndexNotBuilt: if the server has no room for the search index. All documents are stored then.
     """
     if isinstance(source, str | Path):
         documents: Iterable[Document | Skipped] = open_source(str(source), limit)
@@ -139,9 +140,31 @@ def ingest(
         advance(max(0, (total or 0) - report.characters))  # the total is an estimate, in bytes
     report.seconds = time.monotonic() - started
     work.store.vacuum(report.chunks)
-    work.store.build_search_index(work.space_id)
+    build_index(work, bars)
     report.corpus_revision = work.store.corpus_revision(work.space_id)
     return report
+
+
+@named_stage
+def build_index(work: Workspace, bars: Bars | None = None) -> bool:
+    """Build the search index of a space if it is large enough and has none. Its bar counts vectors.
+
+    Args:
+        work: the space.
+        bars: opens progress bars; in the terminal unless given.
+
+    Returns:
+        Whether an index was built.
+
+    Raises:
+        IndexNotBuilt: if the server has no memory, disk space or time for it.
+        Busy: if another process ingests into this database.
+    """
+    vectors = work.store.vectors_to_index(work.space_id)
+    if not vectors:
+        return False
+    with work.store.lock("ingest"), (bars or work.bars)("index", vectors) as advance:
+        return work.store.build_search_index(work.space_id, advance)
 
 
 def ingest_shard(work: Workspace, documents: list[Document], progress: Progress | None = None) -> IngestReport:

@@ -6,7 +6,7 @@ this inverter: the verdict, the sequence set, the models. Their files are those 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -100,19 +100,26 @@ class Workspace:
         return self.store.counts(self.space_id)
 
     @named_stage
-    def search(self, query: str | Vectors, k: int = 5) -> Hits:
-        """The stored chunks nearest to a text or a vector, by exact cosine.
+    def search(
+        self, query: str | Vectors, k: int = 5, *, filter: Mapping[str, Any] | None = None, exact: bool = False
+    ) -> Hits:
+        """The stored chunks nearest to a text or a vector by cosine, by the space's index if it has one.
 
         Args:
             query: one text, or one vector of this space.
             k: how many chunks.
+            filter: what the chunks' documents must be, e.g. ``{"source": "sotu"}``; all unless given. ``source`` and
+                ``document`` (external id): a string or a list of strings. ``metadata``: a dict that the document's
+                metadata contains.
+            exact: compare with every chunk, also where there is an index.
 
         Raises:
             SpaceMismatch: if the vector is of another space.
             InvalidVectors: if it is a bare array, or not exactly one vector.
+            InvalidFilter: if the filter has another key, or a value of a wrong type.
         """
         vectors = self.space.encode([query]) if isinstance(query, str) else query
-        return Hits(self.store.search(self.space_id, vectors, k))
+        return Hits(self.store.search(self.space_id, vectors, k, filter=filter, exact=exact))
 
     # -- gates ----------------------------------------------------------------------------------------------
 

@@ -77,7 +77,8 @@ def open_beside(store: Store, key: str, about: str) -> Store:
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, None if store.gatekeeper is None else connect(store.gatekeeper.url.set(database=name)))
+    gatekeeper = None if store.gatekeeper is None else connect(store.gatekeeper.url.set(database=name))
+    return Store(engine, gatekeeper, store.index_memory)
 
 
 def databases_beside(store: Store) -> list[Beside]:

@@ -32,10 +32,13 @@ class Connections:
     Attributes:
         engine: connections of the user in ``LVM_DATABASE_URL``.
         gatekeeper: connections of the user who writes verdicts; None if it is the same user.
+        index_memory: bytes that the server may take while it builds an index; None for its own setting, or 512 MB if
+            that is more.
     """
 
     engine: Engine
     gatekeeper: Engine | None = None
+    index_memory: int | None = None
 
     def close(self) -> None:
         """Close all connections."""

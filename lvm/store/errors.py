@@ -17,6 +17,17 @@ from lvm.errors import LvmError, UsageError, first_line
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_NOT_AVAILABLE = "55P03"
+_NO_ROOM = {
+    "53000": "free memory and disk space on the server",
+    "53100": "free disk space on the server (a vector takes about 2 KB)",
+    "53200": "free memory on the server, or lower its maintenance_work_mem",
+    "53400": "raise that limit",
+    "57014": "raise the user's statement_timeout",
+}
+"""What to do about an error code of a build of an index."""
+
+_WRONG_JSON = {"22023", "22P02", "22P05", "22021"}
+"""Codes of a filter that the database refuses."""
 
 _MEANINGS = {
     "28P01": "the password is wrong; put the right one into LVM_DATABASE_URL",
@@ -89,6 +100,14 @@ class NotConfirmed(UsageError):
     """The database's name was not typed, so no data is destroyed."""
 
 
+class InvalidFilter(UsageError):
+    """The filter of a search has an unknown key or a wrong type."""
+
+
+class IndexNotBuilt(LvmError):
+    """The server had no room or no time to build a search index."""
+
+
 class TrainingActive(LvmError):
     """A training run is active, so its data stays."""
 
@@ -142,6 +161,32 @@ def refused_by_gate() -> Iterator[None]:
         if " refused: " in reason:
             raise GateRequired(reason) from error
         raise
+
+
+@contextmanager
+def no_room_for_index() -> Iterator[None]:
+    """Turn a build of an index that ran out of memory, disk or time into ``IndexNotBuilt``."""
+    try:
+        yield
+    except DBAPIError as error:
+        remedy = _NO_ROOM.get(sqlstate(error) or "")
+        if remedy is None:
+            raise
+        raise IndexNotBuilt(
+            f"the search index was not built ({first_line(error.orig)}); the corpus is stored and search is exact "
+            f"without an index, only slower: {remedy}, then run `lvm db index`"
+        ) from error
+
+
+@contextmanager
+def refused_filter() -> Iterator[None]:
+    """Turn a refusal of a search's filter into ``InvalidFilter``."""
+    try:
+        yield
+    except DBAPIError as error:
+        if sqlstate(error) not in _WRONG_JSON:
+            raise
+        raise InvalidFilter(first_line(error.orig)) from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from lvm.store import server
 from lvm.store.connect import connect
 from lvm.store.errors import named_errors
 from lvm.store.migrate import current_revision, script
+from lvm.store.search import INDEX_FROM
 
 RULES = frozenset(
     {
@@ -42,6 +43,7 @@ class Health:
         most: connections that the server allows.
         busy: locks that other processes hold on this database: ingestion, clearing, training runs.
         incomplete: documents that have a chunk without a vector in the space.
+        unindexed: vectors of the space if it should have a search index and has none; else 0.
         size: of the database, in bytes.
         off: triggers of ``RULES`` that are disabled or missing.
         children: tables that inherit from ours; the store does not read their rows.
@@ -57,6 +59,7 @@ class Health:
     most: int
     busy: int
     incomplete: int
+    unindexed: int
     size: int
     off: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
@@ -79,7 +82,7 @@ def examine(settings: Settings, space: str) -> Health:
         with named_errors(engine), engine.connect() as connection:
             connection.execute(text("SET TRANSACTION READ ONLY"))
             migration, migrations = current_revision(connection), script()
-            incomplete, off, children = 0, RULES, ()
+            incomplete, unindexed, off, children = 0, 0, RULES, ()
             if migration is not None:
                 rules = text(
                     "SELECT tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
@@ -95,6 +98,13 @@ def examine(settings: Settings, space: str) -> Health:
                     text(
                         "SELECT count(DISTINCT c.document_id) FROM lvm.chunk c JOIN lvm.space s ON s.name = :space "
                         "WHERE NOT EXISTS (SELECT FROM lvm.embedding e WHERE e.chunk_id = c.id AND e.space_id = s.id)"
+                    ),
+                    {"space": space},
+                )
+                unindexed = connection.scalar(
+                    text(
+                        "SELECT count(*) FROM lvm.space s JOIN ONLY lvm.embedding e ON e.space_id = s.id "
+                        "WHERE s.name = :space AND to_regclass('lvm.embedding_search_' || s.id) IS NULL"
                     ),
                     {"space": space},
                 )
@@ -116,6 +126,7 @@ def examine(settings: Settings, space: str) -> Health:
                     )
                 ),
                 incomplete=incomplete or 0,
+                unindexed=unindexed if unindexed and unindexed >= INDEX_FROM else 0,
                 size=connection.scalar(text("SELECT pg_database_size(current_database())")),
                 off=tuple(sorted(off)),
                 children=children,

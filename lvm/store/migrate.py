@@ -22,13 +22,17 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 import lvm
 from lvm.errors import first_line
-from lvm.store.errors import SchemaUnusable, driver_error, lacks_privilege
+from lvm.store.errors import SchemaUnusable, driver_error, lacks_privilege, sqlstate
 
 log = logging.getLogger(__name__)
 
 SCHEMA = "lvm"
+PGVECTOR = (0, 8)
+"""The oldest version of pgvector that the schema can use: it has halfvec and iterative scans."""
+
 _LOCK = 0x6C766D00  # key of the advisory lock: one migration at a time
 _LARGE = 256 << 20  # bytes of vectors from which on a migration may take minutes: about 100,000 of 384 numbers
+_DEPENDENT_OBJECTS = "2BP01"
 
 
 def folder() -> Path:
@@ -60,6 +64,11 @@ def migrate(engine: Engine) -> None:
                     connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
             upgrade(connection)
     except (DBAPIError, psycopg.Error) as error:  # migrations use the driver too
+        if sqlstate(error) == _DEPENDENT_OBJECTS:
+            raise SchemaUnusable(
+                f"database {engine.url.database!r} was not migrated, because objects of yours depend on what "
+                f"a migration replaces ({_detail(error)}); drop them, run `lvm db migrate`, and create them again"
+            ) from error
         if not lacks_privilege(error):
             raise
         raise SchemaUnusable(
@@ -153,11 +162,29 @@ def _owned(connection: Connection) -> None:
         )
 
 
+def version_of(extension: str) -> tuple[int, ...]:
+    """Major and minor number of a version such as ``0.8.5``."""
+    return tuple(int(part) for part in extension.split(".")[:2])
+
+
+def _detail(error: BaseException) -> str:
+    """Postgres' detail of an error, in one line."""
+    cause = driver_error(error)
+    detail = cause.diag.message_detail if isinstance(cause, psycopg.Error) else None
+    return first_line(detail or "")
+
+
 def _extension(connection: Connection) -> None:
     """Create the extension in schema public, where the project looks for it."""
-    schema = connection.scalar(
-        text("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'")
-    )
+    found = connection.execute(
+        text("SELECT extnamespace::regnamespace::text, extversion FROM pg_extension WHERE extname = 'vector'")
+    ).first()
+    schema, extension = found or (None, None)
+    if extension is not None and version_of(extension) < PGVECTOR:
+        raise SchemaUnusable(
+            f"pgvector is {extension} and this version of lvm needs {'.'.join(map(str, PGVECTOR))}; install it on the "
+            "server, then let the extension's owner run ALTER EXTENSION vector UPDATE"
+        )
     if schema == "public":
         return
     if schema is not None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from pydantic import SecretStr
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -29,6 +30,9 @@ from lvm.store import postgres
 from lvm.store.errors import InvalidDatabaseUrl, ServerUnavailable
 
 DATABASE = "lvm"
+
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Memory limit of this container in bytes."""
 
 SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 """Parameters of a Postgres URL that are secret."""
@@ -69,6 +73,20 @@ def gatekeeper_url(settings: Settings) -> URL | None:
         InvalidDatabaseUrl: if ``LVM_GATEKEEPER_URL`` is not a Postgres URL.
     """
     return None if settings.gatekeeper_url is None else _parse(settings.gatekeeper_url, "LVM_GATEKEEPER_URL")
+
+
+def index_memory(settings: Settings) -> int | None:
+    """Bytes that the embedded server may take while it builds an index: a quarter of the machine's memory.
+
+    Returns:
+        None if another server is used: its settings decide.
+    """
+    if settings.database_url is not None:
+        return None
+    total = int(psutil.virtual_memory().total)
+    with suppress(OSError, ValueError):  # no limit of a container, or the word "max"
+        total = min(total, int(CONTAINER_LIMIT.read_text()))
+    return total // 4
 
 
 def without_secrets(url: URL) -> URL:

@@ -53,4 +53,4 @@ def open_store(settings: Settings) -> Store:
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, connect(gatekeeper) if gatekeeper is not None else None)
+    return Store(engine, connect(gatekeeper) if gatekeeper is not None else None, server.index_memory(settings))

@@ -16,6 +16,7 @@ from lvm.cli.doctor import Finding, examine_all
 from lvm.settings import Settings
 from lvm.store import Store
 from tests.cli.test_cli import lvm
+from tests.store.toy import fill, register
 
 
 def examined(settings: Settings, **environment: str) -> dict[str, Finding]:
@@ -72,6 +73,18 @@ def test_what_is_wrong_with_a_database_is_said_and_left(database: Store, setting
     assert examined(settings)["schema"].advice == "lvm db migrate"
     with database.engine.begin() as connection:
         assert connection.scalar(text("SELECT version_num FROM lvm.alembic_version")) == "0001", "it only looks"
+
+
+def test_a_missing_search_index_is_named(database: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = register(database, settings.space)
+    fill(database, space)
+    assert "search index" not in examined(settings), "a small space needs none"
+    monkeypatch.setattr("lvm.store.health.INDEX_FROM", 10)
+    found = examined(settings)["search index"]
+    assert (found.verdict, found.advice) == ("warning", "lvm db index") and "30 vectors" in found.found
+    monkeypatch.setattr("lvm.store.search.INDEX_FROM", 10)
+    assert database.build_search_index(space)
+    assert "search index" not in examined(settings)
 
 
 def test_an_unreachable_database_and_a_misspelt_setting(

@@ -105,3 +105,25 @@ def test_two_stores_are_one_database(database: Store, settings: Settings) -> Non
     registered(database, settings)
     with open_store(settings) as second:
         assert second.database_name == database.database_name
+
+
+def test_a_large_ingestion_has_a_bar_for_its_index(
+    database: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvm.store.search.INDEX_FROM", 20)
+    opened: dict[str, int | None] = {}
+
+    @contextmanager
+    def bars(description: str, total: int | None) -> Iterator[Progress]:
+        opened[description] = total
+        yield lambda count: None
+
+    with open_workspace("minilm", settings) as work:
+        report = ingest(work, "sotu", 2, bars=bars)
+        assert opened["index"] == report.chunks
+        assert work.store.vectors_to_index(work.space_id) == 0
+        hit = work.search("peace", 1, filter={"source": "sotu"})[0]
+        assert work.search("peace", 1, exact=True)[0].chunk_id == hit.chunk_id
+        opened.clear()
+        ingest(work, "sotu", 2, bars=bars)
+    assert "index" not in opened

@@ -33,8 +33,8 @@ def space_id(database: Store) -> int:
     return number
 
 
-def test_there_are_ten(space_id: int) -> None:
-    assert len(QUERIES) == len(QUESTIONS) == 10
+def test_there_are_eleven(space_id: int) -> None:
+    assert len(QUERIES) == len(QUESTIONS) == 11
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=QUESTIONS)
@@ -105,13 +105,13 @@ def test_the_index_is_built_once_and_nearly_exact(database: Store, monkeypatch: 
         for query in queries:
             asked = {"query": str(query.tolist())}
             found = connection.execute(text("SELECT chunk_id FROM search(CAST(:query AS vector), 10)"), asked)
-            exact = database.search(number, Vectors("f" * 16, query[None], np.ones(1, np.float32)), 10)
+            exact = database.search(number, Vectors("f" * 16, query[None], np.ones(1, np.float32)), 10, exact=True)
             hits += len(set(found.scalars()) & {hit.chunk_id for hit in exact})
         plan = "\n".join(
             connection.execute(
                 text(
                     f"EXPLAIN SELECT chunk_id FROM embedding WHERE space_id = {number} "
-                    f"ORDER BY vector::vector({dim}) <=> CAST(:query AS vector) LIMIT 10"
+                    f"ORDER BY vector::halfvec({dim}) <=> CAST(:query AS halfvec({dim})) LIMIT 10"
                 ),
                 asked,
             ).scalars()
