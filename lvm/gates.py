@@ -32,7 +32,7 @@ GATE_LOOKS = (200, 300, 400)
 CERTAIN_ERRORS = 4.5
 """Standard errors between a figure and its threshold that make a verdict certain.
 
-The figures of a corpus that does not reach a threshold lie as far above it once in 290,000 looks (3.4e-6), if errors are
+A figure of a corpus that does not reach a threshold lies as far above it once in 290,000 looks (3.4e-6), if errors are
 normal. Three looks: a wrong pass has a probability below 1.1e-5, a wrong block (either of two criteria) below 2.1e-5.
 """
 
@@ -130,8 +130,8 @@ class Verdict:
 def certain_roundtrip(samples: int, mean_cosine: float, sd: float, identification_r1: float) -> bool | None:
     """Whether measured chunks make the verdict of the roundtrip gate certain.
 
-    Both figures must lie ``CERTAIN_ERRORS`` standard errors away from their thresholds: the mean cosine by its deviation,
-    identification by Wilson's interval. The database computes the same (``lvm.roundtrip_certain``).
+    Both figures must lie ``CERTAIN_ERRORS`` standard errors away from their thresholds: the mean cosine by its
+    deviation, identification by Wilson's interval. The database computes the same (``lvm.roundtrip_certain``).
 
     Args:
         samples: number of measured chunks.

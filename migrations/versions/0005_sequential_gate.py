@@ -23,11 +23,12 @@ FOLDER = Path(__file__).parents[1] / "sql" / revision  # beside this file, in a 
 PARTS = ("gate_sample", "judge_gate")
 
 FUNCTION = "SET search_path = pg_catalog, lvm, pg_temp"
+# Lookups by index, whatever Postgres knows of the tables, and whatever their size was when the plan was made.
+LOOKUPS = f"{FUNCTION} SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off"
 NAMED = {
     "FUNCTION": FUNCTION,
-    "TRIGGER": f"RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {FUNCTION}",
-    # Lookups by index, whatever Postgres knows of the tables, and whatever their size was when the plan was made.
-    "LOOKUPS": f"{FUNCTION} SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off",
+    "LOOKUPS": LOOKUPS,
+    "TRIGGER": f"RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {LOOKUPS}",
 }
 
 

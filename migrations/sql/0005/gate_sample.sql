@@ -26,6 +26,8 @@ DECLARE
     ids bigint[];       -- of the documents that may be drawn, in order
     starts bigint[];    -- how many chunks are before each of these
     incomplete bigint;  -- draws that found nothing
+    chosen bigint[];    -- chunk of each draw
+    many integer;
     drawn bigint[];
 BEGIN
     SELECT convert_to(corpus_revision(of_space) || i.sha256, 'UTF8'), i.trained_documents INTO seed, known
@@ -61,25 +63,28 @@ BEGIN
         SELECT w.i, mod(w.signed + CASE WHEN w.signed < 0 THEN 18446744073709551616 ELSE 0 END, total)::bigint AS r FROM word w
     ), located AS MATERIALIZED (
         SELECT n.i, n.r, width_bucket(n.r, (SELECT starts)) AS document FROM number n -- by binary search
-    ), found AS MATERIALIZED (
-        SELECT l.i, c.id, e.chunk_id IS NULL AS missing, lower(regexp_replace(btrim(c.text), '\s+', ' ', 'g')) AS words
-        FROM located l
-            LEFT JOIN ONLY chunk c ON c.document_id = ids[l.document] AND c.position = l.r - starts[l.document]
-            LEFT JOIN ONLY embedding e ON e.chunk_id = c.id AND e.space_id = of_space
     )
-    SELECT count(*) FILTER (WHERE f.missing), array_agg(f.id ORDER BY f.i) FILTER (WHERE f.before = 0) INTO incomplete, drawn
-    FROM (SELECT *, count(*) OVER (PARTITION BY n.words ORDER BY n.i) - 1 AS before FROM found n) f;
+    SELECT count(*) FILTER (WHERE e.chunk_id IS NULL), array_agg(c.id ORDER BY l.i) INTO incomplete, chosen
+    FROM located l
+        LEFT JOIN ONLY chunk c ON c.document_id = ids[l.document] AND c.position = l.r - starts[l.document]
+        LEFT JOIN ONLY embedding e ON e.chunk_id = c.id AND e.space_id = of_space;
     IF incomplete > 0 THEN
         RAISE EXCEPTION 'gate sample refused: chunks or vectors of space % are missing (document %), so a sample says nothing about the corpus; delete that document (DELETE FROM lvm.document) and run `lvm ingest` again',
             of_space, coalesce(broken_document(of_space), 'unknown')
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
+    FOREACH many IN ARRAY ARRAY[5 * gate_size() / 4, 4 * gate_size()] LOOP -- most texts differ, so the first are enough
+        SELECT array_agg(t.id ORDER BY t.i) FILTER (WHERE t.before = 0) INTO drawn FROM (
+            SELECT p.id, p.i, row_number() OVER (PARTITION BY lower(regexp_replace(btrim(c.text), '\s+', ' ', 'g')) ORDER BY p.i) - 1 AS before
+            FROM unnest(chosen[:many]) WITH ORDINALITY AS p(id, i) LEFT JOIN ONLY chunk c ON c.id = p.id) t;
+        EXIT WHEN cardinality(drawn) >= gate_size();
+    END LOOP;
     RETURN QUERY SELECT t.n, t.id FROM unnest(drawn) WITH ORDINALITY AS t(id, n) ORDER BY t.n LIMIT gate_size();
 END $$;
 
 -- Lookups are enough, unless most texts occurred before: then all chunks are drawn in an order of their own.
 CREATE OR REPLACE FUNCTION gate_sample(of_space integer, of_inverter integer) RETURNS TABLE (place bigint, chunk_id bigint)
-LANGUAGE sql STABLE {FUNCTION} AS $$
+LANGUAGE sql STABLE {FUNCTION} SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on AS $$
     WITH few AS MATERIALIZED (SELECT * FROM gate_places(of_space, of_inverter))
     SELECT * FROM few WHERE (SELECT count(*) FROM few) = gate_size()
     UNION ALL SELECT * FROM gate_draw(of_space, of_inverter, NULL) WHERE (SELECT count(*) FROM few) < gate_size()
