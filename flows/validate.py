@@ -41,7 +41,7 @@ def decode_part(vectors: Vectors, seed: int, space: str | None) -> Decoded:
 
 
 @task(name="validate", **STAGE)
-def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
+def validate_stage(space: str | None, stands_on: Standing, full: bool = False) -> GateReport:
     """Measure what was not measured yet, and stop here unless the gate passes."""
     with opened(space) as work:
         seed = work.settings.seed
@@ -50,7 +50,7 @@ def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
             return fan_out(decode_part, ((part, seed, space) for part in parts))
 
         try:
-            report = validate(work, decode_parts=decode_parts, bars=progress, flow_run_id=run_id())
+            report = validate(work, full=full, decode_parts=decode_parts, bars=progress, flow_run_id=run_id())
         except GateBlocked as error:
             if isinstance(error.report, GateReport):
                 publish(error, shown(error.report))
@@ -63,13 +63,14 @@ def validate_stage(space: str | None, stands_on: Standing) -> GateReport:
 
 @flow(name="validate", task_runner=task_runner())
 @gated
-def validate_flow(space: SpaceName = None) -> GateReport:
+def validate_flow(space: SpaceName = None, full: bool = False) -> GateReport:
     """Measure text -> vector -> text -> vector on chunks the inverter was not trained on, and judge it.
 
     A verdict about the same corpus revision, encoder and inverter is not measured again.
 
     Args:
         space: space to work in; LVM_SPACE unless given.
+        full: measure the whole sample, also where a part of it makes the verdict certain.
 
     Raises:
         GateBlocked: if it did not pass; the message says which criterion and what to do.
@@ -77,7 +78,7 @@ def validate_flow(space: SpaceName = None) -> GateReport:
     reach_database()
     with opened(space) as work:
         stands_on = standing(work)
-    return validate_stage(space, stands_on)
+    return validate_stage(space, stands_on, full)
 
 
 def shown(report: GateReport) -> UUID:

@@ -86,15 +86,18 @@ def ingest(source: Source, limit: Limit = None, space: SpaceName = None) -> None
         out.print(f"  {each.where}: {each.reason}")
 
 
-def validate(space: SpaceName = None) -> None:
-    """Measure the roundtrip gate and judge it."""
+def validate(
+    full: Annotated[bool, typer.Option("--full", help="measure the whole sample, even if a part is enough")] = False,
+    space: SpaceName = None,
+) -> None:
+    """Measure the roundtrip gate and judge it. It ends when the verdict is certain."""
 
     def direct(work: Workspace) -> Any:
         from lvm.pipeline.validate import validate
 
-        return validate(work)
+        return validate(work, full=full)
 
-    report = run_stage("validate", direct, space=space)
+    report = run_stage("validate", direct, space=space, full=full)
     figures = report.figures
     chance = "" if figures.chance is None else f", chance {figures.chance:.3f}"
     out.print(
@@ -102,6 +105,7 @@ def validate(space: SpaceName = None) -> None:
         f"roundtrip cosine {figures.mean:.3f} (n = {figures.n}), "
         f"identification R@1 {figures.identify_r1:.3f}{chance}"
     )
+    out.print(figures.extent)
 
 
 def extract(

@@ -6,6 +6,7 @@ norms are separate: models predict directions, and an inverter reads a direction
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,22 @@ class Vectors:
             )
         unit = raw / norms[:, None]
         return cls(fingerprint, np.ascontiguousarray(unit, dtype=np.float32), norms.astype(np.float32))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Vectors]) -> Vectors:
+        """The vectors of at least one part, one after the other. All parts are of one space.
+
+        Raises:
+            SpaceMismatch: if the parts are of different spaces.
+        """
+        fingerprints = {part.fingerprint for part in parts}
+        if len(fingerprints) != 1:
+            raise SpaceMismatch(f"vectors of {len(fingerprints)} spaces cannot be joined; encode all with one space")
+        return cls(
+            fingerprints.pop(),
+            np.concatenate([part.unit for part in parts]),
+            np.concatenate([part.norms for part in parts]),
+        )
 
     @property
     def raw(self) -> FloatArray:

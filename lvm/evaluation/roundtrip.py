@@ -1,7 +1,8 @@
 """The roundtrip measurement: does the inverter understand the vectors of the encoder?
 
 Contract: ``measure`` encodes texts, decodes the vectors, encodes the decoded texts, and compares the two sets of
-vectors: roundtrip cosine, chance cosine and identification. The texts must be new to the inverter: ``known_texts``
+vectors: roundtrip cosine, chance cosine and identification. It may end before all texts are decoded, if the verdict is
+certain (``lvm.gates.certain_roundtrip``). The texts must be new to the inverter: ``known_texts``
 says which chunks of a gate's sample are not new, and ``choose_chunks`` chooses new chunks where no database draws a
 sample. ``lvm.gates`` judges the figures. The database computes them again from ``returned`` and decides the verdict.
 """
@@ -91,11 +92,13 @@ class RoundtripFigures:
         interval: 95 % interval of the mean, by bootstrap over documents; NaN for a single chunk.
         chance: chance cosine; None for a single chunk.
         identify_r1: identification R@1 among ``pool`` texts.
-        pool: number of decoded chunks.
+        pool: number of drawn chunks, among which identification ranks.
         drawn: number of chunks that the database drew.
+        measured: number of drawn chunks that were decoded, the first of the draw.
+        stopped: why no more were decoded; None if all were.
         overlap: mean F1 of shared words between text and decoded text.
         seconds: wall time.
-        seen: ids of drawn chunks that the inverter was trained on. They are left out of the figures.
+        seen: ids of decoded chunks that the inverter was trained on. They are left out of the figures.
         examples: best, median and worst texts.
     """
 
@@ -112,18 +115,26 @@ class RoundtripFigures:
     identify_r1: float
     pool: int
     drawn: int
+    measured: int
+    stopped: str | None
     overlap: float
     seconds: float
     seen: list[int]
     examples: list[Example]
 
+    @property
+    def extent(self) -> str:
+        """How many of the drawn chunks were measured, and why no more."""
+        return self.stopped or f"all {self.drawn} drawn chunks were measured"
+
     @classmethod
     def from_evidence(cls, evidence: Mapping[str, Any]) -> RoundtripFigures:
-        """Read the evidence of a verdict.
+        """Read the evidence of a verdict. Before migration 5 all drawn chunks were measured, and it did not say so.
 
         Args:
             evidence: the JSON in column ``evidence`` of ``gate_result``.
         """
+        evidence = {"measured": evidence["drawn"], "stopped": None, **evidence}
         low, high = (float("nan") if end is None else float(end) for end in evidence["interval"])
         values = {field.name: evidence[field.name] for field in fields(cls)}
         values |= {
@@ -146,7 +157,7 @@ class RoundtripMeasurement:
         cosines: (n,) roundtrip cosines, rounded to 6 decimals.
         ranks: (n,) ranks of the originals by their cosine to the re-encoded text, among all ``pool`` originals. Rank 1
             is the nearest. Equally near originals count as nearer, so a space of equal vectors identifies nothing.
-        pool: number of decoded chunks.
+        pool: number of texts, also of those that were not decoded.
         mean: mean of ``cosines``.
         p10: 10th percentile of ``cosines``.
         median: median of ``cosines``.
@@ -155,7 +166,7 @@ class RoundtripMeasurement:
         identify_r1: share of ranks that are 1.
         overlap: mean F1 of shared words between text and decoded text.
         examples: best, median and worst texts.
-        returned: ``pool`` vectors of all decoded texts, also of those that the inverter was trained on.
+        returned: vectors of all decoded texts, also of those that the inverter was trained on.
         seconds: wall time.
     """
 
@@ -317,9 +328,12 @@ def measure(
     was_trained_on: npt.NDArray[np.bool_] | None = None,
     seed: int = 0,
     decode: Callable[[Vectors], Decoded] | None = None,
+    looks: Sequence[int] = (),
     progress: Progress | None = None,
 ) -> RoundtripMeasurement:
     """Encode texts, decode the vectors, encode the decoded texts, and compare the two sets of vectors.
+
+    All texts are encoded. Identification ranks among all, also where decoding ends early: among fewer it is easier.
 
     Args:
         space: the encoder and inverter to measure.
@@ -327,12 +341,15 @@ def measure(
         chunk_ids: ids of the n chunks.
         documents: documents of the n chunks, for the interval; None takes every chunk for a document of its own.
         stored: vectors of the chunks in the database. They must equal those of the encoder, because the measurement
-            does not hold for vectors of another encoder. None skips the comparison.
+            does not hold for vectors of another encoder. Figures are computed from these, as the database does. None
+            skips the comparison, and takes the encoder's.
         was_trained_on: (n,) which texts the inverter was trained on. These are decoded, but left out of the figures.
             None: no text.
         seed: seed of the sampling and of the bootstrap.
-        decode: decodes n vectors with the inverter of the space, e.g. on several machines; ``space.decode`` unless
-            given.
+        decode: decodes vectors with the inverter of the space, e.g. on several machines; ``space.decode`` unless
+            given. It is called for the vectors up to each look.
+        looks: numbers of decoded texts, in ascending order, after which decoding ends if the verdict is certain. Where
+            it ends, the figures are of the decoded texts. Empty: all are decoded.
         progress: called with the number of decoded texts, by ``space.decode`` only.
 
     Raises:
@@ -347,17 +364,28 @@ def measure(
     originals = space.encode(texts)
     if stored is not None:
         _check_stored(space, originals, stored)
-    if decode is None:
-        result = space.decode(originals, seed=seed, progress=progress)
-    else:
-        result = decode(originals)
-        _check_decoded(space, result, len(texts), seed)
-    decoded, returned = result.texts, result.vectors
+    compared = originals.unit if stored is None else stored.unit
+    is_new = ~was_trained_on if was_trained_on is not None else np.ones(len(texts), np.bool_)
+    decoded: list[str] = []
+    parts: list[Vectors] = []
+    for end in (*(look for look in looks if look < len(texts)), len(texts)):
+        wanted = originals[len(decoded) : end]
+        if decode is None:
+            result = space.decode(wanted, seed=seed, progress=progress)
+        else:
+            result = decode(wanted)
+            _check_decoded(space, result, len(wanted), seed)
+        decoded += result.texts
+        parts.append(result.vectors)
+        returned = Vectors.joined(parts)
+        # Figures are computed from the rounded cosines that are stored, so that both agree to the last digit.
+        cosines = np.round(row_cosines(returned.unit, compared[:end]), 6)
+        ranks = identification_ranks(returned.unit, compared)
+        if _certain(cosines, ranks, is_new[:end]):
+            break
 
-    new = np.flatnonzero(~was_trained_on) if was_trained_on is not None else np.arange(len(texts))
-    # Figures are computed from the rounded cosines that are stored, so that both agree to the last digit.
-    cosines = np.round(row_cosines(returned.unit, originals.unit), 6)[new]
-    ranks = identification_ranks(returned.unit, originals.unit)[new]
+    new = np.flatnonzero(is_new[: len(decoded)])
+    cosines, ranks = cosines[new], ranks[new]
     of_documents = None if documents is None else [documents[row] for row in new.tolist()]
     ids = np.asarray(chunk_ids, dtype=np.int64)[new]
     pairs = [(texts[row], decoded[row]) for row in new.tolist()]
@@ -373,7 +401,7 @@ def measure(
         p10=float(np.quantile(cosines, 0.1)),
         median=float(np.median(cosines)),
         interval=interval(cosines, of_documents, seed=seed),
-        chance=mean_pairwise_cosine(originals.unit),
+        chance=mean_pairwise_cosine(compared),
         identify_r1=float((ranks == 1).mean()),
         overlap=float(np.mean([token_f1(text, back) for text, back in pairs])),
         examples=_examples(ids, pairs, cosines),
@@ -387,7 +415,7 @@ def identification_ranks(returned: FloatArray, originals: FloatArray) -> IntArra
 
     Args:
         returned: (n, dim) unit vectors of the decoded texts.
-        originals: (n, dim) unit vectors of the texts.
+        originals: (m, dim) unit vectors of the texts, m >= n; row i of both is of the same text.
 
     Returns:
         (n,) int64 ranks from 1. An equally near original counts as nearer.
@@ -396,6 +424,24 @@ def identification_ranks(returned: FloatArray, originals: FloatArray) -> IntArra
     # The tolerance makes cosines equal that differ only by the rounding errors of the matrix product.
     ranks: IntArray = (similarity >= np.diag(similarity)[:, None] - 1e-7).sum(axis=1)
     return ranks
+
+
+def _certain(cosines: npt.NDArray[np.float64], ranks: IntArray, is_new: npt.NDArray[np.bool_]) -> bool:
+    """Whether more texts would not change the verdict, on the new texts and on all together.
+
+    Args:
+        cosines: (n,) roundtrip cosines.
+        ranks: (n,) ranks.
+        is_new: (n,) which texts the inverter was not trained on.
+    """
+
+    if is_new.sum() < gates.GATE_MIN_SAMPLES:
+        return False
+    verdicts = set()
+    for own, rank in ((cosines, ranks), (cosines[is_new], ranks[is_new])):
+        sd, identified = float(own.std(ddof=1)), float((rank == 1).mean())
+        verdicts.add(gates.certain_roundtrip(len(own), float(own.mean()), sd, identified))
+    return False in verdicts or verdicts == {True}
 
 
 def _check_decoded(space: Space, decoded: Decoded, n: int, seed: int) -> None:

@@ -8,6 +8,7 @@ the vectors do not depend on interruptions or on the number of processes.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,9 @@ from lvm.corpus.sources import Source, open_source
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars, Progress
 from lvm.spaces import Space
-from lvm.store import IngestedDocument
+from lvm.store import Busy, IndexNotBuilt, IngestedDocument
+
+log = logging.getLogger(__name__)
 
 GROUP_CHUNKS = 2048
 """Chunks encoded and committed together."""
@@ -119,7 +122,6 @@ def ingest(
         InvalidLimit: if the limit is below 1.
         NothingUsable: if the source has no usable document.
         Busy: if another process ingests into this database.
-        IndexNotBuilt: if the server has no room for the search index. All documents are stored then.
     """
     if isinstance(source, str | Path):
         documents: Iterable[Document | Skipped] = open_source(str(source), limit)
@@ -139,10 +141,26 @@ def ingest(
                 advance(done.characters)
         advance(max(0, (total or 0) - report.characters))  # the total is an estimate, in bytes
     report.seconds = time.monotonic() - started
-    work.store.vacuum(report.chunks)
-    build_index(work, bars)
+    after_loading(work, report.chunks, bars)
     report.corpus_revision = work.store.corpus_revision(work.space_id)
     return report
+
+
+def after_loading(work: Workspace, written: int, bars: Bars | None = None) -> None:
+    """Vacuum the tables and build the search index. Only fast search needs the index, so its failure is only logged.
+
+    Args:
+        work: the space that was loaded.
+        written: number of vectors that were written.
+        bars: opens progress bars; in the terminal unless given.
+    """
+    work.store.vacuum(written)
+    try:
+        build_index(work, bars)
+    except IndexNotBuilt as error:
+        log.warning("%s", error)
+    except Busy:  # another process ingests, and builds the index when it is done
+        pass
 
 
 @named_stage

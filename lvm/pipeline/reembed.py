@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from lvm.errors import UsageError
-from lvm.pipeline.ingest import GROUP_CHUNKS, build_index
+from lvm.pipeline.ingest import GROUP_CHUNKS, after_loading
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars
 from lvm.store import IngestedDocument, StoredDocument, document_groups
@@ -51,7 +51,6 @@ def reembed(old: Workspace, new: Workspace, *, bars: Bars | None = None) -> Reem
     Raises:
         SameSpace: if both are one.
         Busy: if another process writes documents.
-        IndexNotBuilt: if the server has no room for the search index. All vectors are stored then.
     """
     if old.space_id == new.space_id:
         raise SameSpace(f"the documents are in space {new.space.name!r} already; name another with --to")
@@ -76,7 +75,7 @@ def reembed(old: Workspace, new: Workspace, *, bars: Bars | None = None) -> Reem
             report.documents += len(group)
             report.chunks += len(flat)
             report.truncated += len(new.space.over_limit(flat))
-    build_index(new, bars)
+    after_loading(new, report.chunks, bars)
     report.seconds = time.monotonic() - started
     return report
 

@@ -1,7 +1,8 @@
 """Stage 2, validate: the roundtrip gate. Later stages start only behind a verdict that passed.
 
 Contract: the database draws the sample, computes the figures from the re-encoded vectors, and stores the verdict. A
-verdict about the same corpus revision, encoder and inverter is not measured again.
+verdict about the same corpus revision, encoder and inverter is not measured again. Decoding ends when the verdict is
+certain (``lvm.gates.GATE_LOOKS``), unless the whole sample is wanted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from lvm.evaluation.roundtrip import NothingToMeasure, RoundtripFigures, known_texts, measure
-from lvm.gates import judge_roundtrip
+from lvm.gates import GATE_LOOKS, judge_roundtrip
 from lvm.pipeline.errors import GateBlocked
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars
@@ -23,13 +24,15 @@ PART_CHUNKS = 100
 """Chunks decoded in one piece. The pieces do not depend on who decodes them, so the texts do not either."""
 
 DecodeParts = Callable[[Iterable[Vectors]], Iterator[Decoded]]
-"""Decodes pieces of the sample by the workspace's space, and gives the results in order."""
+"""Decodes pieces of the sample by the workspace's space, and gives the results in order. It is called for the pieces up
+to each look, so no piece is decoded that is not needed."""
 
 
 @named_stage
 def validate(
     work: Workspace,
     *,
+    full: bool = False,
     decode_parts: DecodeParts | None = None,
     bars: Bars | None = None,
     flow_run_id: str | None = None,
@@ -38,12 +41,15 @@ def validate(
 
     Args:
         work: its corpus and space are measured.
+        full: measure the whole sample, also where a part of it makes the verdict certain. A verdict that stands on a
+            part is then measured again.
         decode_parts: decodes pieces of the sample, in this process or others; here unless given.
         bars: opens progress bars; in the terminal unless given.
         flow_run_id: id of the Prefect run, for the record.
 
     Raises:
         NothingToMeasure: if nothing is stored, or the inverter was trained on every stored chunk.
+        CorpusIncomplete: if chunks or vectors of a document are missing.
         GateBlocked: if the gate does not pass; ``report`` has the figures.
         Busy: if another process validates this space.
     """
@@ -52,20 +58,20 @@ def validate(
         raise NothingToMeasure(f"nothing is stored in space {space.name!r}; ingest text first: `lvm ingest SOURCE`")
     with store.lock(f"validate {space.name}"):
         gate = work.verdict()
-        reused = gate is not None
-        if gate is None:
-            gate = _measured(work, decode_parts or _decode_here(work), bars or work.bars, flow_run_id)
+        reused = gate is not None and not (full and RoundtripFigures.from_evidence(gate.evidence).stopped)
+        if gate is None or not reused:
+            gate = _measured(work, full, decode_parts or _decode_here(work), bars or work.bars, flow_run_id)
     figures = RoundtripFigures.from_evidence(gate.evidence)
     same_encoder = figures.inverter_encoder == space.fingerprint
-    verdict = judge_roundtrip(gate.value, figures.identify_r1, figures.n, same_encoder)
+    verdict = judge_roundtrip(gate.value, figures.identify_r1, figures.n, same_encoder, figures.extent)
     report = GateReport(gate.id, gate.corpus_revision, figures, verdict, reused)
     if not (gate.passed and verdict.passed):
         raise GateBlocked(verdict.message, (verdict,), report)
     return report
 
 
-def _measured(work: Workspace, decode_parts: DecodeParts, bars: Bars, flow_run_id: str | None) -> Gate:
-    """Measure the sample that the database draws, and store what was measured."""
+def _measured(work: Workspace, full: bool, decode_parts: DecodeParts, bars: Bars, flow_run_id: str | None) -> Gate:
+    """Measure the sample that the database draws, all or until the verdict is certain, and store what was measured."""
     store, space, space_id = work.store, work.space, work.space_id
     revision = store.corpus_revision(space_id)
     inverter_id = store.register_inverter(space.inverter.sha256, space.inverter_encoder, space.trained_documents)
@@ -82,11 +88,7 @@ def _measured(work: Workspace, decode_parts: DecodeParts, bars: Bars, flow_run_i
                 advance(len(part.texts))
             return Decoded(
                 [text for part in done for text in part.texts],
-                Vectors(
-                    space.fingerprint,
-                    np.concatenate([part.vectors.unit for part in done]),
-                    np.concatenate([part.vectors.norms for part in done]),
-                ),
+                Vectors.joined([part.vectors for part in done]),
                 np.concatenate([part.cosine for part in done]),
             )
 
@@ -100,7 +102,10 @@ def _measured(work: Workspace, decode_parts: DecodeParts, bars: Bars, flow_run_i
             was_trained_on=known,
             seed=work.settings.seed,
             decode=decode,
+            looks=() if full else GATE_LOOKS,
         )
+        count = len(measured.returned)
+        advance(len(texts) - count)  # the bar ends where the measurement does
     return store.record_gate(
         GateMeasurement(
             "roundtrip",
@@ -108,8 +113,8 @@ def _measured(work: Workspace, decode_parts: DecodeParts, bars: Bars, flow_run_i
             revision,
             inverter_id,
             returned=measured.returned,
-            sampled=ids,
-            seen=[i for i, was_known in zip(ids, known, strict=True) if was_known],
+            sampled=ids[:count],
+            seen=[i for i, was_known in zip(ids[:count], known[:count], strict=True) if was_known],
             evidence=measured.evidence(),
             flow_run_id=flow_run_id,
         )

@@ -4,6 +4,7 @@ from lvm.store.beside import Beside, databases_beside, drop_beside, key_of, open
 from lvm.store.errors import (
     Busy,
     ChunkingDiffers,
+    CorpusIncomplete,
     DatabaseUnavailable,
     GateRequired,
     IndexNotBuilt,
@@ -41,6 +42,7 @@ __all__ = [
     "Busy",
     "Candidate",
     "ChunkingDiffers",
+    "CorpusIncomplete",
     "DatabaseUnavailable",
     "Gate",
     "GateMeasurement",

@@ -17,6 +17,7 @@ from lvm.errors import LvmError, UsageError, first_line
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_NOT_AVAILABLE = "55P03"
+_INCOMPLETE = "55000"  # of lvm.gate_places
 _NO_ROOM = {
     "53000": "free memory and disk space on the server",
     "53100": "free disk space on the server (a vector takes about 2 KB)",
@@ -88,6 +89,10 @@ class GateRequired(LvmError):
     """The database refused: no passing gate of this space, corpus revision and inverter."""
 
 
+class CorpusIncomplete(LvmError):
+    """Chunks or vectors of a document are missing, so no sample of the corpus can be drawn."""
+
+
 class NoVerdicts(LvmError):
     """The database user may not write verdicts."""
 
@@ -153,11 +158,18 @@ def named_errors(engine: Engine) -> Iterator[None]:
 
 @contextmanager
 def refused_by_gate() -> Iterator[None]:
-    """Turn a refusal of the gate triggers into ``GateRequired`` with the trigger's own message."""
+    """Turn a refusal of the gate's triggers and sample into a named error with the database's own message.
+
+    Raises:
+        CorpusIncomplete: if no sample can be drawn.
+        GateRequired: for every other refusal.
+    """
     try:
         yield
     except DBAPIError as error:
         reason = first_line(error.orig)
+        if sqlstate(error) == _INCOMPLETE:
+            raise CorpusIncomplete(reason) from error
         if " refused: " in reason:
             raise GateRequired(reason) from error
         raise

@@ -47,7 +47,9 @@ class Lineage(Connections):
         A retry in the same flow run returns the verdict of the first attempt.
 
         Raises:
-            GateRequired: if it is about another corpus revision or another sample than the database's.
+            GateRequired: if it is about another corpus revision or another sample than the database's, or about a part
+                of the sample that does not make the verdict certain.
+            CorpusIncomplete: if chunks or vectors of a document are missing.
             SpaceMismatch: if the vectors are of another space.
             NoVerdicts: if this user may not write verdicts.
         """

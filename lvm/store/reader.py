@@ -19,6 +19,7 @@ from lvm.arrays import IntArray
 from lvm.encoding.vectors import Vectors
 from lvm.store import copying
 from lvm.store.connect import Connections
+from lvm.store.errors import refused_by_gate
 from lvm.store.records import Candidate, StoredDocument, VectorBatch, document_groups
 from lvm.store.tables import ChunkRow, DocumentRow, EmbeddingRow, SpaceRow, only
 
@@ -201,12 +202,15 @@ class Reader(Connections):
 
         The sample depends on the corpus revision and the inverter only. It has no chunk of a document that the
         inverter was trained on, and no text twice.
+
+        Raises:
+            CorpusIncomplete: if chunks or vectors of a document are missing.
         """
         statement = text(
             "SELECT c.id, c.text, c.document_id FROM gate_sample(:space, :inverter) s "
             "JOIN ONLY chunk c ON c.id = s.chunk_id ORDER BY s.place"
         )
-        with self.engine.connect() as connection:
+        with refused_by_gate(), self.engine.connect() as connection:
             rows = connection.execute(statement, {"space": space_id, "inverter": inverter_id})
             return [Candidate(*row) for row in rows]
 

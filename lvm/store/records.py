@@ -113,7 +113,8 @@ class GateMeasurement:
         corpus_revision: revision of the corpus that the verdict is about.
         inverter_id: id of the inverter that the verdict is about.
         returned: n vectors of the decoded texts.
-        sampled: ids of the n decoded chunks, those of ``Store.gate_sample``; for a roundtrip gate only.
+        sampled: ids of the n decoded chunks, those of ``Store.gate_sample`` or the first of them (see
+            ``lvm.gates.GATE_LOOKS``); for a roundtrip gate only.
         seen: ids of the sampled chunks whose text the inverter was trained on.
         asked: the n predictions that were decoded; for a pipeline gate only.
         evidence: further JSON for people; the database adds its figures.

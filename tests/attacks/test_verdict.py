@@ -12,7 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from lvm.encoding.vectors import SpaceMismatch, Vectors
-from lvm.store import GateRequired, Store
+from lvm.gates import GATE_LOOKS
+from lvm.store import GateMeasurement, GateRequired, Store
 from tests.store.toy import (
     DIM,
     FINGERPRINT,
@@ -237,3 +238,90 @@ def test_crowded_vectors_do_not_pass_by_their_cosine(database: Store) -> None:
     assert row.value > 0.8 and not row.passed
     assert row.evidence["identify_r1"] < 0.1 and row.evidence["chance"] > 0.8
     assert stored.shape == (30, DIM)
+
+
+@pytest.fixture
+def large(database: Store) -> int:
+    """A space of 600 chunks, of which the database draws 500."""
+    number = register(database)
+    fill(database, number, documents=5, chunks=120)
+    return number
+
+
+def first(record: GateMeasurement, count: int, **changes: Any) -> GateMeasurement:
+    """The measurement of the first chunks of the sample."""
+    assert record.sampled is not None
+    values = {"sampled": record.sampled[:count], "returned": part(record.returned, slice(0, count)), **changes}
+    return replace(record, **values)
+
+
+def near(record: GateMeasurement, unit: np.ndarray) -> GateMeasurement:
+    return replace(record, returned=replace(record.returned, unit=unit.astype(np.float32)))
+
+
+def test_a_part_of_the_sample_is_taken_if_its_verdict_is_certain(database: Store, large: int) -> None:
+    for cosine, passed, words in ((0.9, True, "above what they must reach"), (0.3, False, "below what it must reach")):
+        row = database.record_gate(first(measured(database, large, cosine), 200))
+        assert row.passed is passed and row.value == pytest.approx(cosine, abs=1e-5)
+        assert (row.evidence["n"], row.evidence["measured"], row.evidence["drawn"]) == (200, 200, 500)
+        assert row.evidence["stopped"].startswith("certain after 200 of 500") and words in row.evidence["stopped"]
+
+
+def test_a_part_of_the_sample_is_refused_while_its_verdict_is_open(database: Store, large: int) -> None:
+    """Who may stop where the running mean is high passes with an inverter that does not."""
+    record = measured(database, large, 0.6345)
+    for look in GATE_LOOKS:
+        with pytest.raises(GateRequired, match=rf"after {look} of 500 chunks its verdict is not certain.*--full"):
+            database.record_gate(first(record, look))
+    missed = measured(database, large, 0.9, missed=10)  # 190 of 200: a little below 0.90 would do the same
+    with pytest.raises(GateRequired, match="not certain"):
+        database.record_gate(first(missed, 200))
+    assert database.latest_gate(large) is None
+    assert database.record_gate(record).passed
+
+
+@pytest.mark.parametrize("count", [1, 100, 199, 201, 250, 499])
+def test_a_part_of_another_size_is_refused(database: Store, large: int, count: int) -> None:
+    with pytest.raises(GateRequired, match="not the one that the database draws"):
+        database.record_gate(first(measured(database, large, 0.9), count))
+
+
+def test_a_part_is_the_beginning_in_the_order_of_the_draw(database: Store, large: int) -> None:
+    record = measured(database, large, 0.9)
+    ids = list(record.sampled or ())
+    for wrong in (ids[200:400], ids[:200][::-1], [*ids[:198], ids[199], ids[198]], [*ids[:199], ids[200]]):
+        with pytest.raises(GateRequired, match="not the one that the database draws"):
+            database.record_gate(first(record, 200, sampled=wrong))
+    with pytest.raises(GateRequired, match="nothing was decoded"):
+        database.record_gate(first(record, 200, returned=database.vectors(large, ids[:200])))
+
+
+def test_a_part_is_identified_among_the_whole_sample(database: Store, large: int) -> None:
+    """Among fewer it is easier: the vector nearest to each text is of a chunk that the part leaves out."""
+    record = measured(database, large, 0.9)
+    stored = database.vectors(large, record.sampled or ()).unit
+    other = np.roll(stored, -250, axis=0)
+    returned = 0.75 * stored + 0.8 * other
+    returned /= np.linalg.norm(returned, axis=1, keepdims=True)
+    row = database.record_gate(first(near(record, returned), 200))
+    assert row.value > 0.65 and not row.passed
+    assert row.evidence["identify_r1"] < 0.1 and 2 in row.evidence["ranks"]
+
+
+def test_what_came_back_badly_cannot_be_called_known_to_stop_early(database: Store, large: int) -> None:
+    record = measured(database, large, 0.9)
+    stored = database.vectors(large, record.sampled or ()).unit
+    returned = record.returned.unit.copy()
+    returned[:80] = at_cosine(stored[:80], 0.2)
+    ids = list(record.sampled or ())
+    with pytest.raises(GateRequired, match="not certain"):
+        database.record_gate(first(near(record, returned), 200, seen=ids[:80]))
+    with pytest.raises(GateRequired, match="not certain"):  # the same as all but a few being known
+        database.record_gate(first(record, 200, seen=ids[19:200]))
+
+
+def test_what_the_client_says_about_its_part_is_overwritten(database: Store, large: int) -> None:
+    claims = {"measured": 500, "drawn": 200, "stopped": None}
+    row = database.record_gate(replace(first(measured(database, large, 0.9), 300), evidence=claims))
+    assert (row.evidence["measured"], row.evidence["drawn"]) == (300, 500)
+    assert row.evidence["stopped"].startswith("certain after 300 of 500")

@@ -21,6 +21,7 @@ from lvm.evaluation.roundtrip import (
     measure,
     spread,
 )
+from lvm.spaces import Decoded
 
 
 def drop_last_word(text: str) -> str:
@@ -240,6 +241,56 @@ def test_a_corpus_the_inverter_was_trained_on_cannot_be_measured(fake_space, sen
             corpus.documents,
             corpus.texts_of,
         )
+
+
+def test_decoding_ends_where_the_verdict_is_certain(fake_space, sentences) -> None:
+    space = fake_space(sentences, slip=drop_last_word)
+    whole = measure(space, sentences, range(300))
+    found = measure(space, sentences, range(300), looks=(200, 250))
+    assert (found.n, found.pool, len(found.returned)) == (200, 300, 200)
+    np.testing.assert_array_equal(found.cosines, whole.cosines[:200])
+    np.testing.assert_array_equal(found.ranks, whole.ranks[:200])
+    assert found.chance == whole.chance and found.mean == pytest.approx(whole.cosines[:200].mean())
+    assert measure(space, sentences[:200], range(200), looks=(200, 250)).n == 200
+    none = measure(fake_space(sentences, slip=lambda text: "nothing of it"), sentences, range(300), looks=(200,))
+    assert none.n == 200 and not none.verdict.passed
+
+
+def test_decoding_goes_on_while_the_verdict_is_open(fake_space, sentences) -> None:
+    """Thirty of the first 200 texts come back as another: identification of 0.85 may be 0.90."""
+    bad = set(sentences[:200:7])
+    space = fake_space(sentences, slip=lambda text: "nothing of it" if text in bad else text)
+    calls: list[int] = []
+
+    def decode(vectors: Vectors) -> Decoded:
+        calls.append(len(vectors))
+        return space.decode(vectors)
+
+    found = measure(space, sentences, range(300), looks=(200, 250), decode=decode)
+    assert calls == [200, 50, 50] and found.n == 300
+    known = np.arange(300) < 190  # too few of the first 200 are new
+    calls.clear()
+    perfect = measure(fake_space(sentences), sentences, range(300), looks=(200,), was_trained_on=known, decode=None)
+    assert (perfect.n, len(perfect.returned)) == (110, 300)
+
+
+def test_figures_are_of_the_stored_vectors(fake_space, sentences) -> None:
+    space = fake_space(sentences)
+    stored = space.encode(sentences)
+    turned = stored.unit + 0.02 * np.roll(stored.unit, 1, axis=0)
+    near = Vectors(stored.fingerprint, turned / np.linalg.norm(turned, axis=1, keepdims=True), stored.norms)
+    found = measure(space, sentences, range(300), stored=near)
+    np.testing.assert_allclose(found.cosines, np.einsum("nd,nd->n", near.unit, stored.unit), atol=2e-6)
+
+
+def test_evidence_of_before_is_read(fake_space, sentences) -> None:
+    evidence = measure(fake_space(sentences), sentences, range(300)).evidence()
+    of_the_database = {"inverter": "i" * 64, "drawn": 300, "seen": []}
+    old = RoundtripFigures.from_evidence(evidence | of_the_database)
+    assert (old.measured, old.stopped, old.extent) == (300, None, "all 300 drawn chunks were measured")
+    stopped = {"drawn": 500, "measured": 200, "stopped": "certain after 200 of 500: because"}
+    new = RoundtripFigures.from_evidence(evidence | of_the_database | stopped)
+    assert (new.measured, new.extent) == (200, "certain after 200 of 500: because")
 
 
 def test_crowding_of_fewer_than_two_vectors_does_not_exist() -> None:

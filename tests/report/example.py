@@ -78,7 +78,8 @@ def example_summary(text: str = TRUTH_TEXT) -> Summary:
         corpus=CorpusFigures(60, 18909, 18909, "b" * 64, {"train": 15386, "validation": 765, "test": 2458}, 5),
         roundtrip=RoundtripFigures(
             space="f" * 16, inverter="a" * 64, inverter_encoder="f" * 16, seed=0, n=500, mean=0.84, p10=0.7,
-            median=0.85, interval=(0.83, 0.85), chance=0.167, identify_r1=0.998, pool=500, drawn=500, overlap=0.5,
+            median=0.85, interval=(0.83, 0.85), chance=0.167, identify_r1=0.998, pool=500, drawn=500, measured=200,
+            stopped="certain after 200 of 500: mean cosine and identification are high enough", overlap=0.5,
             seconds=98.0, seen=[],
             examples=[Example(kind, 1, text, text, 0.9) for kind in ("best", "median", "worst")],
         ),
