@@ -1,7 +1,7 @@
 """A T5 made for generation on a CPU: packed weights, and one cache for all sequences of an input.
 
-Contract: the logits are those of ``T5ForConditionalGeneration`` in evaluation mode, up to rounding. The caller says which
-cached positions a new position sees. So a cache holds a chain (``lvm.inversion.prompt_lookup``) or a tree
+Contract: the logits are those of ``T5ForConditionalGeneration`` in evaluation mode, up to rounding. The caller says
+which cached positions a new position sees. So a cache holds a chain (``lvm.inversion.prompt_lookup``) or a tree
 (``lvm.inversion.beam_search``), and no beam search copies it. Sequences of one input share its encoder states.
 
 Weights in float32 are packed once for oneDNN. The matrix product of torch without packed weights is MKL's, which is
