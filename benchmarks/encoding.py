@@ -5,8 +5,9 @@ token batches of the same texts, in the same number type, one batch a core, with
 limit is tokenisation, and pointwise work in the layers: softmax, layer norms, GELU, residual sums and copies. The
 seconds of each are printed. The faster a CPU multiplies, the larger is their share.
 
-Beside it is the ratio to ``SentenceTransformer.encode`` with its defaults, without a claim: it runs in float32, so the ratio depends on the CPU. The vectors of both must have cosine
-0.9998 or more. Sides run in turns, each counted by its fastest run. Needs ``pip install -e '.[bench]'``.
+Beside it is the ratio to ``SentenceTransformer.encode`` with its defaults, without a claim: it runs in float32, so the
+ratio depends on the CPU. The vectors of both must have cosine 0.9998 or more. Sides run in turns, each counted by its
+fastest run. Needs ``pip install -e '.[bench]'``.
 
     python -m benchmarks.encoding [--chunks 3000] [--runs 3]
 """

@@ -4,8 +4,8 @@ Contract: the logits are those of ``T5ForConditionalGeneration`` in evaluation m
 which cached positions a new position sees. So a cache holds a chain (``lvm.inversion.prompt_lookup``) or a tree
 (``lvm.inversion.beam_search``), and no beam search copies it. Sequences of one input share its encoder states.
 
-Weights in float32 are packed once for oneDNN. The matrix product of torch without packed weights is MKL's, which is
-two to four times slower on AMD's CPUs. Packed weights are a copy, and have no gradients.
+Weights in float32 are packed once for oneDNN. torch's own product is MKL's, which took 2 to 9 times as long
+on the AMD CPU where it was measured. Packed weights are a copy, and have no gradients.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Contract: the networks are vec2text's own classes (``lvm.inversion.vec2text_networks``). The texts are those of
 ``vec2text.invert_embeddings`` for the same weights in float32. This module replaces vec2text's Trainer, which does not
 run with current versions of transformers and needs a network connection. It is faster: it does not load T5's own
-weights, it does not correct the same hypothesis of the same vector twice, and it decodes greedily by prompt lookup
-(``lvm.inversion.prompt_lookup``).
+weights, it does not correct the same hypothesis of the same vector twice, its weights are packed (``packed_t5``), it
+decodes greedily by prompt lookup (``prompt_lookup``), and its beams share one cache (``beam_search``).
 
 One exception: if fewer than ``beam`` sequences of a beam search end before the maximum length, transformers adds
 unfinished sequences, and the batch decides which ones. vec2text's own texts depend on the batch in this case.
