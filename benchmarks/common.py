@@ -1,14 +1,22 @@
-"""What the benchmarks share: options, the printed result, an embedded server of their own, random documents."""
+"""What the benchmarks share: options, claims, the speed of a matrix product, a server of their own, random documents.
+
+Contract: a benchmark prints its claims with ``compare`` or ``claim`` and exits with code 1 if one does not hold. No
+claim depends on the CPU: the peer does the same arithmetic, or the claim is a share of a limit that is measured in the
+same run.
+"""
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from sqlalchemy import create_engine, make_url
 
 from lvm.corpus.documents import Document
@@ -27,13 +35,16 @@ def options(claim: str | None, **defaults: int) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def compare(unit: str, count: int, ours: list[float], peer: str, theirs: list[float], claim: str) -> None:
-    """Print both speeds, each by its fastest run, and their ratio.
+def compare(unit: str, count: int, ours: list[float], peer: str, theirs: list[float], least: float | None) -> bool:
+    """Print both speeds, each by its fastest run, and claim their ratio.
 
     Args:
         unit, count: what was done ``count`` times in each run.
         ours, theirs: seconds of the runs; ``peer`` names the other side.
-        claim: the ratio that is claimed.
+        least: the ratio that is claimed; None for no claim.
+
+    Returns:
+        Whether the claim holds.
     """
 
     def speed(seconds: float) -> str:
@@ -42,7 +53,35 @@ def compare(unit: str, count: int, ours: list[float], peer: str, theirs: list[fl
     for name, seconds in (("ours", ours), (peer, theirs)):
         runs = ", ".join(map(speed, seconds))
         print(f"{name:22} {speed(min(seconds)):>9} {unit}/s (runs: {runs})")
-    print(f"{'ratio':22} {min(theirs) / min(ours):9.2f} (claim: {claim})")
+    return claim("ratio", min(theirs) / min(ours), least)
+
+
+def claim(name: str, value: float, least: float | None) -> bool:
+    """Print a value and what is claimed of it.
+
+    Args:
+        name: of the value.
+        value: larger is better.
+        least: the claim; None for no claim.
+
+    Returns:
+        Whether the claim holds.
+    """
+    held = least is None or value >= least
+    said = "no claim" if least is None else f"claim: {least:g}{'' if held else ', DOES NOT HOLD'}"
+    print(f"{name:22} {value:9.2f} ({said})", flush=True)
+    return held
+
+
+def product_speed(rows: int, inputs: int, outputs: int, dtype: torch.dtype, seconds: float = 0.3) -> float:
+    """GFLOP/s of ``torch.nn.functional.linear`` on (rows, inputs) and (outputs, inputs), by its fastest run."""
+    x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
+    fastest, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        F.linear(x, weight)
+        fastest = min(fastest, time.perf_counter() - began)
+    return 2e-9 * rows * inputs * outputs / fastest
 
 
 class Databases:

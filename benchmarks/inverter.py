@@ -1,28 +1,32 @@
-"""Claim: the inverter decodes at least 1.8 times as fast as plain sampling; 3 times on a CPU that multiplies bfloat16.
+"""Claim: the inverter decodes at least 1.8 times as fast as plain sampling, both in float32.
 
 The peer is the decoding of version 0.1.0, frozen here: float32, one forward a step for every text, noise for every word
 of the vocabulary, 16 texts per vector. Weights and vectors are the same: held-out chunks of the sample corpus. Both
 sides run in turns, part by part, and encode their texts to choose the nearest. The mean cosine must be at most 0.003
-below the peer's, plus two standard errors of the difference: 0.004 for 384 vectors.
+below the peer's, plus two standard errors of the difference: 0.004 for 384 vectors. Where the CPU multiplies bfloat16
+the inverter uses it. Then it decodes once more so: its cosine has the same claim, and its ratio, which depends on the
+CPU, has none. The speeds of a matrix product in both number types are printed beside it.
 
     python -m benchmarks.inverter [--vectors 256] [--seed 0]
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
+from unittest import mock
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.common import compare, options
+from benchmarks.common import claim, compare, options, product_speed
+from lvm import devices
 from lvm.arrays import FloatArray
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
-from lvm.devices import bf16_available
 from lvm.inversion.inverter import PrefixInverter
 from lvm.inversion.network import END, PAD, UNK, VectorDecoder
 from lvm.inversion.protocol import Encode
@@ -127,12 +131,12 @@ def held_out(space: Space, inverter: PrefixInverter, count: int) -> list[str]:
     return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))[:count]]
 
 
-def main() -> None:
-    asked = options(__doc__, vectors=256, seed=0)
+def measured(vectors: int, seed: int, least: float | None) -> bool:
+    """Decode with both sides in this CPU's number type, and claim the ratio of speeds and the cosine."""
     space = open_space("minilm", Settings())
     inverter = space.inverter
     assert isinstance(inverter, PrefixInverter), "the default space has this project's inverter"
-    unit = space.encode(held_out(space, inverter, asked.vectors)).unit
+    unit = space.encode(held_out(space, inverter, vectors)).unit
     raw = np.asarray(unit * space.median_norm, dtype=np.float32)
     sides: dict[str, Side] = {"ours": ours, "plain": plain}
     seconds, cosines = dict.fromkeys(sides, 0.0), {name: list[float]() for name in sides}
@@ -146,16 +150,31 @@ def main() -> None:
         rows = slice(start, start + PART)
         for name, side in sides.items():
             began = time.perf_counter()
-            back = side(inverter, raw[rows], encode, asked.seed + start)
+            back = side(inverter, raw[rows], encode, seed + start)
             seconds[name] += time.perf_counter() - began
             cosines[name] += np.einsum("nd,nd->n", back, unit[rows]).tolist()
-    claim = "3, this CPU has bfloat16" if bf16_available() else "1.8, this CPU has no bfloat16"
-    compare("vectors", len(raw), [seconds["ours"]], "plain", [seconds["plain"]], claim)
+    fast = compare("vectors", len(raw), [seconds["ours"]], "plain", [seconds["plain"]], least)
     means = {name: float(np.mean(each)) for name, each in cosines.items()}
-    print(f"{'roundtrip cosine':22} {means['ours']:9.4f}, plain {means['plain']:.4f}")
+    print(f"{'roundtrip cosine':22} {means['ours']:9.4f}, plain {means['plain']:.4f}", flush=True)
     error = float(np.std(np.subtract(cosines["ours"], cosines["plain"]))) / len(raw) ** 0.5
-    assert means["ours"] >= means["plain"] - TOLERANCE - 2 * error, "both must decode equally well"
+    well = means["ours"] >= means["plain"] - TOLERANCE - 2 * error
+    if not well:
+        print("the cosine is lower than the plain side's: the claim DOES NOT HOLD")
+    return fast and well
+
+
+def main() -> int:
+    asked = options(__doc__, vectors=256, seed=0)
+    bf16 = devices.bf16_available()
+    with mock.patch("lvm.devices.bf16_available", lambda: False):
+        held = measured(asked.vectors, asked.seed, 1.8)
+    if bf16:
+        print("with bfloat16")
+        held &= measured(asked.vectors, asked.seed, None)
+        for dtype in (torch.float32, torch.bfloat16):
+            claim(f"{str(dtype).removeprefix('torch.')}, GFLOP/s", product_speed(256, 384, 1536, dtype), None)
+    return int(not held)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

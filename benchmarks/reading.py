@@ -9,6 +9,7 @@ its fastest run. Prints rows a second and the ratio.
 
 from __future__ import annotations
 
+import sys
 import time
 
 import numpy as np
@@ -34,7 +35,7 @@ def peer(connection: psycopg.Connection, space: int) -> np.ndarray:
     return np.stack([np.asarray(row[4].to_numpy() if hasattr(row[4], "to_numpy") else row[4]) for row in rows])
 
 
-def main() -> None:
+def main() -> int:
     asked = options(__doc__, chunks=40_000, runs=3)
     items = documents(asked.chunks)
     count = sum(len(each.chunk_texts) for each in items)
@@ -54,8 +55,9 @@ def main() -> None:
                 slow = peer(connection, space)
                 theirs.append(time.perf_counter() - began)
                 assert np.array_equal(fast, slow), "both must read the same"
-    compare("rows", count, mine, "pgvector-python", theirs, "15")
+    held = compare("rows", count, mine, "pgvector-python", theirs, 15)
+    return int(not held)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

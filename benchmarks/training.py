@@ -1,16 +1,17 @@
-"""Claim: training passes over windows at least 2 times as fast as the plain loop where the CPU multiplies bfloat16, and
-no slower elsewhere, for every model.
+"""Claim: training passes over windows at least as fast as the plain loop in the same number type, for every model.
 
-The peer is what one writes first: all windows built beforehand, a ``DataLoader`` (``num_workers=0``, its
-default) over them, the same model in fp32 called window by window, the same loss against the same number
-of negatives, the same optimizer. Both sides train on the same windows with the same batch size, in turns,
-and each is counted by its fastest pass. Prints windows a second and their ratio.
+The peer is what one writes first: all windows built beforehand, a ``DataLoader`` (``num_workers=0``, its default) over
+them, the same model called window by window under the same autocast, the same loss against the same number of
+negatives, the same optimizer. So the claim does not depend on what the CPU multiplies fast. Both sides train on the
+same windows with the same batch size, in turns, and each is counted by its fastest pass. Prints windows a second and
+their ratio.
 
     python -m benchmarks.training [--documents 40] [--runs 3]
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.common import compare, options
-from lvm.devices import bf16_available
+from lvm.devices import autocast
 from lvm.models import MODELS, build
 from lvm.sequences import SequenceSet, extract
 from lvm.training import TrainConfig
@@ -60,14 +61,16 @@ def plain_pass(
     for contexts, targets in data:
         drawn = pool[torch.randint(len(pool), (config.negatives,))]
         allowed = torch.ones(len(targets), len(targets) + len(drawn), dtype=torch.bool)
-        loss = window_loss(config, model(contexts), targets, drawn, allowed)
+        with autocast(torch.device("cpu")):
+            prediction = model(contexts)
+        loss = window_loss(config, prediction, targets, drawn, allowed)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
 
 
-def main() -> None:
+def main() -> int:
     asked = options(__doc__, documents=40, runs=3)
     config = TrainConfig()
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +82,7 @@ def main() -> None:
         )
         loader = DataLoader(windows, batch_size=config.batch_size, shuffle=True)
         pool = data.unit[data.rows]
-        claim = "2, this CPU has bfloat16" if bf16_available() else "1, this CPU has no bfloat16"
+        held = True
         for name in MODELS:
             torch.manual_seed(0)
             ours, plain = build(name, DIM, CONTEXT), build(name, DIM, CONTEXT)
@@ -93,8 +96,9 @@ def main() -> None:
                 mine.append(middle - began)
                 theirs.append(time.perf_counter() - middle)
             print(name)
-            compare("windows", len(starts), mine, "plain loop", theirs, claim)
+            held &= compare("windows", len(starts), mine, "plain loop", theirs, 1)
+    return int(not held)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

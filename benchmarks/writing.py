@@ -9,6 +9,7 @@ by its fastest run. Prints chunks (a row of text and a 384-d vector each) a seco
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def peer(store: Store, folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def main() -> None:
+def main() -> int:
     asked = options(__doc__, chunks=40_000, runs=3)
     items = documents(asked.chunks)
     count = sum(len(each.chunk_texts) for each in items)
@@ -70,8 +71,9 @@ def main() -> None:
                     dump(store, folder)
             with server.fresh() as store:
                 theirs.append(peer(store, folder))
-    compare("chunks", count, mine, "COPY FROM", theirs, "0.8")
+    held = compare("chunks", count, mine, "COPY FROM", theirs, 0.8)
+    return int(not held)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

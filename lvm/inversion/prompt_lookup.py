@@ -11,11 +11,11 @@ Source: speculative decoding (Leviathan et al., ICML 2023), with a lookup in pla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
+
+from lvm.inversion.packed_t5 import PackedT5
 
 _MAX_POSITIONS = 96  # positions in one pass over all rows; beyond this number, time grows with the positions
 _FIRST_DRAFT, _LONGEST_DRAFT = 8, 32  # tokens
@@ -23,12 +23,12 @@ _FIRST_DRAFT, _LONGEST_DRAFT = 8, 32  # tokens
 
 @torch.inference_mode()
 def greedy(
-    model: Any, inputs_embeds: Tensor, attention_mask: Tensor, max_length: int, hypotheses: Sequence[Sequence[int]]
+    t5: PackedT5, inputs_embeds: Tensor, attention_mask: Tensor, max_length: int, hypotheses: Sequence[Sequence[int]]
 ) -> list[tuple[int, ...]]:
     """Generate the most likely token at every position, up to the end token or ``max_length``.
 
     Args:
-        model: a ``T5ForConditionalGeneration`` in evaluation mode.
+        t5: the network.
         inputs_embeds: (n, length, width) input of the encoder.
         attention_mask: (n, length), 0 for padding.
         max_length: largest number of tokens, with the decoder start token.
@@ -37,10 +37,12 @@ def greedy(
     Returns:
         n sequences of token ids, with decoder start and end token, without padding.
     """
-    config = model.config
-    encoded = model.encoder(inputs_embeds=inputs_embeds, attention_mask=attention_mask).last_hidden_state
-    known = [[int(config.decoder_start_token_id)] for _ in hypotheses]
-    alive, cache = list(range(len(known))), None
+    generation = t5.start(inputs_embeds, attention_mask, max_length)
+    position = torch.arange(max_length, device=inputs_embeds.device)
+    behind = position[:, None] - position
+    bias = t5.bias(max_length)[:, behind.clamp(min=0)].masked_fill(behind < 0, -torch.inf)
+    known = [[t5.first] for _ in hypotheses]
+    alive = list(range(len(known)))
     longest = min(_LONGEST_DRAFT, max(1, _MAX_POSITIONS // max(1, len(alive))))
     length = min(_FIRST_DRAFT, longest)
     while alive:
@@ -52,35 +54,25 @@ def greedy(
             if len(tokens) < count:
                 tokens = [*tokens, *draft(known[row], hypotheses[row], count - len(tokens))]
             given.append(tokens)
-        output = model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
-            attention_mask=attention_mask,
-            decoder_input_ids=torch.tensor(given, device=encoded.device),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        cache = output.past_key_values
+        ids = torch.tensor(given, device=inputs_embeds.device)
+        logits = generation.step(ids, done, bias[None, :, done : done + count, : done + count])
         finished = []
-        for place, (row, chosen) in enumerate(zip(alive, output.logits.argmax(dim=-1).tolist(), strict=True)):
-            if _accept(known[row], given[place], chosen, done, int(config.eos_token_id), max_length):
+        for place, (row, chosen) in enumerate(zip(alive, logits.argmax(dim=-1).tolist(), strict=True)):
+            if _accept(known[row], given[place], chosen, done, t5.end, max_length):
                 finished.append(place)
         if finished:
             stay = [place for place in range(len(alive)) if place not in finished]
             alive = [alive[place] for place in stay]
             if alive:
-                rows = torch.tensor(stay, device=encoded.device)
-                encoded, attention_mask = encoded[rows], attention_mask[rows]
-                cache.batch_select_indices(rows)
+                generation.keep(torch.tensor(stay, device=inputs_embeds.device), done + count)
                 longest = min(_LONGEST_DRAFT, max(1, _MAX_POSITIONS // len(alive)))
         if alive:
             reached = min(len(known[row]) for row in alive) - 1
-            if reached - done < count:
-                cache.crop(reached - done - count)
             if reached - done == count:
                 length = min(2 * length, longest)
             elif reached - done < count / 2:
                 length = max(1, length // 2)
-    return [_unpadded(row, int(config.pad_token_id)) for row in known]
+    return [t5.ids(row) for row in known]
 
 
 def _accept(known: list[int], given: Sequence[int], chosen: Sequence[int], done: int, end: int, limit: int) -> bool:
@@ -123,10 +115,3 @@ def draft(known: Sequence[int], hypothesis: Sequence[int], count: int) -> list[i
         else:
             guess = list(hypothesis[len(known) : len(known) + count])
     return guess + [0] * (count - len(guess))
-
-
-def _unpadded(row: list[int], pad: int) -> tuple[int, ...]:
-    end = len(row)
-    while end > 1 and row[end - 1] == pad:
-        end -= 1
-    return tuple(row[:end])

@@ -3,8 +3,8 @@
 Contract: the networks are vec2text's own classes (``lvm.inversion.vec2text_networks``). The texts are those of
 ``vec2text.invert_embeddings`` for the same weights in float32. This module replaces vec2text's Trainer, which does not
 run with current versions of transformers and needs a network connection. It is faster: it does not load T5's own
-weights, it does not correct the same hypothesis of the same vector twice, and it decodes greedily by prompt lookup
-(``lvm.inversion.prompt_lookup``).
+weights, it does not correct the same hypothesis of the same vector twice, its weights are packed (``packed_t5``), it
+decodes greedily by prompt lookup (``prompt_lookup``), and its beams share one cache (``beam_search``).
 
 One exception: if fewer than ``beam`` sequences of a beam search end before the maximum length, transformers adds
 unfinished sequences, and the batch decides which ones. vec2text's own texts depend on the batch in this case.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from lvm.encoding.weights import WeightsUnusable
 from lvm.errors import first_line
 from lvm.files import file_sha256
 from lvm.inversion import vec2text_networks as networks
+from lvm.inversion.beam_search import beam_search
+from lvm.inversion.packed_t5 import PackedT5
 from lvm.inversion.prompt_lookup import greedy
 from lvm.inversion.protocol import Candidate, Encode, Inverted, distinct, joined
 from lvm.progress import Progress
@@ -239,19 +242,16 @@ class Vec2TextInverter:
         for start in range(0, len(vectors), _GREEDY_AT_ONCE):
             part = vectors[start : start + _GREEDY_AT_ONCE]
             inputs, mask = self.hypothesizer.embed_and_project(None, None, frozen_embeddings=part)
-            hypotheses += greedy(self.hypothesizer.encoder_decoder, inputs, mask, max_length, [()] * len(part))
+            hypotheses += greedy(self._fast_hypothesizer, inputs, mask, max_length, [()] * len(part))
         return hypotheses
 
-    def _trimmed(self, ids: Tensor) -> list[Ids]:
-        """Rows without padding at the end. The decoder start token, which has the id of padding, stays."""
-        pad = self.hypothesizer.encoder_decoder.config.pad_token_id
-        rows = []
-        for row in ids.tolist():
-            end = len(row)
-            while end > 1 and row[end - 1] == pad:
-                end -= 1
-            rows.append(tuple(row[:end]))
-        return rows
+    @cached_property
+    def _fast_hypothesizer(self) -> PackedT5:
+        return PackedT5(self.hypothesizer.encoder_decoder)
+
+    @cached_property
+    def _fast_corrector(self) -> PackedT5:
+        return PackedT5(self.corrector.encoder_decoder)
 
     def correct(self, vectors: Tensor, hypotheses: Sequence[Ids], embedded: Tensor) -> list[list[Ids]]:
         """Correct hypotheses.
@@ -264,31 +264,13 @@ class Vec2TextInverter:
         Returns:
             ``beam`` corrections of every hypothesis, the most likely first.
         """
-        pad = self.corrector.encoder_decoder.config.pad_token_id
+        t5 = self._fast_corrector
         longest = max(map(len, hypotheses))
-        ids = torch.tensor([[*each, *[pad] * (longest - len(each))] for each in hypotheses], device=self.device)
+        ids = torch.tensor([[*each, *[t5.pad] * (longest - len(each))] for each in hypotheses], device=self.device)
+        inputs, mask = self.corrector.get_encoder_embedding(vectors, embedded, ids, (ids != t5.pad).int())
         if self.beam == 1:
-            inputs, mask = self.corrector.get_encoder_embedding(vectors, embedded, ids, (ids != pad).int())
-            return [[each] for each in greedy(self.corrector.encoder_decoder, inputs, mask, _MAX_LENGTH, hypotheses)]
-        generated = self.corrector.generate(
-            inputs={
-                "frozen_embeddings": vectors,
-                "hypothesis_input_ids": ids,
-                "hypothesis_attention_mask": (ids != pad).int(),
-                "hypothesis_embedding": embedded,
-            },
-            generation_kwargs={
-                "early_stopping": False,
-                "num_beams": self.beam,
-                "num_return_sequences": self.beam,
-                "do_sample": False,
-                "no_repeat_ngram_size": 0,
-                "min_length": 1,
-                "max_length": _MAX_LENGTH,
-            },
-        )
-        rows = self._trimmed(generated)
-        return [rows[i : i + self.beam] for i in range(0, len(rows), self.beam)]
+            return [[each] for each in greedy(t5, inputs, mask, _MAX_LENGTH, hypotheses)]
+        return beam_search(t5, inputs, mask, _MAX_LENGTH, self.beam)
 
 
 class _Search:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,19 +73,21 @@ def make_hub(
     encoder_sizes: dict[str, int] = SMALL_ENCODER,
     checkpoints: dict[str, tuple[str, str]] = CHECKPOINTS,
     steps: int = 200,
+    sentences: Sequence[str] = SENTENCES,
 ) -> Hub:
     """Make all repositories that the two spaces name.
 
     Args:
         dim: of the vectors.
-        tokenizer: one cut for ``SENTENCES`` unless given.
+        tokenizer: one cut for ``sentences`` unless given.
         sizes, encoder_sizes: of the T5 and of the encoder.
         checkpoints: which to make.
         steps: of training; 0 leaves weights random.
+        sentences: what the networks are taught.
     """
     torch.manual_seed(0)
     hub = Hub(cache)
-    tokenizer = tokenizer or _tokenizer()
+    tokenizer = tokenizer or _tokenizer(sentences)
     revision = configured(Settings(spaces=Path("none")))["gtr-base"].encoder_revision
     encoder = _repository(cache, GTR, revision or "")
     _encoder(encoder, tokenizer, dim, encoder_sizes)
@@ -109,7 +111,7 @@ def make_hub(
             "use_lora": False, "embedder_no_grad": True, "embedder_torch_dtype": "float32",
             "embedder_gaussian_noise_level": 0.0, "corrector_ignore_hypothesis_embedding": False,
         }  # fmt: skip
-        first, second = _train(config, t5, tokenizer, embed, steps)
+        first, second = _train(config, t5, tokenizer, embed, steps, sentences)
         prefix = "" if name == "gtr_base" else "0.auto_model."
         own = T5EncoderModel.from_pretrained(encoder).state_dict()  # the file's, not rounded to bfloat16
         if name == "gtr_base":
@@ -132,7 +134,7 @@ def _repository(cache: Path, name: str, revision: str) -> Path:
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:
     """A Unigram tokenizer with T5's special tokens."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.NFKC()
@@ -140,7 +142,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.Metaspace()
     special = ["<pad>", "</s>", "<unk>"]
     trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES * 20, trainer)
+    tokenizer.train_from_iterator([*sentences] * 20, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
@@ -174,7 +176,12 @@ def _encoder(folder: Path, tokenizer: PreTrainedTokenizerFast, dim: int, sizes: 
 
 
 def _train(
-    config: dict[str, object], t5: T5Config, tokenizer: PreTrainedTokenizerFast, encoder: TextEncoder, steps: int
+    config: dict[str, object],
+    t5: T5Config,
+    tokenizer: PreTrainedTokenizerFast,
+    encoder: TextEncoder,
+    steps: int,
+    sentences: Sequence[str],
 ) -> tuple[nn.Module, nn.Module]:
     """Teach both networks a few sentences, just enough that different vectors give different texts."""
     facts = SimpleNamespace(**config)
@@ -184,8 +191,8 @@ def _train(
     corrector = vec2text_networks.corrector(
         vec2text_networks._package().InversionConfig(**vars(facts)), t5, encoder.dim, Path()
     )
-    vectors = torch.from_numpy(encoder.encode(SENTENCES).raw)
-    ids = tokenizer(SENTENCES, padding=True, return_tensors="pt").input_ids
+    vectors = torch.from_numpy(encoder.encode(sentences).raw)
+    ids = tokenizer([*sentences], padding=True, truncation=True, max_length=31, return_tensors="pt").input_ids
     labels = ids.masked_fill(ids == 0, -100)
     hypotheses = torch.cat([torch.zeros(len(ids), 1, dtype=torch.long), ids], dim=1)
     n = len(ids)
@@ -195,7 +202,8 @@ def _train(
         return vectors[rows] + 0.2 * vectors.std() * torch.randn(len(rows), vectors.shape[1])
 
     def first() -> Tensor:
-        loss: Tensor = hypothesizer(None, None, labels=labels, frozen_embeddings=near(torch.arange(n))).loss
+        rows = torch.arange(n) if n <= 24 else torch.randint(n, (24,))
+        loss: Tensor = hypothesizer(None, None, labels=labels[rows], frozen_embeddings=near(rows)).loss
         return loss
 
     def second() -> Tensor:
@@ -208,13 +216,13 @@ def _train(
         return loss
 
     for network, loss in ((hypothesizer, first), (corrector, second)):
-        _fit(network, loss, steps)
+        _fit(network, loss, steps, 3e-3 * (SMALL["d_model"] / t5.d_model) ** 0.5)
     return hypothesizer, corrector
 
 
-def _fit(network: nn.Module, loss: Callable[[], Tensor], steps: int) -> None:
+def _fit(network: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float) -> None:
     network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate)
     # without a decay the loss has spikes, and a network saved in one never ends its texts
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=max(1, steps))
     for _ in range(steps):
