@@ -229,3 +229,17 @@ def test_doctor_compares_files_and_rows(validated: Path, settings: Settings, dat
     assert any("embedding_in" in each for each in found)
     assert any("rows were written without the triggers" in each for each in found)
     assert any(each.startswith(f"{path.name}: 1 of ") for each in found)
+
+
+def test_a_changed_byte_of_a_vector_is_named_and_extract_writes_it_again(validated: Path, settings: Settings) -> None:
+    first = extract_flow(CONTEXT)
+    good = first.path.read_bytes()
+    data = bytearray(good)
+    data[8 + int.from_bytes(data[:8], "little") + 5] ^= 1
+    first.path.write_bytes(data)
+    with pytest.raises(CorruptedFile, match="changed since they were written"):
+        train_flow(model="gru", context=CONTEXT, epochs=1)
+    found = [each for each in examine_all(settings, {}, deep=True) if each.name == first.path.name]
+    assert [(each.verdict, each.advice) for each in found] == [("problem", "lvm extract")]
+    assert extract_flow(CONTEXT).sha256 == first.sha256
+    assert first.path.read_bytes() == good
