@@ -173,8 +173,9 @@ def test_a_checkpoint_with_other_weights_is_not_used(
     assert evaluate_flow(CONTEXT).models
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_sequence_set_changed_while_it_is_read_leaves_no_run(
-    validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
+    when: str, validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = extract_flow(CONTEXT).path
 
