@@ -189,7 +189,7 @@ def test_a_sequence_set_changed_while_it_is_read_leaves_no_run(
 
     with monkeypatch.context() as patched:
         patched.setattr("lvm.pipeline.train.fit", beside)
-        with pytest.raises(CorruptedFile, match="changed since they|changed while gru was trained"):
+        with pytest.raises(CorruptedFile, match=r"changed since they|changed while gru was trained"):
             train_flow(model="gru", context=CONTEXT, epochs=1)
     extract_flow(CONTEXT)
     assert train_flow(model="gru", context=CONTEXT, epochs=1)["gru"].note == "anew"
