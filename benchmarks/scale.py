@@ -6,8 +6,8 @@ chunks, from the smallest size to the largest. Claimed are:
 
 - growth of at most 1.1 for pieces that read or write everything,
 - growth of at most 0.3 for pieces that look up a few rows, and of 0.5 for a search by index,
-- at most 192 MB and 64 bytes a chunk of this process's memory for any piece (a vector has 1,536 bytes),
-- an epoch of training from disk at 0.9 or more of the speed of one with all vectors in memory.
+- at most 192 MB and 64 bytes a chunk of this process's memory for any piece but peers (a vector has 1,536 bytes),
+- an epoch of training from disk in 2 GB, at the largest size at 0.9 or more of the speed of one from memory.
 
 The index is built in n log n; its growth is printed and nothing is claimed. A small corpus fits into the caches of the
 processor and of Postgres and a large one does not, which adds to growth; so does other work on the machine.
@@ -64,7 +64,7 @@ from lvm.training.parallel import Replica
 from lvm.training.trainer import train_epoch
 
 EVERYTHING, LOOKUP, INDEX = 1.1, 0.3, 0.5  # growth that is claimed
-MEGABYTES, BYTES_A_CHUNK = 192, 64  # memory that is claimed
+MEGABYTES, EPOCH_MEGABYTES, BYTES_A_CHUNK = 192, 1900, 64  # memory that is claimed
 LENGTHS, CENTRES, NOISE_DIMS = (200, 400), 300, 32
 CONTEXT, FEW, K, QUERIES, EXACT_QUERIES = 16, 500, 10, 50, 20
 SHARD = 14  # documents of a shard of an ingestion
@@ -249,7 +249,7 @@ def hash_vectors(corpus: Corpus) -> None:
 
 
 def read_epoch(data: TrainingData) -> float:
-    """All steps of an epoch, without a model. Returns its seconds."""
+    """All steps of an epoch, without a model. Returns its seconds, and so does ``one_epoch``."""
     config, began = TrainConfig(), time.perf_counter()
     for _, begins, sizes in batches(data, config, 0, Replica()):
         _, rows, _ = windows_of(data, config, begins, sizes)
@@ -257,11 +257,9 @@ def read_epoch(data: TrainingData) -> float:
     return time.perf_counter() - began
 
 
-def train_epochs(data: TrainingData) -> float:
-    """An epoch of a narrow GRU. Returns its seconds."""
-    config = TrainConfig(head="point")
-    torch.manual_seed(0)
-    model = build("gru", DIM, CONTEXT, "point", hidden=16)
+def one_epoch(data: TrainingData) -> float:
+    """An epoch of a narrow GRU."""
+    config, model = TrainConfig(head="point"), build("gru", DIM, CONTEXT, "point", hidden=16)
     optimizer, began = optimizer_of(groups_of(model, config), config), time.perf_counter()
     train_epoch(model, optimizer, data, config, 0)
     return time.perf_counter() - began
@@ -323,6 +321,7 @@ class Piece:
         each: count the work in chunks a second.
         peer: name of the piece that it is compared with.
         share: smallest speed, as a share of the peer's, that is claimed; None for no claim.
+        megabytes: memory that is claimed, besides some bytes a chunk.
         once: it cannot be repeated.
     """
 
@@ -332,6 +331,7 @@ class Piece:
     each: bool = False
     peer: str | None = None
     share: float | None = None
+    megabytes: int = MEGABYTES
     once: bool = False
 
 
@@ -355,8 +355,8 @@ PIECES = (  # in the order of a run
     Piece("NumPy reads", numpy_read, None, each=True),
     Piece("hashes of a training", hash_vectors, EVERYTHING, each=True),
     Piece("read an epoch", lambda c: read_epoch(c.data), EVERYTHING, each=True),
-    Piece("train an epoch", lambda c: train_epochs(c.data), EVERYTHING, each=True, peer="... in memory", share=0.9),
-    Piece("... in memory", lambda c: train_epochs(in_memory(c.data)), None, each=True),
+    Piece("train an epoch", lambda c: one_epoch(c.data), EVERYTHING, True, "... in memory", 0.9, EPOCH_MEGABYTES),
+    Piece("... in memory", lambda c: one_epoch(in_memory(c.data)), None, each=True),
     Piece("exact search", search_exactly, EVERYTHING, peer="NumPy product"),
     Piece("NumPy product", numpy_search, None),
     Piece("search by index", search_index, INDEX, once=True),
@@ -480,10 +480,8 @@ def row(piece: Piece, sizes: list[int], results: Results) -> tuple[str, bool]:
     slope, megabytes = growth(known), [known[size].megabytes for size in known]
     most = max(megabytes, default=0.0)
     linear = piece.growth is None or not slope > piece.growth
-    # a peer without a claim may take what it wants
-    flat = piece.growth is None or all(
-        m.megabytes <= MEGABYTES + BYTES_A_CHUNK * size / 1e6 for size, m in known.items()
-    )
+    over = [m.megabytes for size, m in known.items() if m.megabytes > piece.megabytes + BYTES_A_CHUNK * size / 1e6]
+    flat = piece.growth is None or not over
     rate, ratio, fast = "", "", True
     if known:
         last = max(known)

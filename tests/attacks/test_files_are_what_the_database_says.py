@@ -173,18 +173,23 @@ def test_a_checkpoint_with_other_weights_is_not_used(
     assert evaluate_flow(CONTEXT).models
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_sequence_set_changed_while_it_is_read_leaves_no_run(
-    validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
+    when: str, validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = extract_flow(CONTEXT).path
 
     def beside(*arguments: object) -> object:
-        reseal_sequences(path)
-        return train(*arguments)  # type: ignore[arg-type]
+        if when == "before":
+            reseal_sequences(path)
+        result = train(*arguments)  # type: ignore[arg-type]
+        if when == "after":
+            reseal_sequences(path)
+        return result
 
     with monkeypatch.context() as patched:
         patched.setattr("lvm.pipeline.train.fit", beside)
-        with pytest.raises(CorruptedFile, match="changed while gru was trained"):
+        with pytest.raises(CorruptedFile, match=r"changed since they|changed while gru was trained"):
             train_flow(model="gru", context=CONTEXT, epochs=1)
     extract_flow(CONTEXT)
     assert train_flow(model="gru", context=CONTEXT, epochs=1)["gru"].note == "anew"
@@ -229,3 +234,17 @@ def test_doctor_compares_files_and_rows(validated: Path, settings: Settings, dat
     assert any("embedding_in" in each for each in found)
     assert any("rows were written without the triggers" in each for each in found)
     assert any(each.startswith(f"{path.name}: 1 of ") for each in found)
+
+
+def test_a_changed_byte_of_a_vector_is_named_and_extract_writes_it_again(validated: Path, settings: Settings) -> None:
+    first = extract_flow(CONTEXT)
+    good = first.path.read_bytes()
+    data = bytearray(good)
+    data[8 + int.from_bytes(data[:8], "little") + 5] ^= 1
+    first.path.write_bytes(data)
+    with pytest.raises(CorruptedFile, match="changed since they were written"):
+        train_flow(model="gru", context=CONTEXT, epochs=1)
+    found = [each for each in examine_all(settings, {}, deep=True) if each.name == first.path.name]
+    assert [(each.verdict, each.advice) for each in found] == [("problem", "lvm extract")]
+    assert extract_flow(CONTEXT).sha256 == first.sha256
+    assert first.path.read_bytes() == good

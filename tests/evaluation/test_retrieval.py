@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lvm.evaluation import retrieval
 from lvm.evaluation.baselines import context_mean, copy_last
 from lvm.evaluation.retrieval import (
     EmptySplit,
@@ -142,3 +144,31 @@ def test_nobody_leads_itself(tmp_path: Path) -> None:
     _, own = measure(sequences(tmp_path, unit(60, 16), [10] * 6), copy_last)
     found = lead(own, {"copy_last": own})
     assert found.cosine.value == found.r10.value == 0 and found.cosine.interval == (0, 0)
+
+
+def test_memory_does_not_grow_with_the_split(tmp_path: Path) -> None:
+    """A pool of 31 MB is read in blocks; only a few integers a chunk are held."""
+    peaks = []
+    for name, length in (("small", 10_000), ("large", 20_000)):
+        counts = [30, 30, 30, length, length]
+        s = sequences(tmp_path / name, unit(sum(counts), 192), counts)
+        s.unit.check()
+        tracemalloc.start()
+        found = evaluate(s, copy_last, limit=64)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.pool == 2 * length
+    assert peaks[1] < peaks[0] + 1e6, "15 MB would be the further rows"
+
+
+@pytest.mark.parametrize("ranked", [1, 5, 100])
+def test_windows_that_are_ranked_together_change_nothing(
+    ranked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = sequences(tmp_path, unit(60, 16), [10] * 6)
+    expected = measure(s, context_mean, batch=2)
+    monkeypatch.setattr(retrieval, "RANKED_WINDOWS", ranked)
+    monkeypatch.setattr(retrieval, "_QUERIES", 3)
+    found = measure(s, context_mean, batch=2)
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1].rank, expected[1].rank)
