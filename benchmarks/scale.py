@@ -1,13 +1,14 @@
 """Claim: what a run asks of the store grows in proportion to the corpus at most, and in flat memory.
 
-Synthetic documents (about 300 chunks, 384-d vectors around a few hundred centres) are written into a fresh database of
-each size. Then every piece of work that a run does with the store is timed. Growth is the slope of log seconds over log
-chunks, from the smallest size to the largest. Claimed are:
+Synthetic documents (``benchmarks.synthetic``: about 300 chunks, mixtures of real vectors) are written into a fresh
+database of each size. Then every piece of work that a run does with the store is timed. Growth is the slope of log
+seconds over log chunks, from the smallest size to the largest. Claimed are:
 
 - growth of at most 1.1 for pieces that read or write everything,
 - growth of at most 0.3 for pieces that look up a few rows, and of 0.5 for a search by index,
 - at most 192 MB and 64 bytes a chunk of this process's memory for any piece but peers (a vector has 1,536 bytes),
-- an epoch of training from disk in 2 GB, at the largest size at 0.9 or more of the speed of one from memory.
+- an epoch of training from disk in 2 GB, at the largest size at 0.9 or more of the speed of one from memory,
+- recall@10 of the index, beside exact search, of 0.99 or more.
 
 The index is built in n log n; its growth is printed and nothing is claimed. A small corpus fits into the caches of the
 processor and of Postgres and a large one does not, which adds to growth; so does other work on the machine.
@@ -51,12 +52,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from benchmarks.common import DIM, FINGERPRINT, databases, register
-from lvm.corpus.documents import Document
+from benchmarks.synthetic import LENGTHS, Synthetic, vectors_of_speeches
 from lvm.models import build
 from lvm.pipeline.ingest import GROUP_CHUNKS
 from lvm.sequences import SequenceSet, extract, load
 from lvm.spaces import Vectors
-from lvm.store import GateMeasurement, IndexNotBuilt, IngestedDocument, Store
+from lvm.store import GateMeasurement, IndexNotBuilt, Store
 from lvm.training import TrainConfig
 from lvm.training.data import TrainingData, batches, windows_of
 from lvm.training.optimizer import groups_of, optimizer_of
@@ -65,13 +66,11 @@ from lvm.training.trainer import train_epoch
 
 EVERYTHING, LOOKUP, INDEX = 1.1, 0.3, 0.5  # growth that is claimed
 MEGABYTES, EPOCH_MEGABYTES, BYTES_A_CHUNK = 192, 1900, 64  # memory that is claimed
-LENGTHS, CENTRES, NOISE_DIMS = (200, 400), 300, 32
-CONTEXT, FEW, K, QUERIES, EXACT_QUERIES = 16, 500, 10, 50, 20
+CONTEXT, FEW, K, QUERIES, RECALL = 16, 500, 10, 100, 0.99
 SHARD = 14  # documents of a shard of an ingestion
 RUNS, SHORT, LONG = 3, 0.5, 20.0  # runs of a piece; more until they took so many seconds; no further one after so many
 INVERTER = "1" * 64
 
-Random = np.random.Generator
 T = TypeVar("T")
 
 
@@ -79,49 +78,7 @@ class LeftOut(Exception):
     """A piece needs what an earlier one did not finish."""
 
 
-# -- the synthetic corpus -------------------------------------------------------------------------------------------
-
-
-def unit_rows(rows: np.ndarray) -> np.ndarray:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-class Synthetic:
-    """Documents made one at a time. A document has a few centres; its vectors lie around them.
-
-    The noise has few dimensions, as that of texts. In 384 independent ones all neighbours would be equally far.
-    """
-
-    def __init__(self) -> None:
-        random = np.random.default_rng(0)
-        self._centres = unit_rows(random.normal(size=(CENTRES, DIM)))
-        self._noise = random.normal(size=(NOISE_DIMS, DIM)).astype(np.float32) / math.sqrt(NOISE_DIMS * DIM)
-
-    def documents(self, chunks: int) -> Iterator[IngestedDocument]:
-        number = 0
-        while chunks:
-            random = np.random.default_rng((1, number))
-            size = min(chunks, int(random.integers(*LENGTHS)))
-            yield self._document(number, size, random)
-            number, chunks = number + 1, chunks - size
-
-    def near(self, unit: np.ndarray, random: Random) -> np.ndarray:
-        """(n, dim) unit vectors near given ones."""
-        return unit_rows(unit + 0.3 * self._around(len(unit), random))
-
-    def _document(self, number: int, size: int, random: Random) -> IngestedDocument:
-        topics = random.choice(random.integers(CENTRES, size=4), size=size)
-        unit = unit_rows(self._centres[topics] + self._around(size, random))
-        name = f"{number:09d}"
-        texts = [
-            f"Chunk {i} of document {name} says as much as a sentence of a speech, in a hundred and twenty characters."
-            for i in range(size)
-        ]
-        info = Document("bench", name, f"document {name}", name).info
-        return IngestedDocument(info, texts, [24] * size, Vectors(FINGERPRINT, unit, np.ones(size, np.float32)))
-
-    def _around(self, count: int, random: Random) -> np.ndarray:
-        return random.normal(size=(count, NOISE_DIMS)).astype(np.float32) @ self._noise
+# -- the corpus --------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -282,7 +239,7 @@ def numpy_search(corpus: Corpus) -> None:
 
 
 def search_index(corpus: Corpus) -> float:
-    """Median of the queries. Also sets ``recall``, of some of them beside exact search."""
+    """Median of the queries. Also sets ``recall``, beside exact search."""
     if not corpus.indexed:
         raise LeftOut
     queries = corpus.queries(QUERIES)
@@ -294,7 +251,7 @@ def search_index(corpus: Corpus) -> float:
             found.append(set(connection.scalars(statement, {"query": Vector(row).to_text(), "k": K})))
             seconds.append(time.perf_counter() - began)
     shares = []
-    for row in range(EXACT_QUERIES):
+    for row in range(QUERIES):
         exact = corpus.store.search(corpus.space, queries[row : row + 1], K, exact=True)
         shares.append(len(found[row] & {hit.chunk_id for hit in exact}) / K)
     corpus.recall = statistics.mean(shares)
@@ -440,10 +397,10 @@ def measure(piece: Piece, corpus: Corpus) -> Measured | None:
 Results = dict[str, dict[int, Measured]]
 
 
-def run_size(store: Store, folder: Path, chunks: int, patience: int, results: Results) -> float:
+def run_size(store: Store, folder: Path, chunks: int, real: np.ndarray, patience: int, results: Results) -> float:
     """Measure all pieces at one size; recall of the index. Progress goes to stderr."""
     corpus = Corpus(
-        store, register(store), chunks, folder, Synthetic(), store.register_inverter(INVERTER, FINGERPRINT, ())
+        store, register(store), chunks, folder, Synthetic(real), store.register_inverter(INVERTER, FINGERPRINT, ())
     )
     for piece in PIECES:
         known = results[piece.name]
@@ -503,21 +460,22 @@ def main() -> int:
     parser.add_argument("--patience", type=int, default=600)
     asked = parser.parse_args()
     sizes = sorted(set(asked.chunks))
+    real = vectors_of_speeches()
     results: Results = {piece.name: {} for piece in PIECES}
     recalls = []
     with databases() as (server, _):
         for chunks in sizes:
             options = f"-c statement_timeout={asked.patience}s"
             with server.fresh(options=options) as store, tempfile.TemporaryDirectory(prefix="lvm-bench-") as folder:
-                recalls.append(run_size(store, Path(folder), chunks, asked.patience, results))
+                recalls.append(run_size(store, Path(folder), chunks, real, asked.patience, results))
     heads = " ".join(f"{size:>10,}" for size in sizes)
     print(f"{'seconds at chunks':21} {heads} {'growth':>7} {'claim':>6} {'MB':>7} {'chunks':>12} {'speed':21}")
     rows = [row(piece, sizes, results) for piece in PIECES]
     for line, _ in rows:
         print(line)
     figures = ", ".join("-" if math.isnan(each) else f"{each:.3f}" for each in recalls)
-    print(f"recall@{K} of the index beside exact search, by size: {figures}")
-    held = all(each for _, each in rows)
+    print(f"recall@{K} of the index beside exact search, by size: {figures} (claim: {RECALL})")
+    held = all(each for _, each in rows) and not any(each < RECALL for each in recalls)
     print("all claims hold" if held else "a claim does not hold")
     return 0 if held else 1
 

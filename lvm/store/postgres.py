@@ -28,6 +28,9 @@ import psutil
 PRIVATE = Path("/var/lib/lvm")
 """As root: the folder of data, programs and sockets that the server's user cannot reach elsewhere."""
 
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Memory limit of this container in bytes."""
+
 SERVER_USER = "pgserver"
 SUPERUSER, PORT = "postgres", 5432
 START_SECONDS = 120
@@ -81,6 +84,14 @@ def account() -> pwd.struct_passwd:
         raise ServerFailed(
             f"Postgres does not run as root, and user {SERVER_USER} cannot be created: {reason}"
         ) from error
+
+
+def machine_memory() -> int:
+    """Bytes of memory of the machine, or of the container if it has a limit."""
+    total = int(psutil.virtual_memory().total)
+    with suppress(OSError, ValueError):  # no limit of a container, or the word "max"
+        total = min(total, int(CONTAINER_LIMIT.read_text()))
+    return total
 
 
 def running(data: Path) -> Running | None:
@@ -158,7 +169,9 @@ def start(data: Path) -> None:
         raise ServerFailed(f"user {user.pw_name} can no longer reach it; chmod o+x the folders above it")
     _remove_stale(data)
     sockets = _socket_folder(data, user)
+    buffers = max(128 << 20, min(machine_memory() // 8, 4 << 30))  # searching an index reads pages here and there
     options = f"-p {PORT} -c listen_addresses='' -c unix_socket_permissions=0700 -k {sockets}"
+    options += f" -c shared_buffers={buffers >> 10}kB"
     command = ("-w", "-t", str(START_SECONDS), "-D", str(data), "-l", str(data / "log"), "-o", options, "start")
     deadline = time.monotonic() + START_SECONDS
     while True:

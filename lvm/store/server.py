@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 from pydantic import SecretStr
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -30,9 +29,6 @@ from lvm.store import postgres
 from lvm.store.errors import InvalidDatabaseUrl, ServerUnavailable
 
 DATABASE = "lvm"
-
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Memory limit of this container in bytes."""
 
 SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 """Parameters of a Postgres URL that are secret."""
@@ -83,10 +79,7 @@ def index_memory(settings: Settings) -> int | None:
     """
     if settings.database_url is not None:
         return None
-    total = int(psutil.virtual_memory().total)
-    with suppress(OSError, ValueError):  # no limit of a container, or the word "max"
-        total = min(total, int(CONTAINER_LIMIT.read_text()))
-    return total // 4
+    return postgres.machine_memory() // 4
 
 
 def without_secrets(url: URL) -> URL:

@@ -17,7 +17,17 @@ from sqlalchemy.exc import DBAPIError
 
 from lvm.settings import Settings
 from lvm.spaces import Vectors
-from lvm.store import IndexNotBuilt, IngestedDocument, InvalidFilter, SchemaUnusable, Store, open_store, search, server
+from lvm.store import (
+    IndexNotBuilt,
+    IngestedDocument,
+    InvalidFilter,
+    SchemaUnusable,
+    Store,
+    open_store,
+    postgres,
+    search,
+    server,
+)
 from tests.store.toy import DIM, FINGERPRINT, document, register, unit_rows
 
 SOURCES, NAMES, COLOURS = ("north", "south"), ("a", "b", "c", "d"), ("red", "blue")
@@ -276,7 +286,7 @@ def test_memory_is_what_the_index_needs(database: Store, indexable: int) -> None
 
 def test_a_quarter_of_the_machine_is_for_the_embedded_server(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(server, "CONTAINER_LIMIT", limit)
+    monkeypatch.setattr(postgres, "CONTAINER_LIMIT", limit)
     ours = Settings(database_url=None)
     machine = server.index_memory(ours)
     assert machine is not None

@@ -25,7 +25,7 @@ BEGIN
         pg_size_bytes('32MB') * (1 + current_setting('max_parallel_maintenance_workers')::integer));
     PERFORM set_config('maintenance_work_mem', least(allowed, needed) / 1024 || 'kB', true);
     statement := format('CREATE INDEX %I ON lvm.embedding USING hnsw ((vector::@.halfvec(%s)) @.halfvec_cosine_ops) '
-        'WHERE space_id = %s', name, dimension, of_space);
+        'WITH (ef_construction = 128) WHERE space_id = %s', name, dimension, of_space);
     BEGIN
         EXECUTE statement;
     EXCEPTION WHEN disk_full OR out_of_memory THEN
