@@ -30,7 +30,8 @@ def packed(weight: Tensor, bias: Tensor | None = None) -> _Linear:
         bias: (outputs,) or None.
     """
     weight = weight.detach()
-    if weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+    onednn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    if onednn and weight.device.type == "cpu" and weight.dtype == torch.float32:
         ready = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _TYPICAL_ROWS)
         return lambda x: torch.ops.mkldnn._linear_pointwise(x, ready, bias, "none", [], "")
     return lambda x: F.linear(x, weight, bias)

@@ -10,14 +10,15 @@ from tests.inversion.test_prompt_lookup import LONGEST, asked, fast, model
 
 
 def theirs(row: int, beams: int, longest: int) -> list[tuple[int, ...]]:
-    """transformers' sequences for one input by itself."""
+    """transformers' sequences for one input by itself, without what it fills in after the end token."""
     inputs, mask = asked()
+    trained = model()
     with torch.inference_mode():
-        found = model().generate(
+        found = trained.generate(
             inputs_embeds=inputs[[row]], attention_mask=mask[[row]], max_length=longest, num_beams=beams,
             num_return_sequences=beams, do_sample=False, early_stopping=False, length_penalty=1.0,
         )  # fmt: skip
-    return [fast().ids(ids) for ids in found.tolist()]
+    return [fast().ids(ids[: ids.index(1) + 1] if 1 in ids else ids) for ids in found.tolist()]
 
 
 @pytest.mark.parametrize(("beams", "longest"), [(1, LONGEST), (2, LONGEST), (3, LONGEST), (4, LONGEST), (3, 8), (3, 2)])
