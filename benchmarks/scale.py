@@ -52,7 +52,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from benchmarks.common import DIM, FINGERPRINT, databases, register
-from benchmarks.synthetic import LENGTHS, Synthetic, vectors_of_speeches
+from benchmarks.synthetic import LENGTHS, Synthetic, near, vectors_of_speeches
 from lvm.models import build
 from lvm.pipeline.ingest import GROUP_CHUNKS
 from lvm.sequences import SequenceSet, extract, load
@@ -118,9 +118,8 @@ class Corpus:
         return [int(each) for each in chosen]
 
     def queries(self, count: int) -> Vectors:
-        """Vectors near stored ones."""
-        stored = self.store.vectors(self.space, self.few()[:count])
-        return Vectors(FINGERPRINT, self.synthetic.near(stored.unit, np.random.default_rng(3)), stored.norms)
+        """Vectors that are not stored, as the stored ones are."""
+        return Vectors(FINGERPRINT, self.synthetic.queries(count), np.ones(count, np.float32))
 
 
 def present(value: T | None) -> T:
@@ -164,7 +163,7 @@ def record_verdict(corpus: Corpus) -> None:
     store, space = corpus.store, corpus.space
     ids = [each.chunk_id for each in store.gate_sample(space, corpus.inverter)]
     stored = store.vectors(space, ids)
-    unit = corpus.synthetic.near(stored.unit, np.random.default_rng(4))  # the database refuses the stored ones
+    unit = near(stored.unit, 0.3, np.random.default_rng(4))  # the database refuses the stored ones
     measured = Vectors(FINGERPRINT, unit, stored.norms)
     revision = store.corpus_revision(space)
     store.record_gate(GateMeasurement("roundtrip", space, revision, corpus.inverter, returned=measured, sampled=ids))

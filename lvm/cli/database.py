@@ -56,7 +56,7 @@ def migrate() -> None:
 
 
 def index(space: SpaceName = None) -> None:
-    """Build the search index of a space, if it has at least 10,000 chunks and no index."""
+    """Build the search index of a space, if it has at least 50,000 chunks and no index."""
     with opened(space) as work:
         from lvm.pipeline.ingest import build_index
 

@@ -25,7 +25,7 @@ from lvm.store.errors import InvalidFilter, no_room_for_index, refused_filter
 from lvm.store.records import Hit
 from lvm.store.tables import SpaceRow
 
-INDEX_FROM = 10_000
+INDEX_FROM = 50_000
 """Vectors from which a space gets a search index."""
 
 INDEXED_K = 1000
