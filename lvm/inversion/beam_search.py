@@ -2,10 +2,10 @@
 
 Contract: the sequences are those of ``model.generate(num_beams=k, num_return_sequences=k, early_stopping=False)`` with
 a length penalty of 1, for each input by itself, up to their end token. What follows it differs: transformers 5 fills up
-with end tokens where padding has id 0, as in T5, as many as the batch needs. Up to rounding, they do not depend on the batch. A beam search of
-transformers gives every beam a cache and copies all of them at every token, also the encoder's states, which are the
-same for all beams of an input. Here the beams of an input are a tree in one cache, and each beam sees its ancestors. An
-input leaves the batch when its search ends.
+with end tokens where padding has id 0, as in T5, as many as the batch needs. Up to rounding, they do not depend on the
+batch. A beam search of transformers gives every beam a cache and copies all of them at every token, also the encoder's
+states, which are the same for all beams of an input. Here the beams of an input are a tree in one cache, and each beam
+sees its ancestors. An input leaves the batch when its search ends.
 
 Source: ``GenerationMixin._beam_search`` of transformers 5.
 """

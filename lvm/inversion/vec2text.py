@@ -6,9 +6,9 @@ run with current versions of transformers and needs a network connection. It is 
 weights, it does not correct the same hypothesis of the same vector twice, its weights are packed (``packed_t5``), it
 decodes greedily by prompt lookup (``prompt_lookup``), and its beams share one cache (``beam_search``).
 
-One exception: transformers 5 fills up the shorter sequences of a beam search with end tokens, because T5's padding has id
-0, which it takes for no id. vec2text corrects hypotheses with these tokens, so with a beam its texts depend on the batch.
-Here nothing follows the end token, as with padding.
+One exception: transformers 5 fills up the shorter sequences of a beam search with end tokens, because T5's padding has
+id 0, which it takes for no id. vec2text corrects hypotheses with these tokens, so with a beam its texts depend on the
+batch. Here nothing follows the end token, as with padding.
 
 Source: Morris et al., "Text Embeddings Reveal (Almost) As Much As Text", EMNLP 2023; package vec2text 0.0.13.
 """
