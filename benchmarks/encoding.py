@@ -22,13 +22,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
+from torch import nn
 
 from benchmarks.common import claim, compare, options
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
 from lvm.encoding.encoder import TextEncoder, batches_of
+from lvm.encoding.packing import packed
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 
@@ -46,7 +47,10 @@ def texts_of(space: Space, count: int) -> list[str]:
 def products(encoder: TextEncoder, ids: list[list[int]]) -> Callable[[list[int]], int]:
     """A function that runs the matrix products of all layers for a batch of rows, and nothing else."""
     model, config = encoder.model, encoder.model.config
-    layers = [[each for each in layer.modules() if isinstance(each, torch.nn.Linear)] for layer in model.encoder.layer]
+    layers = [
+        [(each.in_features, packed(each.weight, each.bias)) for each in layer.modules() if isinstance(each, nn.Linear)]
+        for layer in model.encoder.layer
+    ]
     heads, dtype = config.num_attention_heads, next(model.parameters()).dtype
 
     @torch.inference_mode()
@@ -54,12 +58,12 @@ def products(encoder: TextEncoder, ids: list[list[int]]) -> Callable[[list[int]]
         count, length = len(rows), len(ids[rows[0]])
         inputs = {
             width: torch.ones(count, length, width, dtype=dtype)
-            for width in {linear.in_features for layer in layers for linear in layer}
+            for width in {width for layer in layers for width, _ in layer}
         }
         q = inputs[config.hidden_size].view(count, length, heads, -1).transpose(1, 2)
         for layer in layers:
-            for linear in layer:
-                F.linear(inputs[linear.in_features], linear.weight, linear.bias)
+            for width, product in layer:
+                product(inputs[width])
             scores = q @ q.transpose(2, 3)
             scores @ q
         return count

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lvm.devices import multiplies_bf16
 from lvm.encoding.network import configuration, network, quietly
+from lvm.encoding.packing import pack
 from lvm.encoding.recipe import Recipe
 from lvm.encoding.vectors import Vectors
 from lvm.encoding.weights import WeightsUnusable, inside, open_tokenizer, refuse, refuse_unusable
@@ -95,6 +96,8 @@ class TextEncoder:
                     f"weights in {self.folder} cannot be loaded ({first_line(error)}); restore that folder"
                 ) from error
         opened.eval().to(self.device, torch.bfloat16 if multiplies_bf16(self.device) else torch.float32)
+        if self.device.type == "cpu":
+            pack(opened)
         longest = torch.tensor([self.truncating.encode("a " * self.recipe.max_tokens).ids], device=self.device)
         try:
             with torch.inference_mode():

@@ -4,59 +4,18 @@ Contract: the logits are those of ``T5ForConditionalGeneration`` in evaluation m
 which cached positions a new position sees. So a cache holds a chain (``lvm.inversion.prompt_lookup``) or a tree
 (``lvm.inversion.beam_search``), and no beam search copies it. Sequences of one input share its encoder states.
 
-Weights in float32 are packed once for oneDNN. torch's own product is MKL's, which took 2 to 9 times as long
-on the AMD CPU where it was measured. Packed weights are a copy, and have no gradients.
+Weights are packed (``lvm.encoding.packing``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-_Linear = Callable[[Tensor], Tensor]
-
-_TYPICAL_ROWS = 16  # rows of a product, for oneDNN's choice of a layout
-
-
-def packed(weight: Tensor, bias: Tensor | None = None) -> _Linear:
-    """A linear layer without gradients, with packed weights if the CPU's library packs them.
-
-    Args:
-        weight: (outputs, inputs).
-        bias: (outputs,) or None.
-    """
-    weight = weight.detach()
-    onednn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    if onednn and weight.device.type == "cpu" and weight.dtype == torch.float32:
-        ready = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _TYPICAL_ROWS)
-        return lambda x: torch.ops.mkldnn._linear_pointwise(x, ready, bias, "none", [], "")
-    return lambda x: F.linear(x, weight, bias)
-
-
-class PackedLinear(nn.Linear):
-    """A linear layer that uses packed weights where no gradients are needed."""
-
-    def __init__(self, layer: nn.Linear) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.weight, self.bias = layer.weight, layer.bias
-        self._packed = packed(layer.weight, layer.bias)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(..., inputs) -> (..., outputs)."""
-        return super().forward(input) if torch.is_grad_enabled() else self._packed(input)
-
-
-def pack(network: nn.Module) -> None:
-    """Replace all linear layers inside a network by packed ones."""
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is nn.Linear:
-                setattr(module, name, PackedLinear(child))
+from lvm.encoding.packing import pack, packed
 
 
 class _Layer:
