@@ -225,7 +225,8 @@ def test_candidates_and_steps_are_those_of_the_search(steps: int, beam: int, off
         assert {each.text for each in path} <= set(texts)
         if beam == 1:
             assert set(texts) == {each.text for each in path}
-    assert max(map(len, decoded.candidates)) > 1
+    if beam > 1:  # one hypothesis may be the same after every step
+        assert max(map(len, decoded.candidates)) > 1
     fewer = space.decode(vectors, 2).candidates
     assert fewer == [candidates[:2] for candidates in decoded.candidates]
 
