@@ -293,6 +293,7 @@ class Piece:
 
 PIECES = (  # in the order of a run
     Piece("write", write, EVERYTHING, each=True, once=True),
+    Piece("vacuum", lambda c: c.store.vacuum(c.chunks), EVERYTHING, each=True, once=True),
     Piece("build the index", build_index, None, each=True, once=True),
     Piece("corpus revision", lambda c: c.store.corpus_revision(c.space), LOOKUP),
     Piece("counts", lambda c: c.store.counts(c.space), EVERYTHING),
