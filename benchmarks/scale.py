@@ -149,7 +149,7 @@ def build_index(corpus: Corpus) -> None:
         raise LeftOut
     with corpus.store.engine.connect() as connection:
         backend = psutil.Process(connection.scalar(text("SELECT pg_backend_pid()")))
-    with peak_megabytes(partial(server_memory, backend.parent())) as megabytes:
+    with peak_megabytes(partial(server_memory, backend.parent()), pause=0.5) as megabytes:  # it reads all processes
         corpus.indexed = corpus.store.build_search_index(corpus.space, reports.append)
     print(f"  {len(reports)} reports of progress, {megabytes[0]:.0f} MB in the server", file=sys.stderr, flush=True)
 
@@ -348,15 +348,15 @@ def server_memory(postmaster: psutil.Process) -> int:
 
 
 @contextmanager
-def peak_megabytes(taken: Callable[[], int] = anonymous) -> Iterator[list[float]]:
-    """A list that gets the peak above the memory at the start. ``taken`` reads it in bytes."""
+def peak_megabytes(taken: Callable[[], int] = anonymous, pause: float = 0.005) -> Iterator[list[float]]:
+    """A list that gets the peak above the memory at the start. ``taken`` reads it in bytes, with pauses in seconds."""
     gc.collect()
     with suppress(OSError, AttributeError):  # glibc: pages that earlier pieces left would hide what this one takes
         ctypes.CDLL(None).malloc_trim(0)
     start, done, result = taken(), threading.Event(), [0.0]
 
     def sample() -> None:
-        while not done.wait(0.005):
+        while not done.wait(pause):
             result[0] = max(result[0], (taken() - start) / 1e6)
 
     thread = threading.Thread(target=sample, daemon=True)
