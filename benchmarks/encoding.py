@@ -3,8 +3,8 @@
 The limit is the bare matrix products of the encoder's layers (linear layers and both products of attention) for the
 token batches of the same texts, in the same number type, one batch a core, with all weights resident. What is above the
 limit is tokenisation, and pointwise work in the layers: softmax, layer norms, GELU, residual sums and copies. The
-seconds of each are printed. The faster a CPU multiplies, the larger is their share. Measured once, on a busy CPU with
-bfloat16: 0.66 of the limit. Of the network's time on one core, linear layers took 0.61, attention with its softmax
+seconds of each are printed. The faster a CPU multiplies, the larger is their share. Measured on two idle cores with
+bfloat16: 0.70 of the limit. Of the network's time on one core, linear layers took 0.61, attention with its softmax
 0.19, GELU 0.09, copies 0.05, layer norms 0.04.
 
 Beside it is the ratio to ``SentenceTransformer.encode`` with its defaults, without a claim: it runs in float32, so the
