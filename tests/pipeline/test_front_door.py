@@ -18,6 +18,7 @@ from lvm.corpus.documents import Document
 from lvm.files import CorruptedFile
 from lvm.pipeline.predict import NothingToContinue
 from lvm.progress import Progress
+from lvm.report import Summary
 from lvm.settings import Settings
 from lvm.spaces import registry
 from lvm.spaces.space import NotTexts
