@@ -8,9 +8,10 @@ reads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from alembic import command
@@ -39,6 +40,29 @@ def folder() -> Path:
     """The folder of the migrations: inside the package in a wheel, beside it in a checkout."""
     packaged = Path(lvm.__file__).parent / "migrations"
     return packaged if packaged.is_dir() else Path(lvm.__file__).parent.parent / "migrations"
+
+
+def run_statements(connection: Connection, revision: str, parts: Sequence[str], named: Mapping[str, str]) -> None:
+    """Run the statements of a migration, from ``sql/REVISION/PART.sql`` beside the migrations.
+
+    Args:
+        connection: ``op.get_bind()``.
+        revision: the migration.
+        parts: names of the files, in order.
+        named: what ``{NAME}`` stands for in them. ``@.`` stands for pgvector's schema.
+    """
+    # The driver itself, without parameters: the percent signs of RAISE are not placeholders.
+    driver: Any = connection.connection.driver_connection
+    found = driver.execute(
+        "SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+        "WHERE extname = 'vector'"
+    ).fetchone()
+    driver.execute(f"SET LOCAL search_path = {SCHEMA}, {found[0]}")
+    for part in parts:
+        sql = (folder() / "sql" / revision / f"{part}.sql").read_text(encoding="utf-8")
+        for name, meaning in named.items():
+            sql = sql.replace(f"{{{name}}}", meaning)
+        driver.execute(sql.replace("@.", f"{found[0]}."))
 
 
 def migrate(engine: Engine) -> None:

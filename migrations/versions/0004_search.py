@@ -7,16 +7,15 @@ than it returns and ranks them by the full vectors, so cosines stay exact. An in
 The statements are in ``../sql/0004``. There ``{NAME}`` stands for SQL that is named here, and ``@.`` for pgvector's schema.
 """
 
-from pathlib import Path
-
 from alembic import op
+
+from lvm.store.migrate import run_statements
 
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-FOLDER = Path(__file__).parents[1] / "sql" / revision  # beside this file, in a checkout and in an installed wheel
 PARTS = ("index", "search", "grants")
 
 NAMED = {
@@ -27,21 +26,5 @@ NAMED = {
 }
 
 
-def statements(part: str) -> str:
-    """The SQL of a part, complete but for pgvector's schema."""
-    sql = (FOLDER / f"{part}.sql").read_text(encoding="utf-8")
-    for name, meaning in NAMED.items():
-        sql = sql.replace(f"{{{name}}}", meaning)
-    return sql
-
-
 def upgrade() -> None:
-    # The driver itself, without parameters: the percent signs of RAISE are not placeholders.
-    driver = op.get_bind().connection.driver_connection
-    found = driver.execute(
-        "SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
-        "WHERE extname = 'vector'"
-    ).fetchone()
-    driver.execute(f"SET LOCAL search_path = lvm, {found[0]}")
-    for part in PARTS:
-        driver.execute(statements(part).replace("@.", f"{found[0]}."))
+    run_statements(op.get_bind(), revision, PARTS, NAMED)

@@ -10,16 +10,15 @@ Verdicts of before stand. The statements are in ``../sql/0005``, written as thos
 of ``lvm/gates.py``; a test compares them.
 """
 
-from pathlib import Path
-
 from alembic import op
+
+from lvm.store.migrate import run_statements
 
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-FOLDER = Path(__file__).parents[1] / "sql" / revision  # beside this file, in a checkout and in an installed wheel
 PARTS = ("gate_sample", "judge_gate")
 
 FUNCTION = "SET search_path = pg_catalog, lvm, pg_temp"
@@ -33,15 +32,4 @@ NAMED = {
 
 
 def upgrade() -> None:
-    # The driver itself, without parameters: the percent signs of RAISE are not placeholders.
-    driver = op.get_bind().connection.driver_connection
-    found = driver.execute(
-        "SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
-        "WHERE extname = 'vector'"
-    ).fetchone()
-    driver.execute(f"SET LOCAL search_path = lvm, {found[0]}")
-    for part in PARTS:
-        sql = (FOLDER / f"{part}.sql").read_text(encoding="utf-8")
-        for name, meaning in NAMED.items():
-            sql = sql.replace(f"{{{name}}}", meaning)
-        driver.execute(sql.replace("@.", f"{found[0]}."))
+    run_statements(op.get_bind(), revision, PARTS, NAMED)
