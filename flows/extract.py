@@ -8,9 +8,8 @@ from typing import Literal
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from lvm.files import CorruptedFile
 from lvm.pipeline.extract import ExtractReport, export_npz, extract
-from lvm.sequences import load
+from lvm.sequences import still_there
 from lvm.settings import CONTEXT
 
 from .common import STAGE, Context, SpaceName, Standing, once, opened, reach_database, say, standing
@@ -54,9 +53,4 @@ def extract_flow(
 
 def there(report: ExtractReport) -> bool:
     """Whether the file of an earlier attempt is still the one it wrote, with all of its vectors."""
-    try:
-        found = load(report.path)
-        found.unit.check()
-        return found.sha256 == report.sha256
-    except CorruptedFile:
-        return False
+    return still_there(report.path, report.sha256)

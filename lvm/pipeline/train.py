@@ -18,7 +18,7 @@ from lvm.files import CorruptedFile
 from lvm.models import MODELS, UnknownModel
 from lvm.pipeline.workspace import Workspace, named_stage, not_recorded
 from lvm.progress import Bars
-from lvm.sequences import SequenceSet, load
+from lvm.sequences import SequenceSet, load, still_there
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.store import DatabaseUnavailable, Gate, RunMetrics, SequenceSetRecord, named_errors
@@ -170,20 +170,10 @@ def _fit(
             f"training {name} needs more memory than there is ({first_line(error)}); make batch_size, run, negatives "
             "or the model smaller"
         ) from error
-    if not _unchanged(sequences):  # it was read until now
+    if not still_there(sequences.path, sequences.sha256):  # it was read until now
         (folder / LAST).unlink(missing_ok=True)  # no run continues what was trained on it
         raise CorruptedFile(f"{sequences.path} changed while {name} was trained; run `lvm extract` again")
     return result
-
-
-def _unchanged(sequences: SequenceSet) -> bool:
-    """Whether the file is still the one that was opened, with all of its vectors."""
-    try:
-        again = load(sequences.path)
-        again.unit.check()
-    except CorruptedFile:
-        return False
-    return again.sha256 == sequences.sha256
 
 
 def _reading(work: Workspace, sequences: SequenceSet) -> Reading:

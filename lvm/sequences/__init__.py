@@ -2,7 +2,7 @@
 
 from lvm.sequences.export import export_npz
 from lvm.sequences.rows import CheckedRows, ChosenRows
-from lvm.sequences.sequence_set import BrokenSequence, SequenceSet, extract, first_windows, load
+from lvm.sequences.sequence_set import BrokenSequence, SequenceSet, extract, first_windows, load, still_there
 from lvm.sequences.split import SPLITS, NotEnoughDocuments, Split, only_test_split, split_documents
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "load",
     "only_test_split",
     "split_documents",
+    "still_there",
 ]

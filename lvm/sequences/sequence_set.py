@@ -292,6 +292,16 @@ def load(path: Path) -> SequenceSet:
     return sequences
 
 
+def still_there(path: Path, sha256: str) -> bool:
+    """Whether a file is the sequence set of this digest, with all of its vectors. Reads all of it."""
+    try:
+        found = load(path)
+        found.unit.check()
+    except CorruptedFile:
+        return False
+    return found.sha256 == sha256
+
+
 def _checked_rows(unit: FloatArray, digests: Digests | None, path: Path) -> CheckedRows:
     """The vectors with the digests of their blocks. Raises ValueError if they do not fit each other."""
     if unit.shape[1] < 1:
