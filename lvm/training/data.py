@@ -18,8 +18,11 @@ from lvm.arrays import IntArray
 from lvm.errors import UsageError
 from lvm.sequences import SequenceSet, first_windows
 from lvm.training.config import TrainConfig
-from lvm.training.losses import HASHED_ROWS, simhash
+from lvm.training.losses import simhash
 from lvm.training.parallel import Replica
+
+HASHED_ROWS = 16_384
+"""Vectors that are checked and hashed together."""
 
 DEVICE_SHARE = 0.5
 """Share of a GPU's free memory that vectors may take. Model, optimizer and a step need the rest."""

@@ -9,9 +9,6 @@ from torch import Tensor
 from lvm.models import Prediction
 from lvm.training.config import TrainConfig
 
-HASHED_ROWS = 16_384
-"""Rows that ``simhash`` computes together."""
-
 _NEAR = 1e-6  # added to squared distances: the gradient of a root is infinite at 0
 
 
@@ -116,7 +113,4 @@ def simhash(unit: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     planes = torch.randn(unit.shape[1], 63, generator=generator).to(unit.device)
     powers = 2 ** torch.arange(63, device=unit.device)
-    hashes = torch.empty(len(unit), dtype=torch.int64, device=unit.device)
-    for part, found in zip(torch.split(unit, HASHED_ROWS), torch.split(hashes, HASHED_ROWS), strict=True):
-        found.copy_(((part @ planes) > 0).long() @ powers)
-    return hashes
+    return ((unit @ planes) > 0).long() @ powers
