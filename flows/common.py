@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import httpx
-from prefect import Flow, State, Task, get_run_logger, task
+from prefect import State, Task, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import INPUTS, NO_CACHE, RUN_ID
 from prefect.exceptions import ParameterTypeError
@@ -57,7 +57,7 @@ Epochs = Annotated[int, Field(ge=1, le=10_000)]
 ModelName = Literal["all", "lstm", "gru", "mamba2", "transformer"]
 
 
-def call(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a flow for the command line.
 
     Raises:

@@ -12,12 +12,13 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -85,7 +86,7 @@ def run_stage(name: str, direct: Callable[[Workspace], R], *, space: str | None,
 @contextmanager
 def opened(space: str | None = None) -> Iterator[Workspace]:
     """The workspace of a command."""
-    with _without_garbage_collection():
+    with without_garbage_collection():
         from lvm.pipeline.workspace import open_workspace
 
         work = open_workspace(space)
@@ -93,27 +94,52 @@ def opened(space: str | None = None) -> Iterator[Workspace]:
         yield work
 
 
-@contextmanager
-def database_started() -> Iterator[None]:
-    """Open the database while Prefect's server starts, and keep it open: each of the two takes seconds to start.
+def prefect_starting() -> Future[object]:
+    """Begin to start the Prefect server of a run, if none is there: it takes seconds, and imports go on meanwhile.
 
-    An error is left to the work inside the block, which opens the database too.
+    Returns:
+        Done when the server answers. A command that ends earlier stops the server and does not wait.
     """
-    from lvm.store import open_store
+    started: Future[object] = Future()
+    prepare_prefect(Settings())
+    if "PREFECT_API_URL" in os.environ:
+        started.set_result(None)
+        return started
+    with without_garbage_collection():
+        import_module("prefect.server.api.server")  # not in the thread: imports would share one processor with others
+        from prefect.client.orchestration import get_client
 
+    def start() -> None:
+        try:
+            started.set_result(get_client(sync_client=True))
+        except Exception as error:
+            started.set_exception(error)
+
+    Thread(target=start, daemon=True).start()
+    return started
+
+
+@contextmanager
+def workspace_opening(space: str | None) -> Iterator[None]:
+    """Open database and space while Prefect's server starts, and keep them open: each of them takes its time.
+
+    An error is left to the work inside the block, which opens them too.
+    """
+    kept = ExitStack()
     with ThreadPoolExecutor(1) as thread:
-        store = thread.submit(open_store, Settings())
+        opening = thread.submit(lambda: kept.enter_context(flows_module("common").opened(space)))
         try:
             yield
         finally:
+            opening.exception()  # waits
             with suppress(Exception):
-                store.result().close()
+                kept.close()
 
 
 @contextmanager
 def opened_if_stored(space: str | None = None) -> Iterator[Workspace | Space]:
     """The workspace of a command that also works without a database; then it is the space alone."""
-    with _without_garbage_collection():
+    with without_garbage_collection():
         from lvm.pipeline.workspace import Workspace, open_existing
 
         found = open_existing(space)
@@ -122,7 +148,7 @@ def opened_if_stored(space: str | None = None) -> Iterator[Workspace | Space]:
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Pause the garbage collector until a command has opened what it needs.
 
     Importing torch and transformers makes no garbage, and looking for it takes a quarter of the time of a `lvm search`.
@@ -135,11 +161,17 @@ def _without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def flow(name: str) -> Callable[..., Any]:
-    """A flow by name, with Prefect set up before it is imported."""
+def flow(name: str, server: Future[object] | None = None) -> Callable[..., Any]:
+    """A flow by name, with Prefect set up before it is imported. It waits for the server if one is being started."""
     prepare_prefect(Settings())
     found = getattr(flows_module(name), f"{name}_flow")
-    return partial(flows_module("common").call, found)
+
+    def run(**parameters: Any) -> Any:
+        if server is not None:
+            server.result()
+        return found(**parameters)
+
+    return partial(flows_module("common").call, run)
 
 
 def flows_module(name: str) -> Any:

