@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from lvm.devices import multiplies_bf16
+from lvm.encoding.attention import use_short_attention
 from lvm.encoding.network import configuration, network, quietly
 from lvm.encoding.packing import pack
 from lvm.encoding.recipe import Recipe
@@ -98,6 +99,7 @@ class TextEncoder:
         opened.eval().to(self.device, torch.bfloat16 if multiplies_bf16(self.device) else torch.float32)
         if self.device.type == "cpu":
             pack(opened)
+            use_short_attention(opened)
         longest = torch.tensor([self.truncating.encode("a " * self.recipe.max_tokens).ids], device=self.device)
         try:
             with torch.inference_mode():

@@ -19,8 +19,8 @@ from lvm.sequences import SequenceSet, first_windows
 RECENCY = 0.6
 """Weight of a vector of the context in the recency mean, relative to the vector after it."""
 
-PENALTIES = (3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
-"""Penalties that ridge regression tries, until the validation cosine falls."""
+PENALTIES = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0), (1000.0, 3000.0)
+"""Penalties that ridge regression tries: smaller ones until the validation cosine falls, then larger ones so."""
 
 _WINDOWS_AT_ONCE = 8192
 
@@ -77,16 +77,17 @@ def fit_ridge(sequences: SequenceSet, *, limit: int = 2048) -> Ridge:
     gram, moment = (torch.from_numpy(each) for each in _normal_equations(sequences))
     best: Ridge | None = None
     before = 0.0
-    for penalty in PENALTIES:
-        gram.diagonal()[:width] += penalty - before  # in place, as a copy is large; none on the intercept
-        before = penalty
-        factor = torch.linalg.cholesky(gram)  # half the work of a general solution
-        weight = torch.cholesky_solve(moment, factor).numpy().astype(np.float32)
-        ridge = Ridge(weight, penalty, 0.0)
-        cosine = _cosine(sequences, ridge, limit)
-        if best is not None and cosine <= best.validation_cosine:
-            break
-        best = Ridge(weight, penalty, cosine)
+    for penalties in PENALTIES:
+        for penalty in penalties:
+            gram.diagonal()[:width] += penalty - before  # in place, as a copy is large; none on the intercept
+            before = penalty
+            factor = torch.linalg.cholesky(gram)  # half the work of a general solution
+            weight = torch.cholesky_solve(moment, factor).numpy().astype(np.float32)
+            ridge = Ridge(weight, penalty, 0.0)
+            cosine = _cosine(sequences, ridge, limit)
+            if best is not None and cosine <= best.validation_cosine:
+                break
+            best = Ridge(weight, penalty, cosine)
     assert best is not None
     return best
 

@@ -8,7 +8,6 @@ distinct beginning is computed once.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lvm.inversion.network import END, PAD, UNK, Cache, VectorDecoder
@@ -42,7 +41,7 @@ def generate(
     bias = network.bias.to(torch.float32, copy=True)
     bias[[PAD, UNK]] = -torch.inf
     for step in range(length):
-        products = F.linear(last, network.words.weight)
+        products = network.products(last)
         tokens: list[list[int]] = []
         for at in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(at, at + _ROWS_AT_ONCE)

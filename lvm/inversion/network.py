@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvm.encoding.packing import Linear, pack, packed
+
 PAD, UNK, END = 0, 1, 2
 """Special token ids: padding, unknown, end of text."""
 
@@ -153,6 +155,12 @@ class VectorDecoder(nn.Module):
         self.norm = nn.LayerNorm(config.width, eps=1e-12)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+        self._words: Linear | None = None
+
+    def pack(self) -> None:
+        """Pack the weights for a CPU, where no gradients are needed. They must not change afterwards."""
+        pack(self)
+        self._words = packed(self.words.weight)
 
     def prefix(self, vectors: Tensor) -> Tensor:
         """Project vectors to the positions before the text.
@@ -192,10 +200,15 @@ class VectorDecoder(nn.Module):
             cache.length += embedded.shape[1]
         return x
 
+    def products(self, hidden: Tensor) -> Tensor:
+        """Logits without their bias: (..., width) -> (..., vocabulary)."""
+        if self._words is None or torch.is_grad_enabled():
+            return F.linear(hidden, self.words.weight)
+        return self._words(hidden)
+
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits of the next token: (..., width) -> (..., vocabulary)."""
-        logits: Tensor = F.linear(hidden, self.words.weight, self.bias)
-        return logits
+        """Logits of the next token, in float32: (..., width) -> (..., vocabulary)."""
+        return self.products(hidden) + self.bias.float()
 
     def forward(self, prefix: Tensor, ids: Tensor) -> Tensor:
         """Logits of all tokens of a text, and of the token after the last.
@@ -235,5 +248,5 @@ def text_nats(network: VectorDecoder, prefix: Tensor, ids: Sequence[Sequence[int
     texts = torch.arange(len(ids), device=prefix.device).repeat_interleave(lengths)
     present = torch.arange(longest, device=prefix.device) < lengths[:, None]  # no logits of padding: they take long
     logits = network.logits(network.states(prefix, inputs)[present])
-    nats = F.cross_entropy(logits.float(), targets, reduction="none")
+    nats = F.cross_entropy(logits, targets, reduction="none")
     return nats.new_zeros(len(ids)).index_add(0, texts, nats)
