@@ -12,7 +12,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
@@ -105,9 +105,8 @@ def prefect_starting() -> Future[object]:
     if "PREFECT_API_URL" in os.environ:
         started.set_result(None)
         return started
-    with without_garbage_collection():
-        import_module("prefect.server.api.server")  # not in the thread: imports would share one processor with others
-        from prefect.client.orchestration import get_client
+    import_module("prefect.server.api.server")  # not in the thread: it would wait for other imports there
+    from prefect.client.orchestration import get_client
 
     def start() -> None:
         try:
@@ -120,20 +119,19 @@ def prefect_starting() -> Future[object]:
 
 
 @contextmanager
-def workspace_opening(space: str | None) -> Iterator[None]:
+def workspace_opened(space: str | None) -> Iterator[None]:
     """Open database and space while Prefect's server starts, and keep them open: each of them takes its time.
 
     An error is left to the work inside the block, which opens them too.
     """
     kept = ExitStack()
-    with ThreadPoolExecutor(1) as thread:
-        opening = thread.submit(lambda: kept.enter_context(flows_module("common").opened(space)))
-        try:
-            yield
-        finally:
-            opening.exception()  # waits
-            with suppress(Exception):
-                kept.close()
+    with suppress(Exception), without_garbage_collection():
+        kept.enter_context(flows_module("common").opened(space))
+    try:
+        yield
+    finally:
+        with suppress(Exception):
+            kept.close()
 
 
 @contextmanager

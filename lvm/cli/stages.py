@@ -26,7 +26,7 @@ from lvm.cli.common import (
     prefect_starting,
     run_stage,
     without_garbage_collection,
-    workspace_opening,
+    workspace_opened,
 )
 from lvm.cli.results import show
 from lvm.errors import UsageError
@@ -65,11 +65,11 @@ def run(
         limit = DEFAULT_LIMIT
     if not Settings().quiet:
         err.print("starting: the database and Prefect take some seconds")
-    server = prefect_starting()
     with without_garbage_collection():
         options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
+        server = prefect_starting()
         pipeline = flow("pipeline", server)
-    with workspace_opening(space):
+    with workspace_opened(space):
         summary = pipeline(source=source, limit=limit, context=context, model=model, space=space, **options)
     show(summary, Settings())
 

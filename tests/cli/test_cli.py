@@ -18,7 +18,7 @@ import pytest
 from flows.common import PrefectUnavailable
 from flows.deployments import alone
 from lvm import cli
-from lvm.cli.common import flow, prefect_api, prefect_starting, prepare_prefect, workspace_opening
+from lvm.cli.common import flow, prefect_api, prefect_starting, prepare_prefect, workspace_opened
 from lvm.encoding.weights import find
 from lvm.errors import UsageError
 from lvm.settings import Settings
@@ -221,28 +221,28 @@ def test_a_command_that_is_stopped_ends_in_peace(
     assert contents["chunk"] == contents["embedding"], "no document is half there"
 
 
-def test_the_workspace_opens_beside_prefect_and_its_errors_are_left_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    began, closed = threading.Event(), threading.Event()
+def test_the_workspace_is_open_during_a_run_and_its_errors_are_left_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
 
     @contextmanager
-    def opened(space: str | None) -> Iterator[None]:
-        assert space == "minilm"
-        began.set()
+    def opened(space: str) -> Iterator[None]:
+        told.append(f"opened {space}")
         yield
-        closed.set()
+        told.append("closed")
 
     monkeypatch.setattr("flows.common.opened", opened)
-    with workspace_opening("minilm"):
-        assert began.wait(10) and not closed.is_set()
-    assert closed.is_set()
+    with workspace_opened("minilm"):
+        told.append("run")
+    assert told == ["opened minilm", "run", "closed"]
 
-    def broken(space: str | None) -> None:
+    def broken(space: str) -> None:
         raise DatabaseUnavailable("no server")
 
     monkeypatch.setattr("flows.common.opened", broken)
-    with workspace_opening("minilm"):
-        pass
-    with pytest.raises(UsageError, match="what the run says"), workspace_opening("minilm"):
+    with workspace_opened("minilm"):
+        told.append("run again")
+    assert told[-1] == "run again"
+    with pytest.raises(UsageError, match="what the run says"), workspace_opened("minilm"):
         raise UsageError("what the run says")
 
 
