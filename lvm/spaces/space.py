@@ -25,6 +25,7 @@ from lvm.inversion.protocol import Candidate, Inverter, batches_by_length
 from lvm.progress import Progress
 
 _POSITIONS = 4096  # tokens scored together; their logits take 160 MB with 10,000 word pieces
+_POSITIONS_ON_CPU = 512  # a third faster there: larger arrays do not stay in its caches
 
 
 class NotTexts(UsageError):
@@ -212,8 +213,9 @@ class Space:
         at_norm = torch.from_numpy(Vectors.from_raw(self.fingerprint, vectors.unit).unit * np.float32(self.median_norm))
         ids = inverter.token_ids(texts)
         nats = np.zeros(len(texts), np.float32)
+        positions = _POSITIONS_ON_CPU if self.encoder.device.type == "cpu" else _POSITIONS
         with torch.inference_mode():
-            for rows in batches_by_length(list(map(len, ids)), _POSITIONS):
+            for rows in batches_by_length(list(map(len, ids)), positions):
                 nats[rows] = inverter.nats(at_norm[rows], [ids[row] for row in rows]).cpu().numpy()
                 if progress:
                     progress(len(rows))
