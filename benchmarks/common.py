@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,7 @@ class Databases:
 
     def __init__(self, settings: Settings) -> None:
         self._url = make_url(server.start(settings)).set(drivername="postgresql+psycopg")
+        self._index_memory = server.index_memory(settings)
         self._count = 0
 
     def fresh(self, **query: str) -> Store:
@@ -99,7 +101,8 @@ class Databases:
             connection.exec_driver_sql(f"CREATE DATABASE bench_{self._count}")
         admin.dispose()
         url = self._url.set(database=f"bench_{self._count}").update_query_dict(query)
-        return open_store(Settings(database_url=url.render_as_string(hide_password=False)))
+        store = open_store(Settings(database_url=url.render_as_string(hide_password=False)))
+        return replace(store, index_memory=self._index_memory)  # as if the URL were not named
 
 
 @contextmanager

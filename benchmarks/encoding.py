@@ -1,11 +1,12 @@
-"""Claim: encoding reaches at least 0.6 of what this machine's matrix products allow.
+"""Claim: encoding reaches at least 0.65 of what this machine's matrix products allow.
 
 The limit is the bare matrix products of the encoder's layers (linear layers and both products of attention) for the
 token batches of the same texts, in the same number type, one batch a core, with all weights resident. What is above the
 limit is tokenisation, and pointwise work in the layers: softmax, layer norms, GELU, residual sums and copies. The
 seconds of each are printed. The faster a CPU multiplies, the larger is their share. Measured on two idle cores with
-bfloat16: 0.70 of the limit. Of the network's time on one core, linear layers took 0.61, attention with its softmax
-0.19, GELU 0.09, copies 0.05, layer norms 0.04.
+bfloat16: 0.72 to 0.74 of the limit. Of the network's time on one core, products took 0.77, GELU 0.09, copies 0.05,
+softmax 0.03, layer norms 0.03, residual sums 0.02. None of it is waiting: GELU and the residual sum in the same step as
+the product took as long as apart, and batches of 512 to 3,072 tokens took the same time.
 
 Beside it is the ratio to ``SentenceTransformer.encode`` with its defaults, without a claim: it runs in float32, so the
 ratio depends on the CPU. The vectors of both must have cosine 0.9998 or more. Sides run in turns, each counted by its
@@ -103,7 +104,7 @@ def main() -> int:
     for name in ("tokens", "network", "products"):
         print(f"{name:22} {min(seconds[name]):9.2f} s of {min(seconds['encode']):.2f} s")
     compare("chunks", len(texts), seconds["encode"], "sentence-transformers", seconds["sentence-transformers"], None)
-    held = claim("of the limit", min(seconds["products"]) / min(seconds["encode"]), 0.6)
+    held = claim("of the limit", min(seconds["products"]) / min(seconds["encode"]), 0.65)
     other = np.asarray(peer.encode(texts))
     other /= np.linalg.norm(other, axis=1, keepdims=True)
     cosine = float(np.einsum("nd,nd->n", encoder.encode(texts).unit, other).min())

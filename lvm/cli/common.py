@@ -18,7 +18,6 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -94,28 +93,10 @@ def opened(space: str | None = None) -> Iterator[Workspace]:
         yield work
 
 
-def prefect_starting() -> Future[object]:
-    """Begin to start the Prefect server of a run, if none is there: it takes seconds, and imports go on meanwhile.
-
-    Returns:
-        Done when the server answers. A command that ends earlier stops the server and does not wait.
-    """
-    started: Future[object] = Future()
+def prefect_starting() -> Future[object] | None:
+    """Begin to start the Prefect server of a run, if none is there: imports go on meanwhile."""
     prepare_prefect(Settings())
-    if "PREFECT_API_URL" in os.environ:
-        started.set_result(None)
-        return started
-    import_module("prefect.server.api.server")  # not in the thread: it would wait for other imports there
-    from prefect.client.orchestration import get_client
-
-    def start() -> None:
-        try:
-            started.set_result(get_client(sync_client=True))
-        except Exception as error:
-            started.set_exception(error)
-
-    Thread(target=start, daemon=True).start()
-    return started
+    return None if "PREFECT_API_URL" in os.environ else flows_module("server").start()
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from lvm.devices import side_by_side
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.decoding import (
     TRUTH,
@@ -25,7 +27,7 @@ from lvm.evaluation.retrieval import MEASURED_WINDOWS, Lead, Predictor, Retrieva
 from lvm.evaluation.rollout import STEPS, LongWindows, RolloutReport, long_starts, propose, rollouts
 from lvm.evaluation.samples import DecodedSamples, SampleFigures, sample_figures
 from lvm.pipeline.workspace import Workspace
-from lvm.progress import Bars
+from lvm.progress import Bars, Progress
 from lvm.sequences import SequenceSet
 from lvm.spaces import Vectors
 from lvm.store import Gate
@@ -177,13 +179,15 @@ def _decoded_samples(
     work: Workspace, windows: Windows, models: Mapping[str, TrainedModel], bars: Bars
 ) -> dict[str, DecodedSamples]:
     """Samples of every model with a sampling head, decoded and ranked."""
-    sampling = {name: model for name, model in models.items() if model.samples}
-    found, seed = {}, work.settings.seed
-    with bars("decode samples", len(sampling) * len(windows) * SAMPLES) as advance:
-        for name, model in sampling.items():
-            proposals = propose(work.space, model, windows.context, samples=SAMPLES, seed=seed, progress=advance)
-            found[name] = DecodedSamples.of(windows, proposals)
-    return found
+    seed = work.settings.seed
+
+    def decoded(model: TrainedModel, advance: Progress) -> DecodedSamples:
+        proposals = propose(work.space, model, windows.context, samples=SAMPLES, seed=seed, progress=advance)
+        return DecodedSamples.of(windows, proposals)
+
+    pieces = {name: partial(decoded, model) for name, model in models.items() if model.samples}
+    with bars("decode samples", len(pieces) * len(windows) * SAMPLES) as advance:
+        return side_by_side(pieces, work.space.encoder.device, advance)
 
 
 def _orders(
@@ -220,11 +224,13 @@ def _rollouts(
     rows = np.sort(np.random.default_rng(seed).choice(rows, min(len(rows), RANDOM_CHUNKS), replace=False))
     pool = work.store.chunk_texts(ids[rows].tolist())
     counts = {name: ROLLOUT_SAMPLES if model.samples else 1 for name, model in models.items()}
-    found = {}
+
+    def written(name: str, advance: Progress) -> RolloutReport:
+        model = models[name]
+        return rollouts(work.space, model, windows, pool, samples=counts[name], seed=seed, progress=advance)
+
     with bars("write on", sum(counts.values()) * len(starts) * STEPS) as advance:
-        for name, model in models.items():
-            found[name] = rollouts(work.space, model, windows, pool, samples=counts[name], seed=seed, progress=advance)
-    return found
+        return side_by_side({name: partial(written, name) for name in models}, work.space.encoder.device, advance)
 
 
 def decoded_predictions(

@@ -178,15 +178,17 @@ def _fit(
 
 def _reading(work: Workspace, sequences: SequenceSet) -> Reading:
     """The space's inverter, and the texts of the sequence set in its tokens. The file is written at the first use."""
-    found = _read(work.space, sequences)
-    if found is not None:
-        return found
-    store, ids = work.store, work.store.chunk_ids(work.space_id)
-    texts = (store.chunk_texts(ids[at : at + TEXTS_AT_ONCE].tolist()) for at in range(0, len(ids), TEXTS_AT_ONCE))
-    write_tokens(_tokens_path(sequences.path), work.space.inverter, texts, _identity(work.space, sequences))
+    path, store = _tokens_path(sequences.path), work.store
+    with store.lock(f"write {path.resolve()}", wait=True):  # models that train at the same time need the same file
+        found = _read(work.space, sequences)
+        if found is not None:
+            return found
+        ids = store.chunk_ids(work.space_id)
+        texts = (store.chunk_texts(ids[at : at + TEXTS_AT_ONCE].tolist()) for at in range(0, len(ids), TEXTS_AT_ONCE))
+        write_tokens(path, work.space.inverter, texts, _identity(work.space, sequences))
     found = _read(work.space, sequences)
     if found is None or len(found.ends) != len(sequences.unit) + 1:
-        raise CorruptedFile(f"{_tokens_path(sequences.path)} changed while it was written; train again")
+        raise CorruptedFile(f"{path} changed while it was written; train again")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,23 +19,31 @@ TABLES = ("space", "document", "chunk", "embedding", "inverter", "gate_result", 
 VACUUM_FROM, VACUUM_SHARE = 1_000, 0.2
 """New chunks, and their share of all, from which on tables are vacuumed: the defaults of autovacuum."""
 
+_WAIT_SECONDS = 0.1  # between two attempts to take a lock
+
 
 class Maintenance(Lineage):
     """Locks and clears a database. Active training runs prevent clearing, so it builds on ``Lineage``."""
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str, wait: bool = False) -> Iterator[None]:
         """Let one process at a time into the block. Postgres releases the lock if the process dies.
 
         Args:
             name: the work that is locked, e.g. ``ingest``.
+            wait: whether to wait while another process holds the lock.
 
         Raises:
-            Busy: if another process holds the lock; this one does not wait.
+            Busy: if another process holds the lock, and this one does not wait.
         """
         with self.engine.connect() as connection:
             key = {"name": f"lvm lock {name}"}
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key):
+            taken = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+            while not connection.scalar(taken, key):
+                connection.commit()
+                if wait:
+                    time.sleep(_WAIT_SECONDS)
+                    continue
                 raise Busy(
                     f"another process is doing {name!r} on database {self.database_name!r}{lock_holders(self.engine)}, "
                     "so nothing was done here; wait for it to end, then run this again"

@@ -47,7 +47,7 @@ def test_order_and_batches_do_not_matter(minilm: Space, monkeypatch: pytest.Monk
     vectors, told = minilm.encode(texts), list[int]()
     together = minilm.score(texts, vectors, progress=told.append)
     assert sum(told) == 9
-    monkeypatch.setattr("lvm.spaces.space._POSITIONS", 20)  # one or two texts a batch
+    monkeypatch.setattr("lvm.spaces.space._POSITIONS_ON_CPU", 20)  # one or two texts a batch
     np.testing.assert_allclose(minilm.score(texts, vectors).per_token, together.per_token, atol=0.03)
     turned = minilm.score(texts[::-1], Vectors.from_raw(minilm.fingerprint, vectors.unit[::-1]))
     np.testing.assert_allclose(turned.per_token[::-1], together.per_token, atol=0.03)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -197,6 +199,23 @@ def test_two_at_once_are_told_apart(database: Store, settings: Settings) -> None
             pass
     with open_store(settings) as other, other.lock("ingest"):
         pass
+
+
+def test_a_lock_can_be_waited_for(database: Store, settings: Settings) -> None:
+    told: list[str] = []
+
+    def other() -> None:
+        with open_store(settings) as store, store.lock("files", wait=True):
+            told.append("second")
+
+    with ThreadPoolExecutor(1) as thread:
+        with database.lock("files"):
+            waiting = thread.submit(other)
+            time.sleep(0.5)
+            assert not waiting.done()
+            told.append("first")
+        waiting.result(timeout=10)
+    assert told == ["first", "second"]
 
 
 def test_clear_needs_the_name_and_takes_everything(database: Store, space: int) -> None:

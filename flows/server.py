@@ -1,0 +1,28 @@
+"""Prefect's own server, started before it is needed. Nothing else of the project is imported here."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from importlib import import_module
+from threading import Thread
+
+from prefect.client.orchestration import get_client
+
+
+def start() -> Future[object]:
+    """Begin to start the server that a flow would start. It takes seconds.
+
+    Returns:
+        Done when the server answers. A process that ends earlier stops the server and does not wait.
+    """
+    started: Future[object] = Future()
+    import_module("prefect.server.api.server")  # not in the thread: it would wait for other imports there
+
+    def answered() -> None:
+        try:
+            started.set_result(get_client(sync_client=True))
+        except Exception as error:
+            started.set_exception(error)
+
+    Thread(target=answered, daemon=True).start()
+    return started

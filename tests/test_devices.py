@@ -1,0 +1,95 @@
+"""Independent pieces of work that share the cores of a CPU."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+
+from lvm.devices import side_by_side
+from lvm.progress import Progress
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=[1, 2, 5])
+def threads(request: pytest.FixtureRequest) -> int:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    request.addfinalizer(lambda: torch.set_num_threads(before))
+    count: int = request.param
+    return count
+
+
+def test_results_have_the_order_of_the_pieces_and_progress_is_told_here(threads: int) -> None:
+    told, here = list[tuple[int, int]](), threading.get_ident()
+
+    def piece(number: int, progress: Progress) -> tuple[int, int]:
+        time.sleep(0.05 * (3 - number))  # the last one ends first
+        progress(number)
+        progress(10)
+        return number, torch.get_num_threads()
+
+    pieces = {f"piece {n}": lambda progress, n=n: piece(n, progress) for n in range(3)}
+    found = side_by_side(pieces, CPU, lambda count: told.append((count, threading.get_ident())))
+    assert list(found) == list(pieces)
+    assert [number for number, _ in found.values()] == [0, 1, 2]
+    assert {each_has for _, each_has in found.values()} == {1}  # 1 of 1, 2 and 5 threads for three pieces
+    assert sorted(count for count, _ in told) == [0, 1, 2, 10, 10, 10]
+    assert {thread for _, thread in told} == {here}
+    assert torch.get_num_threads() == threads
+
+
+def test_pieces_run_at_the_same_time() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    both = threading.Barrier(2, timeout=10)
+    try:
+        found = side_by_side({name: lambda _: both.wait() for name in "ab"}, CPU, lambda _: None)
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(found.values()) == [0, 1]
+
+
+def test_an_error_of_a_piece_is_raised_and_ends_the_others(threads: int) -> None:
+    steps = list[int]()
+
+    def broken(progress: Progress) -> None:
+        time.sleep(0.1)
+        raise ValueError("this one")
+
+    def long(progress: Progress) -> None:
+        for step in range(1000):
+            steps.append(step)
+            progress(1)
+            time.sleep(0.01)
+
+    pieces = {"broken": broken, "long": long} if threads == 1 else {"long": long, "broken": broken}
+    with pytest.raises(ValueError, match="this one"):
+        side_by_side(pieces, CPU, lambda _: None)
+    assert len(steps) < 1000
+    assert torch.get_num_threads() == threads
+
+
+def test_an_interruption_ends_all_pieces() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+
+    def long(progress: Progress) -> None:
+        for _ in range(1000):
+            progress(1)
+            time.sleep(0.01)
+
+    def interrupted(count: int) -> None:
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            side_by_side({"a": long, "b": long}, CPU, interrupted)
+    finally:
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(before)
+    assert time.monotonic() - began < 5
