@@ -343,7 +343,10 @@ def anonymous() -> int:
 
 def server_memory(postmaster: psutil.Process) -> int:
     """Resident bytes of a server. What its processes share counts once."""
-    infos = [process.memory_info() for process in postmaster.children()]
+    infos = []
+    for process in postmaster.children():
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            infos.append(process.memory_info())
     return sum(info.rss - info.shared for info in infos) + max(info.shared for info in infos)
 
 
