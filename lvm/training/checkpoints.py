@@ -159,7 +159,9 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     tensors, metadata = read(folder / MODEL)
     try:
         config = _described(metadata, tensors)
-        model = build(config["model"], config["dim"], config["context"], config.get("head", "point"), **config["hyper"])
+        head = config.get("head", "point")
+        with fitting.seeded(0, torch.device("cpu")):  # a new model draws numbers, also while another thread trains
+            model = build(config["model"], config["dim"], config["context"], head, **config["hyper"])
         model.load_state_dict(tensors)
         predict(model, config["loss"], np.zeros((1, config["context"], config["dim"]), np.float32))  # a test run
     except KeyError as error:

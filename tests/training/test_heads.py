@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
+from lvm import fitting
 from lvm.evaluation.samples import sample_figures
 from lvm.files import CorruptedFile
 from lvm.gates import MAX_NORM_ERROR
@@ -133,3 +136,24 @@ def test_a_point_model_has_no_samples(toy: SequenceSet, tmp_path: Path) -> None:
         model.sample(toy.contexts(toy.starts["test"]), 8)
     with pytest.raises(UnknownModel, match="has no sampler_width"):
         train("gru", toy, replace(CONFIG, head="point", hyper={"sampler_width": 8}), tmp_path)
+
+
+def test_opening_a_model_takes_no_random_numbers_from_others(toy: SequenceSet, tmp_path: Path) -> None:
+    train("gru", toy, replace(CONFIG, epochs=1), tmp_path)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    load_model(tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+    opened = threading.Event()
+
+    def other() -> None:
+        load_model(tmp_path)
+        opened.set()
+
+    with fitting.seeded(1, torch.device("cpu")):  # as in an epoch of a training in this thread
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not opened.wait(0.5)
+        assert torch.initial_seed() == 1
+    thread.join(10)
+    assert opened.is_set()
