@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
 
+import psutil
 import pytest
 import torch
 
-from lvm.devices import side_by_side
+from lvm.devices import give_back_memory, side_by_side
 from lvm.progress import Progress
 
 CPU = torch.device("cpu")
@@ -93,3 +95,16 @@ def test_an_interruption_ends_all_pieces() -> None:
         assert torch.get_num_threads() == 2
         torch.set_num_threads(before)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library gives memory back by itself")
+def test_freed_memory_is_given_back() -> None:
+    process = psutil.Process()
+    give_back_memory()
+    before = process.memory_info().rss
+    blocks = [bytearray(b"x" * 60_000) for _ in range(5_000)]
+    kept = bytearray(b"y" * 60_000)  # above the others: the heap cannot shrink from its end
+    del blocks
+    give_back_memory()
+    assert process.memory_info().rss - before < 100e6, "300 MB were freed"
+    assert kept

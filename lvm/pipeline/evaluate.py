@@ -14,6 +14,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from lvm.devices import give_back_memory
 from lvm.evaluation.decoding import (
     SAMPLE_WINDOWS,
     DecodedVectors,
@@ -118,9 +119,11 @@ def _evaluate(
     work, sequences, began = measured.work, measured.sequences, time.monotonic()
     predictors = predictors_of(own.sequences, opened)
     figures, of_windows = retrieval(sequences, predictors, bars)
+    give_back_memory()
     returned = roundtrips(work, measured.gate)
     windows = held_out_windows(work, sequences)
     found = measured_figures(own, measured, windows, opened, predictors, of_windows, returned, bars)
+    give_back_memory()
     decoded = decoded_predictions(work, windows.first(SAMPLE_WINDOWS), opened, bars)
     failed = _judge(work, measured.gate, opened, decoded, flow_run_id)
 

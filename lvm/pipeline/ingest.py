@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from lvm.corpus.documents import Document, Skipped
 from lvm.corpus.sources import Source, open_source
+from lvm.devices import give_back_memory
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars, Progress
 from lvm.spaces import Space
@@ -141,6 +142,7 @@ def ingest(
                 advance(done.characters)
         advance(max(0, (total or 0) - report.characters))  # the total is an estimate, in bytes
     report.seconds = time.monotonic() - started
+    give_back_memory()
     after_loading(work, report.chunks, bars)
     report.corpus_revision = work.store.corpus_revision(work.space_id)
     return report

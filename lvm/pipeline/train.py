@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lvm.devices import give_back_memory
 from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile
 from lvm.models import MODELS, UnknownModel
@@ -81,6 +82,7 @@ def train(
         model = load_model(folder, config.device)
     if model.sha256 != result.sha256:
         raise not_recorded(folder, name)
+    give_back_memory()
     return replace(model, report=result)
 
 

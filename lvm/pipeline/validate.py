@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from lvm.devices import give_back_memory
 from lvm.evaluation.roundtrip import NothingToMeasure, RoundtripFigures, known_texts, measure
 from lvm.gates import GATE_LOOKS, judge_roundtrip
 from lvm.pipeline.errors import GateBlocked
@@ -61,6 +62,7 @@ def validate(
         reused = gate is not None and not (full and RoundtripFigures.from_evidence(gate.evidence).stopped)
         if gate is None or not reused:
             gate = _measured(work, full, decode_parts or _decode_here(work), bars or work.bars, flow_run_id)
+            give_back_memory()
     figures = RoundtripFigures.from_evidence(gate.evidence)
     same_encoder = figures.inverter_encoder == space.fingerprint
     verdict = judge_roundtrip(gate.value, figures.identify_r1, figures.n, same_encoder, figures.extent)
