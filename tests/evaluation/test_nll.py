@@ -37,7 +37,7 @@ def test_the_interval_is_that_of_the_documents(minilm: Space, held_out: list[str
     wider = text_nll(minilm, texts[:10], minilm.encode(texts[:10]), seed=3)
     assert wider.interval[1] - wider.interval[0] > high - low
     in_pairs = text_nll(minilm, [*texts, *texts], minilm.encode([*texts, *texts]), [*range(40), *range(40)], seed=3)
-    assert in_pairs.nll == pytest.approx(found.nll, abs=1e-4)
-    assert in_pairs.interval == pytest.approx(found.interval, abs=1e-3), "a copy of a document tells nothing new"
+    assert in_pairs.nll == pytest.approx(found.nll, abs=1e-3)  # in bfloat16 a batch of others rounds otherwise
+    assert in_pairs.interval == pytest.approx(found.interval, abs=2e-3), "a copy of a document tells nothing new"
     with pytest.raises(SpaceMismatch):
         text_nll(minilm, texts, Vectors("0" * 16, minilm.encode(texts).unit, np.ones(40, np.float32)))
