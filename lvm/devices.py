@@ -60,7 +60,7 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def give_back_memory() -> None:
-    """Give freed memory back to the system: glibc keeps what its threads freed, a gigabyte in a run."""
+    """Give freed memory back to the system: glibc keeps what its threads freed, half a gigabyte in a run."""
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
