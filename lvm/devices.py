@@ -1,4 +1,4 @@
-"""Which device to compute on, in which number type, on how many cores, and with memory that was freed before.
+"""The hardware: which device computes, in which number type, on how many cores; and its memory, given back.
 
 Contract: bfloat16 is used only where the hardware multiplies it. Elsewhere torch emulates it, 50 times slower.
 """
@@ -72,9 +72,9 @@ class _Stopped(Exception):
 def side_by_side(
     pieces: Mapping[str, Callable[[Progress], T]], device: torch.device, progress: Progress
 ) -> dict[str, T]:
-    """Results of independent pieces of work, by name. On a CPU they share the cores.
+    """Results of independent pieces of work, by name. On a CPU, pieces run at the same time and share its cores.
 
-    That is faster than all cores on one piece after the other: arrays are small, and cores wait for each other in every
+    One piece after the other on all cores is slower: its arrays are small, so cores wait for each other in every
     operation.
 
     Args:

@@ -101,7 +101,7 @@ def prefect_starting() -> Future[object] | None:
 
 @contextmanager
 def workspace_opened(space: str | None) -> Iterator[None]:
-    """Open database and space while Prefect's server starts, and keep them open: each of them takes its time.
+    """Open database and space while Prefect's server starts, and keep them open for the flow.
 
     An error is left to the work inside the block, which opens them too.
     """

@@ -40,14 +40,14 @@ class Maintenance(Lineage):
             key = {"name": f"lvm lock {name}"}
             taken = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
             while not connection.scalar(taken, key):
+                if not wait:
+                    raise Busy(
+                        f"another process is doing {name!r} on database {self.database_name!r}"
+                        f"{lock_holders(self.engine)}, so nothing was done here; "
+                        "wait for it to end, then run this again"
+                    )
                 connection.commit()
-                if wait:
-                    time.sleep(_WAIT_SECONDS)
-                    continue
-                raise Busy(
-                    f"another process is doing {name!r} on database {self.database_name!r}{lock_holders(self.engine)}, "
-                    "so nothing was done here; wait for it to end, then run this again"
-                )
+                time.sleep(_WAIT_SECONDS)
             connection.commit()
             try:
                 yield
