@@ -72,17 +72,19 @@ class Plain:
     @torch.inference_mode()
     def generate(self, vectors: Tensor, generator: torch.Generator) -> list[list[int]]:
         """Token ids of ``CANDIDATES`` texts per vector, the first of them greedy."""
-        temperature = torch.tensor([0.0] + [TEMPERATURE] * (CANDIDATES - 1)).repeat(len(vectors))[:, None]
+        device = vectors.device
+        of_vector = torch.tensor([0.0] + [TEMPERATURE] * (CANDIDATES - 1), device=device)
+        temperature = of_vector.repeat(len(vectors))[:, None]
         last = self.hidden(self.network.prefix(vectors))[:, -1].repeat_interleave(CANDIDATES, dim=0)
-        rows = torch.arange(len(last))
+        rows = torch.arange(len(last), device=device)
         self.keep(rows // CANDIDATES)
-        alive = torch.ones(len(last), dtype=torch.bool)
+        alive = torch.ones(len(last), dtype=torch.bool, device=device)
         length = self.network.config.max_length
-        output = torch.full((len(last), length), END)
+        output = torch.full((len(last), length), END, device=device)
         for step in range(length):
             logits = self.network.logits(last)
             logits[:, (PAD, UNK)] = -torch.inf
-            uniform = torch.rand(logits.shape, generator=generator).clamp_(1e-9, 1 - 1e-7)
+            uniform = torch.rand(logits.shape, generator=generator, device=device).clamp_(1e-9, 1 - 1e-7)
             chosen = (logits - temperature * torch.log(-torch.log(uniform))).argmax(dim=-1)
             output[rows, step] = chosen
             alive &= chosen != END
@@ -101,8 +103,9 @@ def plain(inverter: PrefixInverter, raw: FloatArray, encode: Encode, seed: int) 
     best = []
     for start in range(0, len(raw), VECTORS_AT_ONCE):
         part = raw[start : start + VECTORS_AT_ONCE]
-        generator = torch.Generator().manual_seed(seed + start)
-        texts = inverter.texts(Plain(inverter.network).generate(torch.from_numpy(part), generator))
+        generator = torch.Generator(inverter.device).manual_seed(seed + start)
+        vectors = torch.from_numpy(part).to(inverter.device)
+        texts = inverter.texts(Plain(inverter.network).generate(vectors, generator))
         different = list(dict.fromkeys(texts))
         row_of = {text: row for row, text in enumerate(different)}
         unit = normalised(encode(different))[[row_of[text] for text in texts]].reshape(len(part), CANDIDATES, -1)

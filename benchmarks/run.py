@@ -1,4 +1,4 @@
-"""Claim: ``lvm run`` on its default corpus takes under 15 minutes and 5 GB on 2 cores; under 4 minutes with bfloat16.
+"""Claim: ``lvm run`` on its default corpus takes under 6 minutes and 5 GB on 2 cores; under 4 with bfloat16.
 
 A second run, with nothing to do, takes under a quarter of a minute. Seconds of each stage are printed too; the rest is
 the time to start and stop. A run is a process of its own in an empty folder. Memory is the proportional set size
@@ -23,7 +23,7 @@ import psutil
 
 from lvm.devices import bf16_available
 
-MINUTES, AGAIN, GIGABYTES = 4.0 if bf16_available() else 15.0, 0.25, 5.0
+MINUTES, AGAIN, GIGABYTES = 4.0 if bf16_available() else 6.0, 0.25, 5.0
 
 
 def processes(run: int, home: Path) -> list[psutil.Process]:

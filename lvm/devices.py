@@ -8,13 +8,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from queue import SimpleQueue
 from threading import Event
 from typing import Any, TypeVar
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lvm.errors import UsageError
 from lvm.progress import Progress
@@ -57,6 +58,13 @@ def multiplies_bf16(device: torch.device) -> bool:
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Mixed precision for training: bfloat16 where it is fast, else float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bf16(device))
+
+
+def attention_of_any_shape(device: torch.device) -> AbstractContextManager[Any]:
+    """Let torch's attention on a GPU not use cuDNN's, which plans anew for each shape: texts have hundreds of them."""
+    if device.type != "cuda":
+        return nullcontext()
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def give_back_memory() -> None:

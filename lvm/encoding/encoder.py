@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from lvm.devices import multiplies_bf16
+from lvm.devices import attention_of_any_shape, multiplies_bf16
 from lvm.encoding.attention import use_short_attention
 from lvm.encoding.network import configuration, network, quietly
 from lvm.encoding.packing import pack
@@ -34,6 +34,7 @@ from lvm.progress import Progress
 
 _TOKENS_PER_BATCH = 2048  # enough to keep a core busy; larger batches are not faster
 _TEXTS_PER_SORT = 8192  # texts that are grouped by length together, so that batches need no padding
+_ON_GPU = 32  # times as many of both: a GPU computes a small batch as long as a large one
 
 PROBE_SENTENCES = (
     "The committee will publish its report before the end of the year.",
@@ -174,8 +175,9 @@ class TextEncoder:
             InvalidVectors: if the network returns a zero or non-finite vector.
         """
         raw = np.empty((len(texts), self.dim), dtype=np.float32)
-        for start in range(0, len(texts), _TEXTS_PER_SORT):
-            part = list(texts[start : start + _TEXTS_PER_SORT])
+        larger = 1 if self.device.type == "cpu" else _ON_GPU
+        for start in range(0, len(texts), larger * _TEXTS_PER_SORT):
+            part = list(texts[start : start + larger * _TEXTS_PER_SORT])
             ids = [encoding.ids for encoding in self.truncating.encode_batch_fast(part)]
 
             def run(rows: list[int], ids: list[list[int]] = ids, start: int = start) -> int:
@@ -183,7 +185,7 @@ class TextEncoder:
                 raw[[start + row for row in rows]] = self.finish(self.pool(self.states(tokens))).cpu().numpy()
                 return len(rows)
 
-            for done in self.in_parallel(run, batches_of(ids)):
+            for done in self.in_parallel(run, batches_of(ids, larger * _TOKENS_PER_BATCH)):
                 if progress:
                     progress(done)
         return Vectors.from_raw(self.fingerprint, raw)
@@ -241,10 +243,11 @@ class TextEncoder:
         return self._states(self.model, ids)
 
     def _states(self, model: torch.nn.Module, ids: Tensor) -> Tensor:
-        if self.recipe.layer == -1:
-            states: Tensor = model(input_ids=ids).last_hidden_state
-        else:
-            states = model(input_ids=ids, output_hidden_states=True).hidden_states[self.recipe.layer]
+        with attention_of_any_shape(self.device):
+            if self.recipe.layer == -1:
+                states: Tensor = model(input_ids=ids).last_hidden_state
+            else:
+                states = model(input_ids=ids, output_hidden_states=True).hidden_states[self.recipe.layer]
         return states
 
     @torch.inference_mode()
@@ -270,18 +273,19 @@ class TextEncoder:
         return torch.nn.functional.normalize(pooled, dim=-1) if self.recipe.normalize else pooled
 
 
-def batches_of(ids: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Rows of texts of equal length, grouped to batches of at most 2,048 tokens, the largest first.
+def batches_of(ids: Sequence[Sequence[int]], tokens: int = _TOKENS_PER_BATCH) -> list[list[int]]:
+    """Rows of texts of equal length, grouped to batches, the largest first.
 
     Args:
         ids: token ids of n texts.
+        tokens: most tokens of a batch of several texts.
     """
     by_length: dict[int, list[int]] = {}
-    for row, tokens in enumerate(ids):
-        by_length.setdefault(len(tokens), []).append(row)
+    for row, text in enumerate(ids):
+        by_length.setdefault(len(text), []).append(row)
     batches = []
     for length, rows in sorted(by_length.items()):
-        size = max(1, _TOKENS_PER_BATCH // length)
+        size = max(1, tokens // length)
         batches += [rows[first : first + size] for first in range(0, len(rows), size)]
     batches.sort(key=lambda rows: len(rows) * len(ids[rows[0]]), reverse=True)  # cores then finish together
     return batches

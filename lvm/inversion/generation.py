@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lvm.inversion.network import END, PAD, UNK, Cache, VectorDecoder
 
-_ROWS_AT_ONCE = 64  # rows whose tokens are chosen together: with larger arrays the memory costs more time than the sums
+_ROWS_ON_CPU = 64  # rows whose tokens are chosen together: with larger arrays the memory costs more time than the sums
 
 _SMALLEST = 2.0**-30  # a uniform number above 0, so that no token of probability 0 is chosen
 
@@ -40,11 +40,12 @@ def generate(
     last = network.hidden(prefix, cache)[:, -1]
     bias = network.bias.to(torch.float32, copy=True)
     bias[[PAD, UNK]] = -torch.inf
+    together = _ROWS_ON_CPU if device.type == "cpu" else len(texts)
     for step in range(length):
         products = network.products(last)
         tokens: list[list[int]] = []
-        for at in range(0, len(rows), _ROWS_AT_ONCE):
-            part = slice(at, at + _ROWS_AT_ONCE)
+        for at in range(0, len(rows), together):
+            part = slice(at, at + together)
             tokens += _choose(products[part] + bias, rows[part], copies, temperature, generator)
         continued: dict[tuple[int, int], list[int]] = {}
         for row, members in enumerate(rows):
@@ -137,8 +138,8 @@ def _arrange(continued: dict[tuple[int, int], list[int]], cache: Cache) -> tuple
         else:
             moved.append((row, (token, members)))
     free = [place for place, taken in enumerate(placed) if taken is None]
-    for place, (row, continuation) in zip(free, moved, strict=True):
-        cache.copy(row, place)
+    cache.copy([row for row, _ in moved], free)
+    for place, (_, continuation) in zip(free, moved, strict=True):
         placed[place] = continuation
     full = [each for each in placed if each is not None]
     return [members for _, members in full], [token for token, _ in full]

@@ -53,6 +53,7 @@ STEP = 0.3
 """How far a vector is moved away from the mean of its first texts, as a share of their difference."""
 
 _ROWS_AT_ONCE = 768  # texts written together; their keys and values take at most 370 MB in bfloat16
+_ROWS_ON_GPU = 4096  # 2 GB
 
 WEIGHTS, TOKENIZER, CONFIG = "inverter.safetensors", "tokenizer.json", "config.json"
 _TRAINED_CHUNKS = "trained_chunks"  # tensor of int64 hashes in the file of weights
@@ -308,7 +309,8 @@ class PrefixInverter:
         parts: list[Inverted] = []
         count = min(tries or self.candidates, self.candidates)
         first = max(1, int(FIRST_ROUND * count))
-        size = max(1, _ROWS_AT_ONCE // max(first, count - first))
+        rows = _ROWS_AT_ONCE if self.device.type == "cpu" else _ROWS_ON_GPU
+        size = max(1, rows // max(first, count - first))
         for start in range(0, len(raw), size):
             parts.append(
                 self._decode_batch(raw[start : start + size], encode, seed + start, n_best, first, count - first)

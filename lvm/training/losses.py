@@ -113,4 +113,4 @@ def simhash(unit: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     planes = torch.randn(unit.shape[1], 63, generator=generator).to(unit.device)
     powers = 2 ** torch.arange(63, device=unit.device)
-    return ((unit @ planes) > 0).long() @ powers
+    return (((unit @ planes) > 0) * powers).sum(dim=-1)  # CUDA multiplies no matrices of integers
