@@ -82,7 +82,8 @@ class Terminal(Console):
                 if number:
                     self.print()
                 for name, value in row.items():
-                    self.print(Text(name.ljust(wide + _GAP), "bold"), _styled(value, name not in prose), sep="")
+                    if _shown(value):
+                        self.print(Text(name.ljust(wide + _GAP), "bold"), _styled(value, name not in prose), sep="")
 
     def json(self, value: Any) -> None:
         """Print a value as JSON, in ASCII."""
@@ -106,10 +107,13 @@ class Terminal(Console):
 def _table(rows: Sequence[Mapping[str, Cell]], prose: Collection[str], width: int) -> Table | None:
     """The rows as a table; None if it does not fit into the width."""
     names = [*rows[0]]
-    widths = {name: max(cell_len(name), *(cell_len(_shown(row[name])) for row in rows)) for name in names}
-    least = sum(min(each, _PROSE) if name in prose else each for name, each in widths.items())
-    if least + _GAP * (len(names) - 1) > width:
+    needed = {name: max(cell_len(name), *(cell_len(_shown(row[name])) for row in rows)) for name in names}
+    widths = {name: min(each, _PROSE) if name in prose else each for name, each in needed.items()}
+    left = width - sum(widths.values()) - _GAP * (len(names) - 1)
+    if left < 0:
         return None
+    longest = max(needed, key=lambda name: needed[name] - widths[name])
+    widths[longest] = min(needed[longest], widths[longest] + left)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0), show_edge=False)
     for name in names:
         numbers = not any(isinstance(row[name], str | bool | Text) for row in rows)
@@ -118,7 +122,7 @@ def _table(rows: Sequence[Mapping[str, Cell]], prose: Collection[str], width: in
             justify="right" if numbers else "left",
             no_wrap=name not in prose,
             overflow="fold",
-            min_width=min(widths[name], _PROSE) if name in prose else widths[name],
+            width=widths[name],
         )
     for row in rows:
         table.add_row(*(_styled(row[name], name not in prose) for name in names))

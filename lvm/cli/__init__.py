@@ -20,10 +20,12 @@ from lvm.errors import LvmError, visible
 STOPPED = 128 + signal.SIGINT
 """Exit code of a command that Ctrl-C stopped."""
 
+_terminal = sys.stdout.isatty()
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich" if sys.stdout.isatty() else None,  # no boxes in a pipe
+    rich_markup_mode="rich" if _terminal else None,  # in a pipe, help has no boxes, and no sentence is cut
+    context_settings={} if _terminal else {"terminal_width": 160},
     help="Latent vector models, end to end.",
 )
 stages.add_to(app)
