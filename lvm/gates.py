@@ -77,7 +77,7 @@ class Criterion:
 
     Attributes:
         name: what is measured.
-        value: the measurement.
+        value: the measurement; a count is an int.
         threshold: smallest value that passes.
         advice: what to do if it does not pass.
     """
@@ -86,6 +86,11 @@ class Criterion:
     value: float
     threshold: float
     advice: str
+
+    @property
+    def figure(self) -> str:
+        """The value as text: a count as a whole number, any other with three decimals."""
+        return str(self.value) if isinstance(self.value, int) else f"{self.value:.3f}"
 
     @property
     def passed(self) -> bool:
@@ -120,10 +125,10 @@ class Verdict:
         """
         extent = f"; {self.extent}" if self.extent else ""
         if self.passed:
-            parts = ", ".join(f"{c.name} {c.value:.3f} >= {c.threshold:g}" for c in self.criteria)
+            parts = ", ".join(f"{c.name} {c.figure} >= {c.threshold:g}" for c in self.criteria)
             return f"{self.gate} gate passed: {parts}{extent}"
         failed = [c for c in self.criteria if not c.passed]
-        parts = "; ".join(f"{c.name} {c.value:.3f} < {c.threshold:g} ({c.advice})" for c in failed)
+        parts = "; ".join(f"{c.name} {c.figure} < {c.threshold:g} ({c.advice})" for c in failed)
         return f"{self.gate} gate blocked: {parts}{extent}"
 
 
@@ -193,7 +198,7 @@ def judge_roundtrip(
             ),
             Criterion(
                 "inverter trained for this encoder",
-                float(same_encoder),
+                int(same_encoder),
                 1.0,
                 "it was trained on vectors of another encoding path: compare the two with `lvm diagnose`, "
                 "or train an inverter for this encoder with `lvm inverter train`",

@@ -20,7 +20,14 @@ from lvm.errors import LvmError, visible
 STOPPED = 128 + signal.SIGINT
 """Exit code of a command that Ctrl-C stopped."""
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Latent vector models, end to end.")
+_terminal = sys.stdout.isatty()
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if _terminal else None,  # in a pipe, help has no boxes, and no sentence is cut
+    context_settings={} if _terminal else {"terminal_width": 160},
+    help="Latent vector models, end to end.",
+)
 stages.add_to(app)
 texts.add_to(app)
 spaces.add_to(app)
@@ -41,7 +48,7 @@ def main() -> None:
             sys.exit(code)
     except LvmError as error:
         err.print(Text(type(error).__name__, "bold red"), end=": ")
-        err.print(str(error), soft_wrap=True)
+        err.print(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         err.print("stopped; run the same command again and it goes on from where it was")

@@ -1,4 +1,4 @@
-"""What the commands share: option types, the two consoles, and how a stage is run.
+"""What the commands share: option types, the two consoles, tables of hits, and how a stage is run.
 
 A stage runs as a Prefect flow if a Prefect server is there, so that the run shows in it, or if the settings want
 several workers, which Prefect starts. Otherwise the stage runs in this process: starting a Prefect server for one
@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.table import Table
 
 from lvm.errors import UsageError
 from lvm.settings import Settings
-from lvm.terminal import Terminal
+from lvm.terminal import Cell, Terminal
 
 if TYPE_CHECKING:
     from lvm.pipeline.workspace import Workspace
@@ -53,6 +52,7 @@ Set = Annotated[
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="a TOML file of hyperparameters; other options win")]
 Device = Annotated[str | None, typer.Option(help="torch device: cpu, cuda, ...")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 
 
 def run_stage(name: str, direct: Callable[[Workspace], R], *, space: str | None, **parameters: Any) -> Any:
@@ -77,7 +77,7 @@ def run_stage(name: str, direct: Callable[[Workspace], R], *, space: str | None,
         try:
             return attempt()
         except DatabaseUnavailable as error:
-            err.print(f"{error}; trying again in {seconds} s", soft_wrap=True)
+            err.print(f"{error}; trying again in {seconds} s")
             time.sleep(seconds)
     return attempt()
 
@@ -204,9 +204,16 @@ def prepare_prefect(settings: Settings) -> None:
         os.environ.setdefault("PREFECT_API_URL", api)
 
 
-def show_hits(hits: Iterable[Hit]) -> None:
-    """Print stored chunks as a table."""
-    table = Table("cosine", "text", "document")
-    for hit in hits:
-        table.add_row(f"{hit.cosine:.3f}", hit.text, f"{hit.title}, {hit.position}")
-    out.print(table)
+def hit_row(hit: Hit) -> dict[str, Cell]:
+    """A stored chunk by the names that SQL has for its values; a hybrid search brings two more."""
+    row: dict[str, Cell] = {"score": hit.score, "cosine": hit.cosine, "text": hit.text, "highlights": hit.highlights}
+    row |= {"title": hit.title, "position": hit.position, "chunk_id": hit.chunk_id}
+    return row if hit.score is not None else {key: row[key] for key in row if key not in ("score", "highlights")}
+
+
+def show_hits(hits: Iterable[Hit], as_json: bool = False) -> None:
+    """Print stored chunks. A table has the text once: where words are marked, with them."""
+    rows = [hit_row(hit) for hit in hits]
+    if not as_json and rows and "highlights" in rows[0]:
+        rows = [{key: row[key] for key in row if key != "text"} for row in rows]
+    out.table(rows, prose=("text", "highlights", "title"), as_json=as_json)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from typing import Annotated
 
 import typer
 
-from lvm.cli.common import SpaceName, opened, out
+from lvm.cli.common import SpaceName, err, opened, out
 from lvm.errors import UsageError, visible
 from lvm.settings import Settings
 
@@ -39,12 +40,21 @@ def stop() -> None:
     out.print("stopped" if server.stop(Settings()) else "it was not running")
 
 
-def url() -> None:
-    """Print the database's URL, without its password."""
+def url(
+    with_password: Annotated[
+        bool, typer.Option("--with-password", help="print the password too; whoever sees the screen sees it")
+    ] = False,
+) -> None:
+    """Print the database's URL as psql, psycopg and other clients of libpq take it."""
     from lvm.store import server
 
-    found = server.without_secrets(server.database_url(Settings()))
-    typer.echo(visible(found.set(drivername="postgresql").render_as_string()))
+    settings = Settings()
+    stops = settings.database_url is None and not server.running(settings)
+    found = server.database_url(settings).set(drivername="postgresql")
+    shown = found if with_password else server.without_secrets(found)
+    typer.echo(visible(shown.render_as_string(hide_password=False)))
+    if stops:
+        err.print("the embedded server runs while a command uses it; `lvm db start` leaves it running")
 
 
 def migrate() -> None:

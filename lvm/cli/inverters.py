@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 
-from lvm.cli.common import Set, Source, SpaceName, out
+from lvm.cli.common import AsJson, Set, Source, SpaceName, err, out
 from lvm.settings import Settings
+from lvm.terminal import Cell
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -32,9 +32,10 @@ def train(
     assignments: Set = None,
     folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE")] = None,
     space: SpaceName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train an inverter from MiniLM's weights on a corpus; every tenth document is held out."""
-    _make("inverter", source, 1.8, epochs, assignments, folder, space)
+    _make("inverter", source, 1.8, epochs, assignments, folder, space, as_json)
 
 
 def finetune(
@@ -43,9 +44,10 @@ def finetune(
     assignments: Set = None,
     folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE-SOURCE")] = None,
     space: SpaceName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Adapt the space's inverter to your own text; every tenth document is held out."""
-    _make("finetuned", source, 3.0, epochs, assignments, folder, space)
+    _make("finetuned", source, 3.0, epochs, assignments, folder, space, as_json)
 
 
 class TerminalProgress:
@@ -76,6 +78,7 @@ def _make(
     assignments: list[str] | None,
     folder: Path | None,
     space: str | None,
+    as_json: bool,
 ) -> None:
     from lvm.inversion.config import InverterTraining
     from lvm.options import parse
@@ -95,16 +98,19 @@ def _make(
             command=f"lvm {shlex.join(sys.argv[1:])}",
             progress=TerminalProgress(bar),
         )
-    table = Table("held-out chunks", "roundtrip cosine, mean", "median", "identification R@1", "seconds", "gate")
-    for name, figures in (("before", made.before), ("after", made.after)):
-        if figures is not None:
-            table.add_row(
-                f"{name} ({figures.n})",
-                f"{figures.mean:.3f}",
-                f"{figures.median:.3f}",
-                f"{figures.identify_r1:.3f}",
-                f"{figures.seconds:.0f}",
-                "passes" if figures.passed else "blocks",
-            )
-    out.print(table)
-    out.print(f"{made.minutes:.1f} minutes; saved to {made.folder}. To use it: export LVM_INVERTER={made.folder}")
+    rows: list[dict[str, Cell]] = [
+        {
+            "inverter": name,
+            "chunks": figures.n,
+            "mean cosine": figures.mean,
+            "median": figures.median,
+            "identification": figures.identify_r1,
+            "seconds": round(figures.seconds),
+            "gate": "passes" if figures.passed else "blocks",
+        }
+        for name, figures in (("before", made.before), ("after", made.after))
+        if figures is not None
+    ]
+    out.table(rows, as_json=as_json)
+    note = err if as_json else out
+    note.print(f"{made.minutes:.1f} minutes; saved to {made.folder}. To use it: export LVM_INVERTER={made.folder}")

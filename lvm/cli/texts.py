@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from lvm.cli.common import SpaceName, err, opened, opened_if_stored, out, show_hits
+from lvm.cli.common import AsJson, SpaceName, err, hit_row, opened, opened_if_stored, out, show_hits
 from lvm.errors import LvmError, UsageError, visible
 from lvm.settings import TEMPERATURE, Settings
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lvm.pipeline.predict import Candidate, Prediction
     from lvm.pipeline.workspace import Workspace
     from lvm.spaces import Space, Vectors
+    from lvm.store import Hit
     from lvm.training import TrainedModel
 
 Temperature = Annotated[float, typer.Option(help="of the samples, 0 to 10")]
@@ -42,10 +43,70 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def search(query: Annotated[str, typer.Argument(metavar="TEXT")], k: Annotated[int, typer.Option(min=1)] = 5) -> None:
+def search(
+    query: Annotated[str, typer.Argument(metavar="TEXT")],
+    k: Annotated[int, typer.Option(min=1, help="how many chunks")] = 5,
+    skip: Annotated[int, typer.Option(min=0, help="leave out so many of the first: the pages before")] = 0,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="order by the words of the text too; they are marked with **")
+    ] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="compare with every chunk, not by the index")] = False,
+    source: Annotated[
+        list[str] | None, typer.Option(help="only chunks of this source, named as in ingest; may be repeated")
+    ] = None,
+    document: Annotated[
+        list[str] | None, typer.Option(help="only chunks of the document of this id in its source; may be repeated")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="only of documents whose metadata has this, e.g. year=1846"),
+    ] = None,
+    space: SpaceName = None,
+    as_json: AsJson = False,
+) -> None:
     """Print the stored chunks nearest to a text."""
-    with opened() as work:
-        show_hits(work.search(query, k))
+    metadata = _metadata(where or [])
+    sources = [name for each in source or [] for name in (each, str(Path(each).resolve()))]  # a path is stored absolute
+    given = {"source": sources, "document": document, "metadata": metadata}
+    query = _utf8(query)
+    with opened(space) as work:
+        hits = work.search(
+            query,
+            k,
+            hybrid=hybrid,
+            skip=skip,
+            filter={key: value for key, value in given.items() if value},
+            exact=exact,
+        )
+        show_hits(hits, as_json)
+        if not hits:
+            err.print("no stored chunk matches" + "".join(_instead(work, *each) for each in metadata.items()))
+
+
+def _metadata(assignments: list[str]) -> dict[str, Any]:
+    """What ``--where`` says about metadata. A value is JSON if it can be, else a string.
+
+    Raises:
+        UsageError: if one is not ``NAME=VALUE``, or a name is given twice.
+    """
+    found: dict[str, Any] = {}
+    for each in map(_utf8, assignments):
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--where {each!r} is not NAME=VALUE, e.g. --where year=1846")
+        if name in found:
+            raise UsageError(f"--where names {name!r} twice; a document has one value of it")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _instead(work: Workspace, name: str, value: Any) -> str:
+    """The stored values that are like one that was looked for; empty if there is none."""
+    similar = work.store.similar_metadata(name, str(value))
+    return f"; {name} is {' or '.join(json.dumps(each, ensure_ascii=False) for each in similar)}" if similar else ""
 
 
 def next_(
@@ -55,6 +116,7 @@ def next_(
     samples: Annotated[int | None, typer.Option(help="show so many ways to go on, if the model samples")] = None,
     temperature: Temperature = TEMPERATURE,
     seed: Seed = None,
+    as_json: AsJson = False,
 ) -> None:
     """Predict what comes after these sentences: decoded, and the nearest stored chunks, if there are any."""
     texts = [_utf8(text) for text in texts]
@@ -65,24 +127,23 @@ def next_(
         seed = settings.seed if seed is None else seed
         found = predict(in_space, trained, texts, seed, samples=samples, temperature=temperature)
         if trained.corpus:
-            err.print(_told(trained, work, model), soft_wrap=True)
-        if samples is None or samples == 1:
-            out.print(Text(trained.name, "bold"), f"({found.cosine:.3f}): ", end="")
-            out.print(found.text)
-            _show_nearest(work, found.query, k)
+            err.print(_told(trained, work, model))
+        one = samples is None or samples == 1
+        ways = [(found, found.query)] if one else [(each, each.vector) for each in (found, *found.others)]
+        if as_json:
+            out.json([{**_figures(way), "nearest": [*map(hit_row, _nearest(work, at, k))]} for way, at in ways])
             return
-        for each in (found, *found.others):
-            out.print(Text(f"score {each.score:.3f}", "bold"), f"({each.cosine:.3f}): ", end="")
-            out.print(each.text)
-            _show_nearest(work, each.vector, k)
+        for way, at in ways:
+            out.print(Text(trained.name if one else f"score {way.score:.3f}", "bold"), f"({way.cosine:.3f}): ", end="")
+            out.print(way.text)
+            show_hits(_nearest(work, at, k))
 
 
-def _show_nearest(work: Workspace | Space, query: Vectors, k: int) -> None:
-    """Print the stored chunks nearest to a vector; nothing if none is stored."""
+def _nearest(work: Workspace | Space, query: Vectors, k: int) -> list[Hit]:
+    """The stored chunks nearest to a vector; none without a database."""
     from lvm.spaces import Space
 
-    if not isinstance(work, Space) and (hits := work.search(query, k)):
-        show_hits(hits)
+    return [] if isinstance(work, Space) else work.search(query, k)
 
 
 def _told(model: TrainedModel, work: Workspace | Space, asked: str | None) -> str:
@@ -115,7 +176,7 @@ def write(
         check_writing(None, steps, samples, temperature, seed or 0)
         options: dict[str, Any] = {"steps": steps, "samples": samples, "temperature": temperature, "seed": seed}
         writing = write(work, model, text, **options)
-        err.print(_told(writing.model, work, model), soft_wrap=True)
+        err.print(_told(writing.model, work, model))
         try:
             for step in writing:
                 line = json.dumps(_described(len(writing.texts), step), ensure_ascii=False) if as_json else step.text
@@ -125,16 +186,17 @@ def write(
                 f"{len(writing.texts)} texts are written; the same command writes them again and goes on"
             ) from None
         assert writing.ended is not None
-        err.print(f"{len(writing.texts)} texts; {REASONS[writing.ended]}", soft_wrap=True)
+        err.print(f"{len(writing.texts)} texts; {REASONS[writing.ended]}")
 
 
 def _described(number: int, step: Prediction) -> dict[str, Any]:
     """A step as a JSON object: number, text, score and cosine, and those of the candidates that were not taken."""
+    return {"step": number, **_figures(step), "candidates": [_figures(each) for each in step.others]}
 
-    def figures(each: Candidate) -> dict[str, Any]:
-        return {"text": each.text, "score": round(each.score, 4), "cosine": round(each.cosine, 4)}
 
-    return {"step": number, **figures(step), "candidates": [figures(each) for each in step.others]}
+def _figures(each: Candidate) -> dict[str, Any]:
+    """A text that was decoded, its score and its cosine."""
+    return {"text": each.text, "score": round(each.score, 4), "cosine": round(each.cosine, 4)}
 
 
 def _utf8(text: str) -> str:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from lvm.cli.common import SpaceName, flows_module, opened, out, prepare_prefect
+from lvm.cli.common import AsJson, SpaceName, flows_module, opened, out, prepare_prefect
 from lvm.settings import Settings
 
 
@@ -22,26 +20,19 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    as_json: AsJson = False,
     deep: Annotated[
         bool, typer.Option("--deep", help="read every row and file: revisions, sequence sets, checkpoints")
     ] = False,
 ) -> None:
     """Check everything that a run needs. It changes nothing, and says what to do."""
-    import json
-    from dataclasses import asdict
-
     from lvm.cli.doctor import examine_all
 
-    table = Table("", "", "found", "to do")
-    colours = {"ok": "green", "warning": "yellow", "problem": "bold red"}
     findings = list(examine_all(Settings(), deep=deep))
-    for each in findings:
-        table.add_row(Text(each.verdict, colours[each.verdict]), each.name, each.found, each.advice)
-    if as_json:
-        typer.echo(json.dumps([asdict(each) for each in findings], indent=1))
-    else:
-        out.print(table)
+    rows = [
+        {"verdict": each.verdict, "name": each.name, "found": each.found, "advice": each.advice} for each in findings
+    ]
+    out.table(rows, prose=("found", "advice"), as_json=as_json)
     if any(each.verdict == "problem" for each in findings):
         raise typer.Exit(1)
 
@@ -73,5 +64,5 @@ def pack(
         from lvm.pipeline.pack import for_people, pack
 
         card = pack(work, model, folder)
-    out.print(for_people(card), soft_wrap=True)
-    out.print(f"written to {folder}", soft_wrap=True)
+    out.print(for_people(card))
+    out.print(f"written to {folder}")

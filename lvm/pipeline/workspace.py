@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
+from lvm.errors import UsageError
 from lvm.files import CorruptedFile
 from lvm.models import MODELS
 from lvm.pipeline.errors import GateMissing
@@ -101,13 +102,22 @@ class Workspace:
 
     @named_stage
     def search(
-        self, query: str | Vectors, k: int = 5, *, filter: Mapping[str, Any] | None = None, exact: bool = False
+        self,
+        query: str | Vectors,
+        k: int = 5,
+        *,
+        hybrid: bool = False,
+        skip: int = 0,
+        filter: Mapping[str, Any] | None = None,
+        exact: bool = False,
     ) -> Hits:
         """The stored chunks nearest to a text or a vector by cosine, by the space's index if it has one.
 
         Args:
             query: one text, or one vector of this space.
             k: how many chunks.
+            hybrid: also search for the words of the text, and order by both: reciprocal rank fusion.
+            skip: leave out so many of the first, which earlier pages had.
             filter: what the chunks' documents must be, e.g. ``{"source": "sotu"}``; all unless given. ``source`` and
                 ``document`` (external id): a string or a list of strings. ``metadata``: a dict that the document's
                 metadata contains.
@@ -117,9 +127,15 @@ class Workspace:
             SpaceMismatch: if the vector is of another space.
             InvalidVectors: if it is a bare array, or not exactly one vector.
             InvalidFilter: if the filter has another key, or a value of a wrong type.
+            UsageError: if a hybrid search gets a vector, which has no words, or if ``skip`` is negative.
         """
+        if hybrid and not isinstance(query, str):
+            raise UsageError("a hybrid search needs the words of a text, and a vector has none; pass the text")
+        if skip < 0:
+            raise UsageError(f"skip is {skip}; it must be 0 or more")
         vectors = self.space.encode([query]) if isinstance(query, str) else query
-        return Hits(self.store.search(self.space_id, vectors, k, filter=filter, exact=exact))
+        words = query if hybrid and isinstance(query, str) else None
+        return Hits(self.store.search(self.space_id, vectors, k, words=words, skip=skip, filter=filter, exact=exact))
 
     # -- gates ----------------------------------------------------------------------------------------------
 

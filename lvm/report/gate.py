@@ -29,7 +29,7 @@ class GateReport:
 
     def _repr_html_(self) -> str:
         rows = [
-            (each.name, f"{each.value:.3f}", f">= {each.threshold:g}", "met" if each.passed else "not met")
+            (each.name, each.figure, f">= {each.threshold:g}", "met" if each.passed else "not met")
             for each in self.verdict.criteria
         ]
         return table(("criterion", "value", "threshold", "verdict"), rows)

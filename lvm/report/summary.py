@@ -157,14 +157,17 @@ class Summary:
     trained_on: CorpusFigures | None = None
 
     def write(self, path: Path) -> None:
-        """Write ``summary.json``, whole or not at all. A figure that does not exist (NaN) is null.
+        """Write ``summary.json``, whole or not at all.
 
         Raises:
             CannotWrite: if the disk is full.
         """
-        values = _without_nan({**asdict(self), "seeds": {"all": self.seed}})
         with replacing(path) as file:
-            file.write(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode())
+            file.write(json.dumps(self.as_json(), indent=1, ensure_ascii=False, allow_nan=False).encode())
+
+    def as_json(self) -> Any:
+        """What ``summary.json`` holds. A figure that does not exist (NaN) is None."""
+        return _without_nan({**asdict(self), "seeds": {"all": self.seed}})
 
     @classmethod
     def read(cls, path: Path) -> Summary | None:

@@ -91,6 +91,8 @@ class Hit:
         title: of the document.
         position: of the chunk in its document.
         cosine: between the query and the chunk's vector.
+        score: what a hybrid search orders by; None for a search by vector alone.
+        highlights: the text with the words of a hybrid search between ``**``; None for a search by vector alone.
     """
 
     chunk_id: int
@@ -98,6 +100,8 @@ class Hit:
     title: str
     position: int
     cosine: float
+    score: float | None = None
+    highlights: str | None = None
 
 
 # -- lineage --------------------------------------------------------------------------------------------------------

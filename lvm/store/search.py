@@ -1,7 +1,8 @@
-"""Search for the nearest chunks, and the index that makes it fast.
+"""Search for chunks by vector, and by words and vector, and the index that makes it fast.
 
 Contract: cosines are exact with and without an index. With one, a search may miss a chunk that is about as near as the
-last one that it returns. An index is whole or absent: a build that fails or is stopped leaves none.
+last one that it returns; words are always all found. An index is whole or absent: a build that fails or is stopped
+leaves none.
 """
 
 from __future__ import annotations
@@ -34,6 +35,15 @@ INDEXED_K = 1000
 POLL_SECONDS = 0.5
 """Pause between two looks at the progress of a build."""
 
+_NEAREST = text(
+    "SELECT chunk_id, text, title, position, cosine "
+    "FROM search(CAST(:query AS vector), :k, :space, CAST(:filter AS jsonb), :exact) OFFSET :skip"
+)
+_HYBRID = text(
+    "SELECT chunk_id, text, title, position, cosine, score, highlights "
+    "FROM hybrid(:words, CAST(:query AS vector), :k, :space, CAST(:filter AS jsonb), :exact) OFFSET :skip"
+)
+
 
 class Search(Connections):
     """Searches a space."""
@@ -44,6 +54,8 @@ class Search(Connections):
         query: Vectors,
         k: int,
         *,
+        words: str | None = None,
+        skip: int = 0,
         filter: Mapping[str, Any] | None = None,
         exact: bool = False,
     ) -> list[Hit]:
@@ -52,9 +64,11 @@ class Search(Connections):
         Args:
             query: one vector of this space.
             k: number of chunks.
+            words: also search for chunks that have these words, and order by both (``lvm.hybrid``).
+            skip: leave out so many of the first: those of earlier pages.
             filter: what the chunks' documents must be; all unless given. ``source`` and ``document`` (external id): a
                 string or a list of strings. ``metadata``: a dict that the document's metadata contains.
-            exact: compare with every chunk. Otherwise the space's index is used if there is one, and k is at most 1000.
+            exact: compare with every chunk. Otherwise the space's index is used if there is one, for the first 1000.
 
         Raises:
             SpaceMismatch: if the vector is of another space.
@@ -69,19 +83,33 @@ class Search(Connections):
             raise InvalidVectors(f"the query has {len(query)} vectors and a search takes one; search for them in turn")
         if k < 1:
             return []
-        statement = text(
-            "SELECT chunk_id, text, title, position, cosine "
-            "FROM search(CAST(:query AS vector), :k, :space, CAST(:filter AS jsonb), :exact)"
-        )
         values = {
             "query": Vector(query.unit[0]).to_text(),
-            "k": k,
+            "words": None if words is None else words.replace("\0", " "),
+            "k": skip + k,
+            "skip": skip,
             "space": name,
             "filter": _json(filter),
-            "exact": exact or k > INDEXED_K,
+            "exact": exact or skip + k > INDEXED_K,
         }
         with refused_filter(), self.engine.connect() as connection:
-            return [Hit(*row) for row in connection.execute(statement, values)]
+            return [Hit(*row) for row in connection.execute(_NEAREST if words is None else _HYBRID, values)]
+
+    def similar_metadata(self, key: str, value: str, count: int = 5) -> list[str]:
+        """Values of a key of the documents' metadata that contain a text, upper and lower case alike.
+
+        Args:
+            key: of the metadata.
+            value: what is looked for.
+            count: values at most, the most frequent first.
+        """
+        statement = text(
+            "SELECT metadata ->> CAST(:key AS text) FROM ONLY document "
+            "WHERE position(lower(CAST(:value AS text)) IN lower(metadata ->> CAST(:key AS text))) > 0 "
+            "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT :count"
+        )
+        with self.engine.connect() as connection:
+            return [*connection.scalars(statement, {"key": key, "value": value, "count": count})]
 
     def vectors_to_index(self, space_id: int) -> int:
         """Vectors of a space that should have an index and has none; 0 for any other space."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -143,6 +144,15 @@ def test_spaces_and_diagnosis_are_shown(
     assert open_space("minilm", settings).fingerprint in capfd.readouterr().out
     assert lvm(monkeypatch, "diagnose", "minilm", "minilm:pooling=cls") == 0
     assert "part at pooling" in " ".join(capfd.readouterr().out.split())
+
+
+def test_help_in_a_pipe_has_no_boxes_and_is_not_cut(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert lvm(monkeypatch, "--help") == 0 and lvm(monkeypatch, "spaces", "compare", "--help") == 0
+    told = capfd.readouterr().out
+    assert "│" not in told and "..." not in re.sub(r"(\]|SPACE)\.\.\.", "", told)
+    assert "Store a source's documents, chunks and vectors; what is stored already stays as it is." in told
 
 
 def test_a_fresh_folder_needs_nothing_made_beforehand(

@@ -1,10 +1,12 @@
-"""Search with a filter equals brute force, with and without an index; a build has an end, stops, and fails by name."""
+"""Search with a filter equals brute force, with and without an index; words are found; a build has an end and stops."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -309,3 +311,129 @@ def test_a_view_on_the_old_search_stops_the_migration_by_name(database: Store, s
         """)
     with pytest.raises(SchemaUnusable, match=r"view .*mine depends on function .*search.*lvm db migrate"):
         open_store(settings)
+
+
+# -- words ----------------------------------------------------------------------------------------------------------
+
+SAID = {
+    "north": ["The canal treaty was signed.", "Treaties about the canals of Panama.", "No word of it."],
+    "south": ["A treaty with Spain, and a canal.", "Die Verträge über den Kanal.", "Das Haus will es."],
+}
+
+
+@pytest.fixture
+def said(database: Store) -> int:
+    """Six texts of two sources in one space; another space has the vectors of the second source only."""
+    space, other = register(database, "minilm"), register(database, "other", fingerprint="e" * 16)
+    for seed, (source, texts) in enumerate(SAID.items()):
+        vectors = Vectors(FINGERPRINT, unit_rows(3, DIM, seed), np.ones(3, np.float32))
+        item = IngestedDocument(document("d", source, source, metadata={"at": seed}), texts, [3] * 3, vectors)
+        with database.writer(space) as writer:
+            writer.write_documents([item])
+    with database.writer(other) as writer:
+        again = Vectors("e" * 16, vectors.unit, vectors.norms)
+        writer.write_documents([IngestedDocument(item.document, texts, [3] * 3, again)])
+    return space
+
+
+def found(store: Store, query: str, rest: str = "") -> list[str]:
+    with store.engine.connect() as connection:
+        statement = text(f"SELECT highlights FROM find(CAST(:query AS text){rest})")
+        return [str(each) for each in connection.scalars(statement, {"query": query})]
+
+
+FOUND = [
+    ("canal treaty", "", ["The **canal** **treaty** was signed.", "**Treaties** about the **canals** of Panama.",
+                          "A **treaty** with Spain, and a **canal**."]),
+    ('"canal treaty"', "", ["The **canal** **treaty** was signed."]),
+    ("treaty -Spain -signed", "", ["**Treaties** about the canals of Panama."]),
+    ("Panama or Spain", ", 1", ["Treaties about the canals of **Panama**."]),
+    ("canal", ", space => 'other'", ["A treaty with Spain, and a **canal**."]),
+    ("canal", ", filter => '{\"source\": \"south\"}'", ["A treaty with Spain, and a **canal**."]),
+    ("canal", ", filter => '{\"metadata\": {\"at\": 0}, \"document\": [\"d\"]}'",
+     ["The **canal** treaty was signed.", "Treaties about the **canals** of Panama."]),
+    ("über Kanal", "", ["Die Verträge **über** den **Kanal**."]),
+    ("the of", "", []),
+    ("", "", []),
+    ("unheard", "", []),
+]  # fmt: skip
+
+
+def test_words_are_found_with_the_index_and_without(database: Store, said: int) -> None:
+    expected = [each for _, _, each in FOUND]
+    assert [found(database, query, rest) for query, rest, _ in FOUND] == expected
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX lvm.chunk_words")
+    assert [found(database, query, rest) for query, rest, _ in FOUND] == expected
+
+
+@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(query=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.text("\"-':*&|!()<> a%\\"))
+def test_no_query_is_an_error(query: str, database: Store) -> None:
+    found(database, query)
+
+
+def test_a_wrong_search_by_words_is_named(database: Store, said: int) -> None:
+    for rest, message in (
+        (", 0", "k is 0"),
+        (", space => 'nowhere'", "no space is called nowhere; there is minilm, other"),
+        (", filter => '[1]'", "no JSON object"),
+        (', filter => \'{"author": "x"}\'', "the key author"),
+        (", filter => '{\"source\": 3}'", "source must be a string"),
+    ):
+        with pytest.raises(DBAPIError, match=message):
+            found(database, "canal", rest)
+
+
+def test_another_language_is_one_statement(database: Store, said: int) -> None:
+    assert found(database, "Vertrag") == [] and found(database, "will") == []
+    page = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
+    [statements] = re.findall(r"\n( +ALTER TEXT SEARCH.*?REINDEX[^;]*;)", page, re.DOTALL)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(statements)
+    assert found(database, "Vertrag über Kanäle") == ["Die **Verträge** über den **Kanal**."]
+
+
+def test_the_index_of_words_is_used(database: Store) -> None:
+    space = register(database, "minilm")
+    store_documents(database, space, 300)
+    database.vacuum(2400)
+    assert len(found(database, "north c 17")) == 1
+    database.engine.dispose()  # a session reports when it ends
+    with database.engine.connect() as connection:
+        connection.execute(text("SELECT pg_sleep(0.2)"))
+        used = text("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'chunk_words'")
+        assert connection.scalar(used) == 1
+
+
+@pytest.mark.parametrize("wanted", [None, {"source": "south"}])
+def test_hybrid_is_reciprocal_rank_fusion(wanted: dict[str, Any] | None, database: Store, said: int) -> None:
+    for seed in range(10):
+        near = [hit.chunk_id for hit in database.search(said, query(seed), 100, filter=wanted)]
+        with database.engine.connect() as connection:
+            rest = "" if wanted is None else ', filter => \'{"source": "south"}\''
+            words = [*connection.scalars(text(f"SELECT chunk_id FROM find('canal', space => 'minilm'{rest})"))]
+        assert len(words) == (3 if wanted is None else 1)
+        scores = {chunk: sum(1 / (61 + each.index(chunk)) for each in (near, words) if chunk in each) for chunk in near}
+        hits = database.search(said, query(seed), 4, words="canal", filter=wanted)
+        assert [hit.chunk_id for hit in hits] == sorted(near, key=lambda chunk: (-scores[chunk], chunk))[:4]
+        for hit in hits:
+            assert hit.score == pytest.approx(scores[hit.chunk_id]) and hit.highlights is not None
+            assert ("**canal" in hit.highlights) == (hit.chunk_id in words)
+            assert hit.highlights.replace("**", "") == hit.text
+        cosines = {hit.chunk_id: hit.cosine for hit in database.search(said, query(seed), 100)}
+        assert all(hit.cosine == pytest.approx(cosines[hit.chunk_id], abs=1e-6) for hit in hits)
+        without = database.search(said, query(seed), 4, words="unheard\0", filter=wanted)
+        assert [hit.chunk_id for hit in without] == near[:4], "no word is found: the order is that of the vectors"
+
+
+@pytest.mark.parametrize("words", [None, "north"])
+def test_pages_are_one_list(words: str | None, database: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = register(database, "minilm")
+    store_documents(database, space)
+    whole = database.search(space, query(3), 56, words=words)
+    assert len(whole) == 56
+    monkeypatch.setattr(search, "INDEXED_K", 30)  # later pages are exact
+    pages = [database.search(space, query(3), 10, words=words, skip=skip) for skip in range(0, 70, 10)]
+    assert [len(page) for page in pages] == [10, 10, 10, 10, 10, 6, 0]
+    assert [hit.chunk_id for page in pages for hit in page] == [hit.chunk_id for hit in whole]
