@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from lvm.spaces import Vectors
-from lvm.store import Store, search
+from lvm.store import Figure, Store, search
 from tests.store.toy import DIM, gate, ingested, register, sequence_set, start, unit_rows
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
@@ -30,11 +30,14 @@ def space_id(database: Store) -> int:
     assert verdict.passed
     run = start(database, sequence_set(database, verdict), verdict, width=8)
     database.finish_training_run(run, {"cosine": 0.5}, "artifacts/gru", "b" * 64)
+    assert verdict.inverter_id is not None
+    nll = Figure("gru", "model", "text_nll", 4.5, 4.4, 4.6, 9, run)
+    database.record_evaluation(number, verdict.inverter_id, verdict.corpus_revision, [nll])
     return number
 
 
-def test_there_are_eleven(space_id: int) -> None:
-    assert len(QUERIES) == len(QUESTIONS) == 11
+def test_there_are_twelve(space_id: int) -> None:
+    assert len(QUERIES) == len(QUESTIONS) == 12
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=QUESTIONS)
@@ -131,7 +134,7 @@ def test_the_index_is_built_once_and_nearly_exact(database: Store, monkeypatch: 
 
 
 READ = ["space", "document", "chunk", "embedding", "gate_result", "sequence_set", "training_run"]
-READ += ["chunks", "gates", "training_runs"]
+READ += ["evaluation", "evaluation_figure", "chunks", "gates", "training_runs", "evaluations"]
 
 
 def test_a_reader_reads_everything_and_changes_nothing(database: Store, space_id: int, database_url: str) -> None:
@@ -147,7 +150,7 @@ def test_a_reader_reads_everything_and_changes_nothing(database: Store, space_id
             near = text("SELECT count(*) FROM lvm.neighbours((SELECT min(id) FROM lvm.chunk), 3)")
             assert connection.scalar(near) == 3
         changes = [f"DELETE FROM lvm.{table}" for table in READ]
-        changes += [f"TRUNCATE lvm.{table} CASCADE" for table in READ[:7]]
+        changes += [f"TRUNCATE lvm.{table} CASCADE" for table in READ[:9]]
         changes += ["INSERT INTO lvm.space (name, dim, fingerprint, recipe, probes) VALUES ('x', 1, 'x', '{}', '')"]
         changes += ["UPDATE lvm.training_run SET status = 'failed'", "DROP SCHEMA lvm CASCADE", "CREATE TABLE lvm.x ()"]
         changes += ["ALTER TABLE lvm.gate_result DISABLE TRIGGER ALL", "CREATE OR REPLACE VIEW lvm.gates AS SELECT 1"]
