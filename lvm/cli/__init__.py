@@ -13,7 +13,7 @@ import sys
 import typer
 from rich.text import Text
 
-from lvm.cli import database, inverters, spaces, stages, texts, tools
+from lvm.cli import database, inverters, models, spaces, stages, texts, tools
 from lvm.cli.common import err
 from lvm.errors import LvmError, visible
 
@@ -22,6 +22,7 @@ STOPPED = 128 + signal.SIGINT
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Latent vector models, end to end.")
 stages.add_to(app)
+models.add_to(app)
 texts.add_to(app)
 spaces.add_to(app)
 inverters.add_to(app)

@@ -26,12 +26,15 @@ OURS = [
     "gru/model.safetensors",
     "gru/last.safetensors",
     "gru/config.json",
+    f"gru/versions/{'a' * 64}.safetensors",
+    f"gru/versions/.{'b' * 64}.safetensors.tmp",
     "mamba2/.last.safetensors.tmp",
 ]
 THEIRS = [
     "photos/holiday.jpg",
     "photos/summary.json",
     "gru/notes.txt",
+    "gru/versions/mine.safetensors",
     "sequences/ctx.safetensors",
     "report.html.bak",
     "my-model/model.safetensors",
