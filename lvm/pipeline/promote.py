@@ -11,15 +11,17 @@ text from a prediction. Cosine prefers the mean of what may follow, and R@10 ran
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+from lvm.files import CorruptedFile
 from lvm.pipeline.errors import GateMissing, NoModel
 from lvm.pipeline.predict import parsed
 from lvm.pipeline.shipped import SHIPPED
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.store import Promotion, PromotionRefused, TrainingRun
-from lvm.training import TrainedModel
-from lvm.training.checkpoints import MODEL, version_file
+from lvm.training import TrainedModel, checkpoint_in
+from lvm.training.checkpoints import version_file
 
 METRIC = "text_nll"
 """The metric that decides; the database has the same."""
@@ -189,8 +191,11 @@ def versions(work: Workspace) -> list[Version]:
 
 
 def _is_kept(work: Workspace, run: TrainingRun, sha256: str) -> bool:
-    """Whether the file of a run is there; that of version 0.1.0 is if no later one took its place."""
+    """Whether the file of a run is there; that of version 0.1.0 is, if no later one took its place."""
     folder = work.settings.artifacts / run.architecture
     if version_file(folder, sha256).is_file():
         return True
-    return run.checkpoint == str((folder / MODEL).resolve()) and (folder / MODEL).is_file()
+    with suppress(CorruptedFile):
+        latest = checkpoint_in(folder)
+        return latest is not None and sha256 in (latest.sha256, latest.digest)
+    return False
