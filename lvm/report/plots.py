@@ -224,9 +224,10 @@ def quality_over_time(past: Sequence[PastFigure]) -> Figure:
         for (_, before), (evaluation, after) in pairwise(ordered):
             if before != after:
                 axis.axvline(place[evaluation] - 0.5, color=_GREY, linestyle=":")
-        axis.set(title=title, xlabel="evaluation, the last one at the right", xlim=(0.5, len(place) + 0.5))
+        axis.set(title=title, xlabel="evaluation, oldest to newest", xlim=(0.5, len(place) + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _legend(axes[0])
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8, labelcolor=_INK)
     return figure
 
 
