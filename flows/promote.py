@@ -26,10 +26,8 @@ def promote_stage(model: str | None, reason: str | None, back: bool, space: str 
             [
                 {
                     "model": each.run.version,
-                    "champion": "champion" if each.champion else "",
-                    "latest": "latest" if each.latest else "",
+                    "is": ", ".join(each.marks),
                     "text NLL": "" if each.text_nll is None else f"{each.text_nll:.3f}",
-                    "file": "kept" if each.kept else "gone",
                 }
                 for each in versions(work)
             ],

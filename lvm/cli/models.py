@@ -23,21 +23,26 @@ def add_to(app: typer.Typer) -> None:
 
 def models(space: SpaceName = None) -> None:
     """List the versions of trained models: which is the latest, which answers, and whether its file is there."""
-    table = Table("model", "run", "trained", "context", "text NLL", "")
     with opened(space) as work:
         from lvm.pipeline.promote import versions
 
-        for each in versions(work):
-            marks = [word for word, is_so in (("champion", each.champion), ("latest", each.latest)) if is_so]
-            marks += [] if each.kept else ["its file is gone"]
-            table.add_row(
-                each.run.version,
-                str(each.run.id),
-                f"{each.run.finished_at:%Y-%m-%d %H:%M}" if each.run.finished_at else "",
-                str(each.run.hyperparameters.get("context", "")),
-                "" if each.text_nll is None else f"{each.text_nll:.3f}",
-                ", ".join(marks),
-            )
+        rows = [
+            {
+                "model": each.run.version,
+                "run": str(each.run.id),
+                "trained": f"{each.run.finished_at:%Y-%m-%d %H:%M}" if each.run.finished_at else "",
+                "context": str(each.run.hyperparameters.get("context", "")),
+                "text NLL": "" if each.text_nll is None else f"{each.text_nll:.3f}",
+                "is": ", ".join(each.marks),
+            }
+            for each in versions(work)
+        ]
+    if not rows:
+        out.print("no model is trained in this space")
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*row.values())
     out.print(table)
 
 

@@ -72,6 +72,12 @@ class Version:
     kept: bool
     text_nll: float | None
 
+    @property
+    def marks(self) -> list[str]:
+        """What it is, in words: ``champion``, ``latest``, ``its file is gone``."""
+        marks = (("champion", self.champion), ("latest", self.latest), ("its file is gone", not self.kept))
+        return [word for word, holds in marks if holds]
+
 
 @named_stage
 def promote(

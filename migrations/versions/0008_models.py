@@ -18,7 +18,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-PARTS = ("evaluations", "promotions", "views", "grants")
+PARTS = ("evaluations", "promotions", "views", "comments", "grants")
 
 FUNCTION = "SET search_path = pg_catalog, lvm, pg_temp"
 NAMED = {"FUNCTION": FUNCTION, "TRIGGER": f"RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {FUNCTION}"}

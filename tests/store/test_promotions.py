@@ -256,3 +256,14 @@ def test_a_worker_promotes_and_a_reader_does_not(database: Store, verdict: Gate,
             user.dispose()
             with database.engine.begin() as connection:
                 connection.execute(text(f"DROP USER {name}"))
+
+
+def test_everything_new_is_explained(database: Store) -> None:
+    columns = text(
+        "SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
+        "WHERE c.relnamespace = 'lvm'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped "
+        "AND c.relname IN ('evaluation', 'evaluation_figure', 'promotion', 'evaluations', 'promotions') "
+        "AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid, 'pg_class') IS NULL)"
+    )
+    with database.engine.connect() as connection:
+        assert connection.scalars(columns).all() == []

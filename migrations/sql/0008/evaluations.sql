@@ -11,11 +11,6 @@ CREATE TABLE evaluation (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX evaluation_space ON evaluation (space_id, id);
-COMMENT ON TABLE evaluation IS 'One evaluation: models and baselines, measured on the same windows. Its figures are in evaluation_figure; lvm.evaluations shows both.';
-COMMENT ON COLUMN evaluation.corpus_revision IS 'revision of the corpus that was measured on';
-COMMENT ON COLUMN evaluation.measured_on IS 'source of another corpus that was measured on; NULL for the held-out documents of this one';
-COMMENT ON COLUMN evaluation.seed IS 'seed of all random numbers';
-COMMENT ON COLUMN evaluation.flow_run_id IS 'Prefect run that measured; NULL for none';
 
 CREATE TABLE evaluation_figure (
     evaluation_id bigint NOT NULL REFERENCES evaluation,
@@ -30,14 +25,6 @@ CREATE TABLE evaluation_figure (
     PRIMARY KEY (evaluation_id, name, metric),
     CHECK ((kind = 'model') = (training_run_id IS NOT NULL))
 );
-COMMENT ON TABLE evaluation_figure IS 'A figure of an evaluation. A figure that does not exist has no row.';
-COMMENT ON COLUMN evaluation_figure.name IS 'the model or baseline; roundtrip for figures of the gate, run for those of the run';
-COMMENT ON COLUMN evaluation_figure.kind IS 'model; baseline; floor: the best constant vector; ceiling: the true vector; gate; run';
-COMMENT ON COLUMN evaluation_figure.training_run_id IS 'run that left the model; NULL for what is no model';
-COMMENT ON COLUMN evaluation_figure.metric IS 'cosine, r10, text_nll, ...: its place in summary.json; docs/sql.md';
-COMMENT ON COLUMN evaluation_figure.low IS 'lower end of the 95 % interval; NULL if there is none';
-COMMENT ON COLUMN evaluation_figure.high IS 'upper end of the 95 % interval; NULL if there is none';
-COMMENT ON COLUMN evaluation_figure.n IS 'windows or chunks that were measured; NULL if it counts nothing';
 
 CREATE FUNCTION stamp_evaluation() {TRIGGER} AS $$
 BEGIN
@@ -45,7 +32,6 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER evaluation_stamped BEFORE INSERT ON evaluation FOR EACH ROW EXECUTE FUNCTION stamp_evaluation();
-COMMENT ON FUNCTION stamp_evaluation() IS 'The database dates evaluations.';
 
 -- Figures come in the transaction of their evaluation, which has its time: nobody adds one later.
 CREATE FUNCTION require_evaluation() {TRIGGER} AS $$
@@ -66,7 +52,6 @@ BEGIN
 END $$;
 CREATE TRIGGER evaluation_figure_in AFTER INSERT ON evaluation_figure REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION require_evaluation();
-COMMENT ON FUNCTION require_evaluation() IS 'Refuses figures that come after their evaluation, and figures of models that no finished run of the space left.';
 
 CREATE TRIGGER evaluation_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON evaluation
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('run `lvm evaluate` for a new one, `lvm clear` to empty all');

@@ -17,16 +17,6 @@ CREATE TABLE promotion (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX promotion_space ON promotion (space_id, id);
-COMMENT ON TABLE promotion IS 'Promotions of models. The last one of a space names its champion, which answers where no model is named.';
-COMMENT ON COLUMN promotion.evaluation_id IS 'evaluation that measured the model, and the champion before it';
-COMMENT ON COLUMN promotion.gate_result_id IS 'pipeline gate that the model passed';
-COMMENT ON COLUMN promotion.metric IS 'metric that the two were compared by: text_nll, lower is better';
-COMMENT ON COLUMN promotion.value IS 'the metric of the model';
-COMMENT ON COLUMN promotion.champion_value IS 'the metric of the champion before it, in the same evaluation; NULL if there was none, or it was not measured';
-COMMENT ON COLUMN promotion.replaces IS 'promotion of the champion before it; NULL for the first one';
-COMMENT ON COLUMN promotion.restores IS 'earlier promotion that `lvm promote --back` went back to; NULL for any other';
-COMMENT ON COLUMN promotion.reason IS 'why it was promoted though it is worse than the champion, or was not compared with it';
-COMMENT ON COLUMN promotion.promoted_by IS 'database user';
 
 -- The promotion that a way back from this one restores; NULL if there is none. A way back stands where its goal stood.
 CREATE FUNCTION promotion_before(of_promotion bigint) RETURNS bigint LANGUAGE sql STABLE {FUNCTION} AS $$
@@ -35,7 +25,6 @@ CREATE FUNCTION promotion_before(of_promotion bigint) RETURNS bigint LANGUAGE sq
         JOIN ONLY promotion before ON before.id = base.replaces
     WHERE this.id = of_promotion
 $$;
-COMMENT ON FUNCTION promotion_before(bigint) IS 'The promotion that `lvm promote --back` restores from this one.';
 
 CREATE FUNCTION require_promotable() {TRIGGER} AS $$
 DECLARE
@@ -124,6 +113,5 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER promotion_gated BEFORE INSERT ON promotion FOR EACH ROW EXECUTE FUNCTION require_promotable();
-COMMENT ON FUNCTION require_promotable() IS 'Judges a promotion: gates, evaluation, the champion before it. One promotion of a space at a time.';
 CREATE TRIGGER promotion_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON promotion
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('`lvm promote --back` goes back to the champion before');

@@ -25,10 +25,6 @@ CREATE OR REPLACE VIEW training_runs AS
     JOIN ONLY gate_result g ON g.id = t.gate_result_id
     JOIN stored s ON s.id = q.space_id
     LEFT JOIN inverter i ON i.id = t.inverter_id;
-COMMENT ON COLUMN training_runs.checkpoint IS 'file of this version of the model; that of a run of version 0.1.0 may have been replaced by a later one';
-COMMENT ON COLUMN training_runs.sha256 IS 'sha256 of that file; of a run of version 0.1.0, the digest of its content, which is in its header';
-COMMENT ON COLUMN training_runs.latest IS 'whether it is the last finished run of its model in its space';
-COMMENT ON COLUMN training_runs.champion IS 'whether its model answers where none is named';
 
 CREATE VIEW evaluations AS
     SELECT e.id AS evaluation_id, s.name AS space, i.sha256 AS inverter, e.corpus_revision, e.measured_on, f.name AS model,
@@ -38,16 +34,6 @@ CREATE VIEW evaluations AS
     JOIN ONLY space s ON s.id = e.space_id
     JOIN ONLY inverter i ON i.id = e.inverter_id
     LEFT JOIN ONLY training_run t ON t.id = f.training_run_id;
-COMMENT ON VIEW evaluations IS 'Every figure of every evaluation, a row each.';
-COMMENT ON COLUMN evaluations.corpus_revision IS 'revision of the corpus that was measured on';
-COMMENT ON COLUMN evaluations.measured_on IS 'source of another corpus that was measured on; NULL for the held-out documents of this one';
-COMMENT ON COLUMN evaluations.model IS 'the model or baseline; roundtrip for figures of the gate, run for those of the run';
-COMMENT ON COLUMN evaluations.sha256 IS 'version of the model, as training_runs has it';
-COMMENT ON COLUMN evaluations.kind IS 'model; baseline; floor: the best constant vector; ceiling: the true vector; gate; run';
-COMMENT ON COLUMN evaluations.metric IS 'cosine, r10, text_nll, ...: its place in summary.json';
-COMMENT ON COLUMN evaluations.low IS 'lower end of the 95 % interval';
-COMMENT ON COLUMN evaluations.high IS 'upper end of the 95 % interval';
-COMMENT ON COLUMN evaluations.n IS 'windows or chunks that were measured';
 
 CREATE VIEW promotions AS
     SELECT p.id AS promotion_id, s.name AS space, t.architecture AS model, t.sha256, p.training_run_id, p.evaluation_id,
@@ -57,5 +43,3 @@ CREATE VIEW promotions AS
     FROM ONLY promotion p
     JOIN ONLY space s ON s.id = p.space_id
     JOIN ONLY training_run t ON t.id = p.training_run_id;
-COMMENT ON VIEW promotions IS 'Which model was promoted when, on which evaluation, and what it replaced.';
-COMMENT ON COLUMN promotions.champion IS 'whether it is the last one, so that its model answers where none is named';
