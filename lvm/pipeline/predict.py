@@ -323,14 +323,16 @@ def reopened_model(work: Workspace | Space, model: TrainedModel | str | None) ->
     space, settings = (work, Settings()) if isinstance(work, Space) else (work.space, work.settings)
     if model is None:
         return best_model(work), space, settings
-    shipped = model == SHIPPED if isinstance(model, str) else model.name == SHIPPED
-    name = model if isinstance(model, str) else SHIPPED if shipped else f"{model.name}@{model.sha256}"
-    if isinstance(work, Space) and not shipped:
-        raise _not_trained(name)
-    opened = open_model(name, space, settings, None if isinstance(work, Space) else work)
-    if isinstance(model, TrainedModel) and model.sha256 != opened.sha256:
-        raise not_recorded(settings.artifacts / model.name, model.name)
-    return opened, space, settings
+    name = model if isinstance(model, str) else model.name
+    if isinstance(work, Space):
+        if name != SHIPPED:
+            raise _not_trained(name)
+        return open_model(name, space, settings), space, settings
+    if isinstance(model, TrainedModel) and name != SHIPPED:
+        if work.finished_run(name, model.sha256) is None:
+            raise not_recorded(settings.artifacts / name, name)
+        name = f"{name}@{model.sha256}"
+    return open_model(name, space, settings, work), space, settings
 
 
 def predict(

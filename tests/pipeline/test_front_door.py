@@ -195,5 +195,5 @@ def test_a_model_that_no_run_recorded_is_refused(settings: Settings, corpus: str
         foreign = type(model)(**{**vars(model), "sha256": "0" * 64})
         with pytest.raises(CorruptedFile):
             lvm.predict_next(work, foreign, ["We met."])
-        with pytest.raises(lvm.GateMissing, match="not the one"):
+        with pytest.raises(lvm.GateMissing, match="not one that was trained"):
             lvm.evaluate(work, sequences, [foreign])
