@@ -154,13 +154,12 @@ def build(space: Space, settings: Settings) -> FastAPI:
                 best = best or next(iter(usable_models(space, settings, opened)), SHIPPED)
                 exact = exact_name(best, opened) or SHIPPED
                 best = best if best != SHIPPED else None  # one may be trained later
-            meant[name] = exact
         except DatabaseUnavailable:
             if name not in meant:
                 raise
             exact, opened = meant[name], None
         found = models.pop(exact, None) or open_model(exact, space, settings, opened)
-        models[exact] = found
+        models[exact], meant[name] = found, exact  # only what opened: a client may name anything
         while len(models) > MAX_MODELS:
             del models[next(iter(models))]
         return found
