@@ -8,6 +8,7 @@
         sequences = lvm.extract(work)
         model = lvm.train(work, sequences, "gru", epochs=3)
         report = lvm.evaluate(work, sequences, [model])
+        lvm.promote(work, model)                      # answers from now on where no model is named
         lvm.predict_next(work, model, ["The state of our union is strong."]).text
         for step in lvm.write(work, model, "The state of our union is strong."):
             print(step.text)
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lvm.pipeline.generate import write
     from lvm.pipeline.ingest import ingest
     from lvm.pipeline.predict import predict_next
+    from lvm.pipeline.promote import promote
     from lvm.pipeline.train import train
     from lvm.pipeline.validate import validate
     from lvm.pipeline.workspace import Workspace, open_workspace
@@ -54,6 +56,7 @@ _HOME = {
     "open_space": "lvm.spaces.registry",
     "open_workspace": "lvm.pipeline.workspace",
     "predict_next": "lvm.pipeline.predict",
+    "promote": "lvm.pipeline.promote",
     "train": "lvm.pipeline.train",
     "validate": "lvm.pipeline.validate",
     "write": "lvm.pipeline.generate",
@@ -76,6 +79,7 @@ __all__ = [
     "open_space",
     "open_workspace",
     "predict_next",
+    "promote",
     "train",
     "validate",
     "write",

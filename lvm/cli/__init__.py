@@ -13,7 +13,7 @@ import sys
 import typer
 from rich.text import Text
 
-from lvm.cli import database, inverters, spaces, stages, texts, tools
+from lvm.cli import database, inverters, models, spaces, stages, texts, tools
 from lvm.cli.common import err
 from lvm.errors import LvmError, visible
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     help="Latent vector models, end to end.",
 )
 stages.add_to(app)
+models.add_to(app)
 texts.add_to(app)
 spaces.add_to(app)
 inverters.add_to(app)

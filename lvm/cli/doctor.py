@@ -23,6 +23,7 @@ from lvm.cli.common import prefect_api
 from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile
 from lvm.pipeline.errors import GateMissing
+from lvm.pipeline.promote import Version, versions
 from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.settings import Settings
 from lvm.store import databases_beside, open_store, server
@@ -224,6 +225,9 @@ def _space(settings: Settings) -> Iterator[Finding]:
         store.register_space(space.name, space.dim, space.fingerprint, space.recipe, space.probe().unit)
         work = Workspace(settings, store, space, number)
         gate, last = work.verdict(), store.latest_gate(number)
+        for version in versions(work):
+            if version.champion:
+                yield _champion(version)
         for each in databases_beside(store):
             found = f"{each.about}, {each.size / GIGABYTE:.2f} GB in database {each.name}"
             yield Finding("other corpus", "ok", found, "lvm clear drops it together with all else")
@@ -236,6 +240,14 @@ def _space(settings: Settings) -> Iterator[Finding]:
         verdict = "passed" if gate.passed else "blocked"
         advice = "" if gate.passed else "lvm diagnose, or adapt the inverter: lvm inverter finetune SOURCE"
         yield Finding("gate", "ok" if gate.passed else "problem", f"{verdict}, {gate.value:.3f}", advice)
+
+
+def _champion(version: Version) -> Finding:
+    """The model that answers where none is named: whether its file is there."""
+    if version.kept:
+        return Finding("champion", "ok", f"{version.run.version}, its file is there")
+    advice = "restore its file from a backup, promote another model, or lvm promote --back"
+    return Finding("champion", "problem", f"{version.run.version}, its file is gone", advice)
 
 
 def _content(settings: Settings) -> Iterator[Finding]:
@@ -278,7 +290,7 @@ def _sequences(work: Workspace, path: Path) -> Iterator[Finding]:
         yield Finding(path.name, "problem", differing, f"delete {path}, and lvm extract")
     else:
         yield Finding(path.name, "ok", "its vectors are the stored vectors")
-    models = work.models(sequences, row)
+    models = work.models(row)
     yield Finding("models", "ok", f"{', '.join(models) or 'none'}: checkpoints are as recorded")
 
 

@@ -45,7 +45,7 @@ def show(summary: Summary, settings: Settings, as_json: bool = False) -> None:
         from lvm.pipeline.elsewhere import artifacts_on
 
         folder = artifacts_on(settings, summary.space.name, summary.on)
-    models = (settings.artifacts / name for name in summary.models)
+    models = dict.fromkeys(settings.artifacts / name.partition("@")[0] for name in summary.models)
     for path in (folder / "summary.json", folder / "report.html", *models):
         out.print(path)
 

@@ -159,7 +159,7 @@ def train(
     results = run_stage("train", direct, space=space, model=model, device=device, context=context, **options)
     for name, result in results.items():
         out.print(
-            f"{name}: best epoch {result.best.epoch} of {len(result.history)}, validation cosine "
+            f"{name}@{result.sha256[:12]}: best epoch {result.best.epoch} of {len(result.history)}, validation cosine "
             f"{result.best.cosine:.3f}, R@10 {result.best.r10:.3f}, {result.seconds:.0f} s; {result.checkpoint}"
         )
 

@@ -25,7 +25,11 @@ Temperature = Annotated[float, typer.Option(help="of the samples, 0 to 10")]
 Seed = Annotated[int | None, typer.Option(help="default: LVM_SEED")]
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", help="gru, ..., or shipped; default: the best one trained here, else the shipped one"),
+    typer.Option(
+        "--model",
+        help="gru, gru@1a2b3c for a version (see `lvm models`), or shipped; default: the champion, else the best one "
+        "trained here, else the shipped one",
+    ),
 ]
 
 
@@ -154,7 +158,7 @@ def _told(model: TrainedModel, work: Workspace | Space, asked: str | None) -> st
     space = work if isinstance(work, Space) else work.space
     what = f" ({MODELS[model.config['model']].__name__}, {model.corpus})" if model.corpus else ""
     why = ", because none is trained here" if model.corpus and asked is None else ""
-    return f"model {model.name}{what}, space {space.name}{why}"
+    return f"model {model.name if model.corpus else model.version}{what}, space {space.name}{why}"
 
 
 def write(

@@ -16,14 +16,18 @@ from lvm.models import MODELS
 from lvm.pipeline.elsewhere import FOLDER, FOLDER_NAME
 from lvm.settings import Settings
 from lvm.store import NotConfirmed, databases_beside, drop_beside, open_store
-from lvm.training.checkpoints import BEST, CONFIG, HEADS, LAST, MODEL
+from lvm.training.checkpoints import BEST, CONFIG, HEADS, LAST, MODEL, VERSIONS
 
 _MODEL_FILES = "|".join(map(re.escape, (MODEL, LAST, BEST, HEADS, CONFIG)))
 _REPORTS = {
     ".": r"summary\.json|report\.html|training_sequences_ctx\d+\.npz",
     "sequences": r"ctx\d+(\.tokens)?\.safetensors",
 }
-_OURS = {**_REPORTS, **dict.fromkeys(MODELS, _MODEL_FILES)}
+_OURS = {
+    **_REPORTS,
+    **dict.fromkeys(MODELS, _MODEL_FILES),
+    **dict.fromkeys((f"{model}/{VERSIONS}" for model in MODELS), r"[0-9a-f]{64}\.safetensors"),
+}
 """Patterns of the file names that the project writes into each folder below ``LVM_ARTIFACTS``.
 
 Those of ``_REPORTS`` are also in the folders of other corpora.
@@ -124,4 +128,9 @@ def _folders(artifacts: Path) -> dict[Path, str]:
         for corpus in sorted(others.iterdir()):
             if re.fullmatch(FOLDER_NAME, corpus.name) and not corpus.is_symlink():
                 found |= {corpus / name: pattern for name, pattern in _REPORTS.items()}
-    return {path: pattern for path, pattern in found.items() if path.is_dir() and not path.is_symlink()}
+    return {path: pattern for path, pattern in found.items() if path.is_dir() and not _behind_link(path, artifacts)}
+
+
+def _behind_link(path: Path, artifacts: Path) -> bool:
+    """Whether a folder below the artifacts, or one above it there, is a link."""
+    return any(each.is_symlink() for each in (path, *path.parents) if artifacts in each.parents)

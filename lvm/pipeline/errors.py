@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lvm.errors import LvmError
+from lvm.errors import LvmError, UsageError
 from lvm.gates import Verdict
 from lvm.report import Summary
 from lvm.report.gate import GateReport
@@ -10,6 +10,18 @@ from lvm.report.gate import GateReport
 
 class GateMissing(LvmError):
     """No passing verdict, sequence set or model exists for the corpus, encoder and inverter as they are now."""
+
+
+class NoModel(UsageError):
+    """No model of that name is trained, and none is shipped."""
+
+
+class ModelGone(NoModel):
+    """The database knows the model, and its file is not there."""
+
+
+class AmbiguousVersion(NoModel):
+    """Several versions of a model begin with these digits."""
 
 
 class GateBlocked(LvmError):

@@ -148,8 +148,8 @@ def write(
 
     Args:
         work: the database and space that the model belongs to; or a space alone, for the shipped model.
-        model: what ``train`` gave, the name of a trained model, or ``shipped``; None for the best trained one, or the
-            shipped one if none is trained.
+        model: what ``train`` gave, the name of a trained model or of a version of it (``gru@1a2b3c``), or ``shipped``;
+            None for ``best_model``.
         text: what to go on from: a text, or consecutive texts, the oldest first. It is cut into chunks as ingestion
             would; the last ``context`` chunks count. If there are fewer, the oldest chunk is repeated.
         steps: texts at most.

@@ -67,7 +67,7 @@ def pack(work: Workspace, name: str, folder: Path) -> Card:
     summary = _summary(work)
     gate = work.passing_gate()
     sequences, record = work.sequences(summary["corpus"]["context"])
-    found = work.models(sequences, record, [name])
+    found = work.models(record, [name])
     if name not in found:
         raise GateMissing(f"no finished {name} is trained on the current corpus; run `lvm train --model {name}`")
     model = found[name]

@@ -1,7 +1,8 @@
 """What comes next: texts in, a trained model's prediction out, in the space that the model was trained in.
 
-Contract: if no model is named, the best one that is trained here answers; if none is trained, the shipped one
-(``lvm.pipeline.shipped``). A space alone, without a database, has the shipped one only.
+Contract: if no model is named, the champion of the space answers (``lvm.pipeline.promote``); if none was promoted, the
+best one that is trained here; if none is trained, the shipped one (``lvm.pipeline.shipped``). A space alone, without a
+database, has the shipped one only. ``gru`` is the last finished gru, ``gru@1a2b3c`` the version whose sha256 begins so.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,19 +19,15 @@ from lvm.arrays import FloatArray
 from lvm.errors import UsageError
 from lvm.evaluation.rollout import Proposals, propose
 from lvm.files import CorruptedFile
-from lvm.pipeline.errors import GateMissing
+from lvm.pipeline.errors import AmbiguousVersion, GateMissing, ModelGone, NoModel
 from lvm.pipeline.shipped import SHIPPED, shipped_model
-from lvm.pipeline.workspace import Workspace, named_stage, not_recorded, open_workspace
+from lvm.pipeline.workspace import MODEL_NAME, Workspace, named_stage, not_recorded, open_workspace
 from lvm.settings import TEMPERATURE, Settings
 from lvm.spaces import Space, SpaceMismatch, Vectors
 from lvm.spaces.space import NotTexts
-from lvm.store import named_errors, server
+from lvm.store import TrainingRun, named_errors, server
 from lvm.training import NoSamples, TrainedModel, load_model
-from lvm.training.checkpoints import MODEL
-
-
-class NoModel(UsageError):
-    """No model of that name is trained, and none is shipped."""
+from lvm.training.checkpoints import MODEL, version_file
 
 
 class NothingToContinue(UsageError):
@@ -80,13 +78,16 @@ def open_model(name: str, space: Space, settings: Settings, work: Workspace | No
     """Open a model of this space. If there is a database, it must have recorded the model; the shipped one has a card.
 
     Args:
-        name: of the model, a folder in ``settings.artifacts``; or ``SHIPPED``.
+        name: of the model, a folder in ``settings.artifacts``; with ``@`` and the first digits of its sha256, a version
+            of it; or ``SHIPPED``.
         space: that it predicts in.
         settings: where artifacts and database are.
         work: the database and the space, if they are open already.
 
     Raises:
         NoModel: if it is not trained, or the space has no shipped one.
+        ModelGone: if it is trained, and its file is gone.
+        AmbiguousVersion: if the digits are those of several versions.
         SpaceMismatch: if it was trained in another space.
         CorruptedFile: if it is damaged, or not the one that was recorded.
         GateMissing: if the space's inverter never passed a gate in this database.
@@ -97,36 +98,101 @@ def open_model(name: str, space: Space, settings: Settings, work: Workspace | No
         if shipped is None:
             raise _none_trained(space)
         return shipped
-    folder = settings.artifacts / name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name) or not (folder / MODEL).is_file():
-        raise _not_trained(name)
-    trained = load_model(folder, settings.device)
-    _require_space(trained, space)
-    if work is not None:
-        work.require_recorded(trained, folder)
-    elif server.exists(settings):
+    model, digits = parsed(name)
+    if work is None and server.exists(settings):
         with open_workspace(space, settings) as opened:
-            opened.require_recorded(trained, folder)
+            return open_model(name, space, settings, opened)
+    folder = settings.artifacts / model
+    if work is None:
+        trained = load_model(_stored_file(folder, name, digits), settings.device)
+        _require_space(trained, space)
+        return trained
+    run = work.finished_run(model, digits)
+    if run is None:
+        if digits or not (folder / MODEL).is_file():
+            raise _not_trained(name)
+        _require_space(load_model(folder, settings.device), space)
+        raise not_recorded(folder, model)
+    trained = work.model_of(run)
+    _require_space(trained, space)
+    work.require_readable()
     return trained
+
+
+def parsed(name: str) -> tuple[str, str]:
+    """The name of a model, and the first digits of the version's sha256; these are empty for the last version.
+
+    Raises:
+        NoModel: if no model can have this name.
+    """
+    model, at, digits = name.partition("@")
+    if not MODEL_NAME.fullmatch(model) or (at and not re.fullmatch(r"[0-9a-f]{1,64}", digits)):
+        raise _not_trained(name)
+    return model, digits
+
+
+def exact_name(name: str | None, work: Workspace | None) -> str | None:
+    """The version that a name means now: ``gru@`` with all digits. It opens nothing.
+
+    Args:
+        name: of a model; None for the champion.
+        work: the database and the space; None if there is no database.
+
+    Returns:
+        The same name for the shipped model, without a database, and where no such model is recorded. None for the
+        champion if no model was promoted.
+
+    Raises:
+        NoModel: if no model can have this name.
+        AmbiguousVersion: if the digits are those of several versions.
+        DatabaseUnavailable: if the database cannot be reached.
+    """
+    if work is None or name == SHIPPED:
+        return name
+    with named_errors(work.store.engine):
+        if name is None:
+            champion = work.store.champion(work.space_id)
+            return f"{champion.model}@{champion.sha256}" if champion else None
+        run = work.finished_run(*parsed(name))
+        return f"{run.architecture}@{run.sha256}" if run else name
+
+
+def _stored_file(folder: Path, name: str, digits: str) -> Path:
+    """The file of a model or of a version where no database says which there are."""
+    files = sorted(version_file(folder, "x").parent.glob(f"{digits}*.safetensors")) if digits else [folder / MODEL]
+    if len(files) > 1:
+        raise AmbiguousVersion(f"{name} can be {' or '.join(file.stem[:12] for file in files)}; give more digits")
+    if not files or not files[0].is_file():
+        raise _not_trained(name)
+    return files[0]
 
 
 @named_stage
 def best_model(work: Workspace | Space) -> TrainedModel:
-    """The best finished model of this space: one that samples before one that does not, then by validation MRR.
-
-    If none is trained, it is the shipped one.
+    """The champion of this space. If none was promoted, the best finished model: one that samples before one that does
+    not, then by validation MRR. If none is trained, it is the shipped one.
 
     Args:
         work: the database and the space; or the space alone, where none is trained.
 
     Raises:
         NoModel: if no finished model of this space is there, and none is shipped with it.
-        CorruptedFile: if the only ones are damaged, or not the ones that were recorded.
+        ModelGone: if the file of the champion is gone.
+        CorruptedFile: if the champion or the only models are damaged, or not the ones that were recorded.
         GateMissing: if the space's inverter never passed a gate in this database.
         ShippedUnusable: if none is trained, and the shipped one is of another encoder or inverter.
     """
     if isinstance(work, Space):
         return open_model(SHIPPED, work, Settings())
+    champion = work.store.champion(work.space_id)
+    if champion is not None:
+        try:
+            return open_model(f"{champion.model}@{champion.sha256}", work.space, work.settings, work)
+        except ModelGone as error:
+            raise ModelGone(
+                f"{error}; it is the champion of space {work.space.name!r}: name another model with --model, or "
+                "promote one"
+            ) from error
     found, damaged = _opened(_finished(work), work.space, work.settings, work)
     for model in found.values():
         return model
@@ -138,6 +204,7 @@ def best_model(work: Workspace | Space) -> TrainedModel:
 def usable_models(space: Space, settings: Settings, work: Workspace | None = None) -> dict[str, TrainedModel]:
     """The models that can predict in a space, by name: the best first as ``best_model`` ranks them, the shipped last.
 
+    The champion is there by the name of its version, e.g. ``gru@1a2b3c4d5e6f``, unless it is the last one of its name.
     Without a database, all in the folder of artifacts count: one that samples before one that does not, then by name.
     Models of other spaces are left out. So are damaged ones and those that the database did not record.
 
@@ -157,14 +224,27 @@ def usable_models(space: Space, settings: Settings, work: Workspace | None = Non
     else:
         with named_errors(work.store.engine):
             found, _ = _opened(_finished(work), space, settings, work)
+            found = _champion_first(work, found)
     with suppress(NoModel, GateMissing, CorruptedFile):
         found[SHIPPED] = open_model(SHIPPED, space, settings)
     return found
 
 
+def _champion_first(work: Workspace, found: Mapping[str, TrainedModel]) -> dict[str, TrainedModel]:
+    """The same models, the champion first; it is added if it is not one of them."""
+    champion = work.store.champion(work.space_id)
+    if champion is None:
+        return dict(found)
+    if champion.model in found and found[champion.model].sha256 == champion.sha256:
+        return {champion.model: found[champion.model], **found}
+    with suppress(NoModel, SpaceMismatch, CorruptedFile):
+        return {champion.version: open_model(champion.version, work.space, work.settings, work), **found}
+    return dict(found)
+
+
 def _finished(work: Workspace) -> dict[str, float]:
-    """Validation MRR of the best epoch of the last finished run, by name of the model."""
-    runs = {run.architecture: run for run in work.store.training_runs() if run.status == "finished"}
+    """Validation MRR of the best epoch of the last finished run in this space, by name of the model."""
+    runs: dict[str, TrainingRun] = {run.architecture: run for run in work.store.finished_runs(work.space_id)}
     histories = {name: run.metrics["history"] if run.metrics else [] for name, run in runs.items()}
     return {name: max((epoch.get("mrr", 0.0) for epoch in history), default=0.0) for name, history in histories.items()}
 
@@ -207,7 +287,8 @@ def predict_next(
 
     Args:
         work: the database and space that the model belongs to; or a space alone, for the shipped model.
-        model: what ``train`` gave, the name of a trained model, or ``shipped``; None for ``best_model``.
+        model: what ``train`` gave, the name of a trained model or of a version of it (``gru@1a2b3c``), or ``shipped``;
+            None for ``best_model``.
         texts: consecutive texts, the oldest first. They are cut into chunks as ingestion would; the last ``context``
             chunks count. If there are fewer, the oldest chunk is repeated.
         samples: candidates to draw; 8 unless given, if the model samples. Another model gives its one prediction.
@@ -243,12 +324,15 @@ def reopened_model(work: Workspace | Space, model: TrainedModel | str | None) ->
     if model is None:
         return best_model(work), space, settings
     name = model if isinstance(model, str) else model.name
-    if isinstance(work, Space) and name != SHIPPED:
-        raise _not_trained(name)
-    opened = open_model(name, space, settings, None if isinstance(work, Space) else work)
-    if isinstance(model, TrainedModel) and model.sha256 != opened.sha256:
-        raise not_recorded(settings.artifacts / name, name)
-    return opened, space, settings
+    if isinstance(work, Space):
+        if name != SHIPPED:
+            raise _not_trained(name)
+        return open_model(name, space, settings), space, settings
+    if isinstance(model, TrainedModel) and name != SHIPPED:
+        if work.finished_run(name, model.sha256) is None:
+            raise not_recorded(settings.artifacts / name, name)
+        name = f"{name}@{model.sha256}"
+    return open_model(name, space, settings, work), space, settings
 
 
 def predict(
@@ -368,7 +452,9 @@ def _require_space(model: TrainedModel, space: Space) -> None:
 
 
 def _not_trained(name: str) -> NoModel:
-    return NoModel(f"no model {name[:64]!r} is trained here; train one with `lvm train --model NAME`")
+    return NoModel(
+        f"no model {name[:80]!r} is trained here; train one with `lvm train --model NAME`, or see `lvm models`"
+    )
 
 
 def _none_trained(space: Space) -> NoModel:

@@ -80,7 +80,7 @@ class Card(_Part):
         inverter: sha256 of the inverter that it was trained through.
         checkpoint: sha256 of the checkpoint's content, as its header has it (``lvm.files``).
         precision: number type of the packed weights.
-        trained_checkpoint: sha256 of the checkpoint that the workspace recorded, in single precision.
+        trained_checkpoint: sha256 of the model that the workspace recorded, in single precision.
         corpus: name of the corpus that it was trained on.
         command: command of the training, after ``lvm extract``.
         seed: seed of the training.
@@ -167,7 +167,7 @@ def shipped_model(space: Space, settings: Settings) -> TrainedModel | None:
         model = load_model(beside / FOLDER, settings.device)
     except CorruptedFile as error:
         raise _damaged(space.name, str(error).partition(";")[0]) from error
-    if (model.sha256, model.name, model.space) != (card.checkpoint, card.model, card.space):
+    if (model.digest, model.name, model.space) != (card.checkpoint, card.model, card.space):
         raise _damaged(space.name, f"{beside / FOLDER / MODEL} is not the checkpoint that its card names")
     return replace(model, name=SHIPPED, corpus=card.corpus)
 

@@ -1,7 +1,8 @@
 """Stage 4, train: models learn to predict the next vector, behind the gate.
 
 Contract: every training run is recorded in the database, which refuses it without a passing gate. A run that finished
-with the same configuration is not run again. A run that was interrupted goes on from its last epoch.
+with the same configuration is not run again. A run that was interrupted goes on from its last epoch. The model of every
+finished run is kept (``checkpoints.keep``); its run records the sha256 of the file.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from lvm.sequences import SequenceSet, load, still_there
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.store import DatabaseUnavailable, Gate, RunMetrics, SequenceSetRecord, named_errors
-from lvm.training import TrainConfig, TrainedModel, TrainResult, checkpoint_of, configured, describe, load_model
+from lvm.training import TrainConfig, TrainedModel, TrainResult, checkpoint_in, configured, describe, load_model
 from lvm.training import train as fit
-from lvm.training.checkpoints import LAST
+from lvm.training.checkpoints import LAST, keep
 from lvm.training.parallel import train_on_ray
 from lvm.training.reading import Reading, read_tokens, write_tokens
 
@@ -78,12 +79,12 @@ def train(
     sequences, record = work.reopened(sequences)
     folder = work.settings.artifacts / name
     with work.store.lock(f"train in {folder.resolve()}"):
-        result = _recorded_run(work, sequences, record, gate, name, config, folder, bars or work.bars)
-        model = load_model(folder, config.device)
+        result, recorded = _recorded_run(work, sequences, record, gate, name, config, folder, bars or work.bars)
+        model = load_model(keep(folder, recorded), config.device)
     if model.sha256 != result.sha256:
         raise not_recorded(folder, name)
     give_back_memory()
-    return replace(model, report=result)
+    return replace(model, report=result, sha256=recorded)
 
 
 def default_config(settings: Settings, device: str | None = None) -> TrainConfig:
@@ -119,16 +120,23 @@ def _recorded_run(
     config: TrainConfig,
     folder: Path,
     bars: Bars,
-) -> TrainResult:
-    """Train inside a run of the database. The caller holds the folder's lock."""
+) -> tuple[TrainResult, str]:
+    """Train inside a run of the database. The caller holds the folder's lock.
+
+    Returns:
+        The result, and the digest of the model that its run recorded.
+    """
     store, described = work.store, describe(name, sequences, config)
     same = [
         run for run in store.training_runs(record.id) if (run.architecture, run.hyperparameters) == (name, described)
     ]
-    kept = checkpoint_of(folder, described)
-    finished = bool(same) and same[-1].status == "finished" and kept is not None
-    if finished and same[-1].sha256 != kept:
+    there = checkpoint_in(folder)
+    known = (there.sha256, there.digest) if there else ()
+    finished = bool(same) and same[-1].status == "finished" and there is not None and there.is_of(described)
+    if finished and same[-1].sha256 not in known:
         raise not_recorded(folder, name)
+    if there and (earlier := store.finished_run(*known)) and earlier.sha256:
+        keep(folder, earlier.sha256)  # version 0.1.0 did not keep it
     run_id = None
     if not finished:
         run_id = store.start_training_run(name, record.id, gate, work.inverter_id, described)
@@ -145,10 +153,13 @@ def _recorded_run(
             seconds=result.seconds,
             parameters=result.parameters,
         )
-        store.finish_training_run(run_id, metrics, str(result.checkpoint.resolve()), result.sha256)
-    elif result.sha256 != kept:
+        kept = keep(folder, result.sha256)
+        store.finish_training_run(run_id, metrics, str(kept.resolve()), result.sha256)
+        return result, result.sha256
+    recorded = same[-1].sha256
+    if result.sha256 not in known or recorded is None:
         raise not_recorded(folder, name)
-    return result
+    return result, recorded
 
 
 def _fit(

@@ -6,9 +6,10 @@ this inverter: the verdict, the sequence set, the models. Their files are those 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
 from types import TracebackType
@@ -17,17 +18,20 @@ from typing import Any, Self, TypeVar, cast
 from lvm.errors import UsageError
 from lvm.files import CorruptedFile
 from lvm.models import MODELS
-from lvm.pipeline.errors import GateMissing
+from lvm.pipeline.errors import AmbiguousVersion, GateMissing, ModelGone
 from lvm.progress import Bars, bar
 from lvm.report.html import table
 from lvm.sequences import SequenceSet, load
 from lvm.settings import Settings
 from lvm.spaces import Space, Vectors, open_space
-from lvm.store import Gate, Hit, SequenceSetRecord, Store, named_errors, open_store, server
+from lvm.store import Gate, Hit, SequenceSetRecord, Store, TrainingRun, named_errors, open_store, server
 from lvm.training import TrainedModel, load_model
-from lvm.training.checkpoints import MODEL
+from lvm.training.checkpoints import MODEL, version_file
 
 Stage = TypeVar("Stage", bound=Callable[..., Any])
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""Names of models: each is a folder."""
 
 
 def named_stage(stage: Stage) -> Stage:
@@ -217,16 +221,53 @@ class Workspace:
 
     # -- models ---------------------------------------------------------------------------------------------
 
-    def require_recorded(self, model: TrainedModel, folder: Path) -> None:
-        """Compare a model that will predict, and the inverter that will decode it, with the database.
+    def finished_run(self, name: str, sha256: str = "") -> TrainingRun | None:
+        """The last finished run of a model in this space; None if there is none.
+
+        Args:
+            name: of the model.
+            sha256: of the version, or its first digits; the last version unless given.
 
         Raises:
-            CorruptedFile: if no finished training run left this checkpoint.
-            GateMissing: if the last gate about this space and inverter, on whatever corpus, did not pass.
+            AmbiguousVersion: if the digits are those of several versions.
         """
-        run = self.store.finished_run(model.sha256)
-        if run is None or run.architecture != model.name:
-            raise not_recorded(folder, model.name)
+        runs = self.store.finished_runs(self.space_id, name, sha256)
+        versions = sorted({run.version for run in runs})
+        if sha256 and len(versions) > 1:
+            raise AmbiguousVersion(f"{name}@{sha256} can be {' or '.join(versions)}; give more digits")
+        return runs[-1] if runs else None
+
+    def model_of(self, run: TrainingRun) -> TrainedModel:
+        """The model that a finished run left.
+
+        Raises:
+            ModelGone: if its file is gone.
+            CorruptedFile: if its file is damaged, or not the one that the run recorded.
+        """
+        folder = self.settings.artifacts / run.architecture
+        gone = ModelGone(
+            f"the file of {run.version} is gone from {folder} (training run {run.id}); restore it from a backup, or "
+            f"train again with `lvm train --model {run.architecture}`"
+        )
+        if run.sha256 is None or not MODEL_NAME.fullmatch(run.architecture):
+            raise gone
+        file = version_file(folder, run.sha256)
+        kept = file.is_file()
+        if not kept and not (folder / MODEL).is_file():
+            raise gone
+        model = load_model(file if kept else folder, self.settings.device)  # version 0.1.0 kept the latest only
+        if run.sha256 not in (model.sha256, model.digest) or model.name != run.architecture:
+            if not kept and self.store.finished_run(model.sha256, model.digest):
+                raise gone  # another run's model has taken its place
+            raise not_recorded(file if kept else folder, run.architecture)
+        return replace(model, sha256=run.sha256)
+
+    def require_readable(self) -> None:
+        """Check that predictions can be decoded: the last gate about this space and inverter passed, on any corpus.
+
+        Raises:
+            GateMissing: if it did not.
+        """
         inverter = self.inverter_id
         gate = None if inverter is None else self.store.verdict(self.space_id, None, inverter)
         if gate is None or not gate.passed:
@@ -235,41 +276,30 @@ class Workspace:
                 f"{self.space.name!r} in this database; run `lvm validate` first"
             )
 
-    def models(
-        self, sequences: SequenceSet, record: SequenceSetRecord, names: Iterable[str] = MODELS
-    ) -> dict[str, TrainedModel]:
-        """The finished models of a sequence set, by name. Models still in training are left out.
+    def models(self, record: SequenceSetRecord, names: Iterable[str] = MODELS) -> dict[str, TrainedModel]:
+        """The models that the last finished runs on a sequence set left, by name; without those whose file is gone.
 
         Args:
-            sequences: that they were trained on.
             record: of the sequence set.
             names: models to look for.
 
         Raises:
-            CorruptedFile: if a checkpoint is damaged, or not the one that its finished run recorded.
+            CorruptedFile: if a file is damaged, or not the one that its run recorded.
         """
-        last = {run.architecture: run for run in self.store.training_runs(record.id)}
+        last = {run.architecture: run for run in self.store.training_runs(record.id) if run.status == "finished"}
         found = {}
         for name in names:
-            folder = self.settings.artifacts / name
-            if not (folder / MODEL).is_file():
-                continue
-            model = load_model(folder, self.settings.device)
-            if model.config["sequences_sha256"] != sequences.sha256:
-                continue
-            if name in last and last[name].status != "finished":
-                continue
-            if name not in last or last[name].sha256 != model.sha256:
-                raise not_recorded(folder, name)
-            found[name] = model
+            with suppress(ModelGone):
+                if name in last:
+                    found[name] = self.model_of(last[name])
         return found
 
 
-def not_recorded(folder: Path, name: str) -> CorruptedFile:
-    """The error about a checkpoint that no finished training run left."""
+def not_recorded(path: Path, name: str) -> CorruptedFile:
+    """The error about a checkpoint, in a folder or a file, that no finished training run left."""
     return CorruptedFile(
-        f"the checkpoint in {folder} is not one that a finished training run recorded in the database; "
-        f"delete that folder and run `lvm train --model {name}`"
+        f"the checkpoint in {path} is not one that a finished training run recorded in the database; "
+        f"delete that {'file' if path.suffix else 'folder'} and run `lvm train --model {name}`"
     )
 
 

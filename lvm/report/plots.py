@@ -10,6 +10,7 @@ import base64
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -26,6 +27,7 @@ from lvm.evaluation.lengths import LengthFigures
 from lvm.evaluation.nll import BEST_CONSTANT, TextNll
 from lvm.evaluation.retrieval import Lead, RetrievalMetrics
 from lvm.evaluation.rollout import RolloutReport
+from lvm.store import PastFigure
 from lvm.training import EpochReport
 
 _COLOURS = ("#4c82cc", "#d0634a", "#479a68", "#9a6cba", "#b58f33", "#6c8090", "#c26a9a", "#4a9aa8")
@@ -197,6 +199,35 @@ def rollouts(reports: Mapping[str, RolloutReport]) -> Figure:
         axis.set(title=title, xlabel="step", xticks=steps)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8, labelcolor=_INK)
+    return figure
+
+
+def quality_over_time(past: Sequence[PastFigure]) -> Figure:
+    """Text NLL and cosine of models over evaluations. A dotted line marks a change of the corpus.
+
+    Args:
+        past: figures ``text_nll`` and ``cosine``, oldest first; versions of one model are one line.
+    """
+    figure, axes = _figure(2, width=4.6)
+    revisions = {each.evaluation_id: each.corpus_revision for each in past}
+    place = {evaluation: number for number, evaluation in enumerate(revisions, 1)}
+    names = list(dict.fromkeys(each.name.partition("@")[0] for each in past))
+    for axis, metric, title in zip(axes, ("text_nll", "cosine"), ("text NLL", "cosine"), strict=True):
+        for colour, name in zip(_COLOURS, names, strict=False):
+            own = [each for each in past if each.metric == metric and each.name == name]
+            kept = [each for each in past if each.metric == metric and each.name.startswith(f"{name}@")]
+            for some, style, label in ((own, ".-", name), (kept, "d", f"{name}, an earlier version")):
+                values = [each.value for each in some]
+                if values:
+                    axis.plot([place[each.evaluation_id] for each in some], values, style, color=colour, label=label)
+        ordered = list(revisions.items())
+        for (_, before), (evaluation, after) in pairwise(ordered):
+            if before != after:
+                axis.axvline(place[evaluation] - 0.5, color=_GREY, linestyle=":")
+        axis.set(title=title, xlabel="evaluation, oldest to newest", xlim=(0.5, len(place) + 0.5))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8, labelcolor=_INK)
     return figure
 
 

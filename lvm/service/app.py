@@ -25,14 +25,14 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from lvm.arrays import FloatArray
 from lvm.errors import LvmError, UsageError
-from lvm.pipeline.errors import GateMissing
+from lvm.pipeline.errors import GateMissing, NoModel
 from lvm.pipeline.generate import REASONS, Writing
 from lvm.pipeline.predict import (
     Candidate,
     InvalidOption,
-    NoModel,
     NothingToContinue,
     Prediction,
+    exact_name,
     open_model,
     predict,
     usable_models,
@@ -72,6 +72,7 @@ from lvm.store import DatabaseUnavailable, Hit, server
 from lvm.training import NoSamples, TrainedModel
 
 MAX_DECODES = 16  # requests that may wait for the inverter
+MAX_MODELS = 8  # open at a time; promotions and trainings bring new ones
 MAX_WRITINGS = 4  # streams at a time: the others' requests wait for one text of each
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ def build(space: Space, settings: Settings) -> FastAPI:
     """
     worker = ThreadPoolExecutor(1, thread_name_prefix="models")
     searcher = ThreadPoolExecutor(1, thread_name_prefix="search")  # a search of a large database takes seconds
-    models: dict[str, TrainedModel] = {}
+    models: dict[str, TrainedModel] = {}  # by exact name, the one used last at the end
+    meant: dict[str | None, str] = {}  # by name, what it meant the last time
     best: str | None = None  # name of the best trained model, once there is one
     workspaces: list[Workspace] = []
     decodes = writings = 0
@@ -139,14 +141,28 @@ def build(space: Space, settings: Settings) -> FastAPI:
         return workspaces[0] if workspaces else None
 
     def model(name: str | None) -> TrainedModel:
-        """A model, opened once; the best one unless named. Only the thread of the models calls it."""
+        """A model, opened once; unless named, the champion or else the best one. The thread of the models calls it.
+
+        A name may mean another version than before: after a promotion or a training. Without its database, the service
+        goes on with the version that it knows.
+        """
         nonlocal best
-        if name is None:
-            name = best or next(iter(usable_models(space, settings, workspace())), SHIPPED)
-            best = name if name != SHIPPED else None  # one may be trained later
-        if name not in models:
-            models[name] = open_model(name, space, settings)
-        return models[name]
+        try:
+            opened = workspace()
+            exact = exact_name(name, opened)
+            if exact is None:
+                best = best or next(iter(usable_models(space, settings, opened)), SHIPPED)
+                exact = exact_name(best, opened) or SHIPPED
+                best = best if best != SHIPPED else None  # one may be trained later
+        except DatabaseUnavailable:
+            if name not in meant:
+                raise
+            exact, opened = meant[name], None
+        found = models.pop(exact, None) or open_model(exact, space, settings, opened)
+        models[exact], meant[name] = found, exact  # only what opened: a client may name anything
+        while len(models) > MAX_MODELS:
+            del models[next(iter(models))]
+        return found
 
     def options(request: ContinueRequest) -> dict[str, Any]:
         seed = settings.seed if request.seed is None else request.seed
@@ -273,6 +289,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
             **dict(answers[0]),
             space=space.fingerprint,
             model=trained.name,
+            sha256=trained.sha256,
             vector=predicted.vector.unit[0].tolist(),
             query=predicted.query.unit[0].tolist(),
             candidates=answers[1:],
@@ -319,6 +336,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
         end = WriteEnd(
             space=space.fingerprint,
             model=writing.model.name,
+            sha256=writing.model.sha256,
             texts=len(writing.texts),
             reason=writing.ended,
             detail=REASONS[writing.ended],

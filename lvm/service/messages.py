@@ -122,7 +122,9 @@ class ContinueRequest(BaseModel):
     )
 
     texts: Texts
-    model: str | None = Field(None, description="as /models names it; the best one, which is its first, unless given")
+    model: str | None = Field(
+        None, description="as /models names it, or a version such as gru@1a2b3c; the first of /models unless given"
+    )
     space: Fingerprint = None
     samples: Samples = None
     temperature: Temperature = TEMPERATURE
@@ -159,6 +161,7 @@ class NextAnswer(NextCandidate):
 
     space: str
     model: str
+    sha256: str = Field(description="of the model's file")
     vector: list[float]
     query: list[float]
     candidates: list[NextCandidate] = Field(description="the other candidates of a model that samples, the best first")
@@ -183,6 +186,7 @@ class WriteEnd(BaseModel):
 
     space: str
     model: str
+    sha256: str = Field(description="of the model's file")
     texts: int = Field(description="number of written texts")
     reason: Ended
     detail: str

@@ -89,6 +89,10 @@ class GateRequired(LvmError):
     """The database refused: no passing gate of this space, corpus revision and inverter."""
 
 
+class PromotionRefused(LvmError):
+    """The database refused a promotion: gates, evaluation, or the champion is better. The champion stays."""
+
+
 class CorpusIncomplete(LvmError):
     """Chunks or vectors of a document are missing, so no sample of the corpus can be drawn."""
 

@@ -263,8 +263,8 @@ class Lineage(Connections):
 
         Args:
             metrics: what the run brought.
-            checkpoint: path of the checkpoint.
-            sha256: digest of the checkpoint.
+            checkpoint: path of the model's file.
+            sha256: sha256 of that file.
         """
         self._end_run(run_id, status="finished", metrics=metrics, checkpoint=checkpoint, sha256=sha256)
 
@@ -276,10 +276,28 @@ class Lineage(Connections):
         """
         self._end_run(run_id, status="interrupted" if interrupted else "failed")
 
-    def finished_run(self, checkpoint_sha256: str) -> TrainingRun | None:
-        """The last finished run whose checkpoint has this digest."""
-        runs = self._runs(TrainingRunRow.sha256 == checkpoint_sha256, TrainingRunRow.status == "finished")
+    def finished_run(self, *sha256: str) -> TrainingRun | None:
+        """The last finished run that recorded one of these digests."""
+        runs = self._runs(TrainingRunRow.sha256.in_(sha256), TrainingRunRow.status == "finished")
         return runs[-1] if runs else None
+
+    def finished_runs(self, space_id: int, architecture: str | None = None, sha256: str = "") -> list[TrainingRun]:
+        """The finished runs of a space, the one that finished first at first.
+
+        Args:
+            space_id: id of the space.
+            architecture: name of the model; all unless given.
+            sha256: beginning of the digest that a run recorded.
+        """
+        of_space = select(SequenceSetRow.id).where(SequenceSetRow.space_id == space_id)
+        conditions = [
+            TrainingRunRow.status == "finished",
+            TrainingRunRow.sequence_set_id.in_(of_space),
+            TrainingRunRow.sha256.startswith(sha256, autoescape=True),
+        ]
+        if architecture is not None:
+            conditions.append(TrainingRunRow.architecture == architecture)
+        return sorted(self._runs(*conditions), key=lambda run: (run.finished_at or run.created_at, run.id))
 
     def training_runs(self, sequence_set_id: int | None = None) -> list[TrainingRun]:
         """All runs, or those on one sequence set, oldest first."""

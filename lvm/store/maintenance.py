@@ -13,7 +13,18 @@ from lvm.store.errors import Busy, NotAllowed, NotConfirmed, TrainingActive, loc
 from lvm.store.lineage import Lineage
 from lvm.store.migrate import SCHEMA, upgrade
 
-TABLES = ("space", "document", "chunk", "embedding", "inverter", "gate_result", "sequence_set", "training_run")
+TABLES = (
+    "space",
+    "document",
+    "chunk",
+    "embedding",
+    "inverter",
+    "gate_result",
+    "sequence_set",
+    "training_run",
+    "evaluation",
+    "promotion",
+)
 """The tables that ``Store.clear`` empties."""
 
 VACUUM_FROM, VACUUM_SHARE = 1_000, 0.2

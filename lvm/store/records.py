@@ -206,8 +206,8 @@ class TrainingRun:
         gate_result_id: id of the gate behind it.
         status: ``running``, ``finished``, ``interrupted`` or ``failed``.
         metrics: what the run brought; None until it is finished.
-        checkpoint: path of the checkpoint; None until the run is finished.
-        sha256: digest of the checkpoint; None until the run is finished.
+        checkpoint: path of the model's file; None until the run is finished.
+        sha256: sha256 of that file; None until the run is finished. Version 0.1.0 recorded the digest of its content.
         finished_at: when the run ended; None while it runs.
     """
 
@@ -223,6 +223,96 @@ class TrainingRun:
     sha256: str | None
     created_at: datetime
     finished_at: datetime | None
+
+    @property
+    def version(self) -> str:
+        """Name of the model that the run left: ``gru@`` and the first 12 digits of ``sha256``."""
+        return f"{self.architecture}@{(self.sha256 or '')[:12]}"
+
+
+Kind = Literal["model", "baseline", "floor", "ceiling", "gate", "run"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of an evaluation.
+
+    Attributes:
+        name: the model or baseline; ``roundtrip`` for figures of the gate, ``run`` for those of the run.
+        kind: what it is the figure of; ``floor`` is the best constant vector, ``ceiling`` the true vector.
+        metric: its place in ``summary.json``.
+        value: a finite number.
+        low: lower end of its 95 % interval, if it has one.
+        high: upper end.
+        n: number of windows or chunks that were measured, if it counts any.
+        training_run_id: run that left the model; None for what is no model.
+    """
+
+    name: str
+    kind: Kind
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    training_run_id: int | None = None
+
+
+@dataclass(frozen=True)
+class PastFigure:
+    """A figure of a model in an earlier evaluation, for a plot over time.
+
+    Attributes:
+        evaluation_id: the evaluation.
+        corpus_revision: revision of the corpus.
+        name: the model.
+        metric: as in ``Figure``.
+        value: as in ``Figure``.
+    """
+
+    evaluation_id: int
+    corpus_revision: str
+    name: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A promotion of a model. The last one of a space names its champion.
+
+    Attributes:
+        model: name of the architecture.
+        sha256: of the model's file, as its training run has it.
+        training_run_id: run that left the model.
+        evaluation_id: evaluation that measured it, and the champion before it.
+        metric: metric that the two were compared by.
+        value: the metric of the model.
+        champion_value: the metric of the champion before it; None if there was none, or it was not measured.
+        replaces: id of the promotion before it; None for the first one.
+        restores: id of the promotion that it went back to; None unless it is a way back.
+        reason: why it was promoted though it was worse, or was not compared.
+        flow_run_id: id of the Prefect run that promoted.
+    """
+
+    id: int
+    model: str
+    sha256: str
+    training_run_id: int
+    evaluation_id: int
+    metric: str
+    value: float
+    champion_value: float | None
+    replaces: int | None
+    restores: int | None
+    reason: str | None
+    flow_run_id: str | None
+    created_at: datetime
+
+    @property
+    def version(self) -> str:
+        """Name of the model: ``gru@`` and the first 12 digits of ``sha256``."""
+        return f"{self.model}@{self.sha256[:12]}"
 
 
 def document_groups(documents: Sequence[StoredDocument], size: int) -> Iterator[list[StoredDocument]]:

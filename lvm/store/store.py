@@ -15,6 +15,7 @@ from lvm.store.connect import connect, create_database
 from lvm.store.errors import named_errors
 from lvm.store.maintenance import Maintenance
 from lvm.store.migrate import migrate
+from lvm.store.promotions import Promotions
 from lvm.store.reader import Reader
 from lvm.store.search import Search
 from lvm.store.spaces import Spaces
@@ -22,7 +23,7 @@ from lvm.store.writer import Writer
 
 
 @dataclass
-class Store(Spaces, Writer, Reader, Search, Maintenance):
+class Store(Spaces, Writer, Reader, Search, Maintenance, Promotions):
     """An open database. Close it, or use it as a context manager."""
 
     def __enter__(self) -> Store:

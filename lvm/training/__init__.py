@@ -1,7 +1,7 @@
 """Training of latent vector models: losses, the training loop, checkpoints, replicas."""
 
 from lvm.options import BadConfig
-from lvm.training.checkpoints import NoSamples, TrainedModel, checkpoint_of, load_model
+from lvm.training.checkpoints import NoSamples, TrainedModel, checkpoint_in, load_model
 from lvm.training.config import LOSSES, EpochReport, Loss, TrainConfig, TrainResult
 from lvm.training.options import configured, from_command_line
 from lvm.training.parallel import train_on_ray
@@ -16,7 +16,7 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "TrainedModel",
-    "checkpoint_of",
+    "checkpoint_in",
     "configured",
     "describe",
     "from_command_line",

@@ -6,6 +6,8 @@ no half file. The folder of a model holds
     model.safetensors   weights of the best epoch; the header has everything that is needed to use them
     last.safetensors    state after the last epoch, to resume from: weights, optimizer, history
     config.json         the configuration, for reading
+    versions/           the model of every finished run, named by the sha256 that its run recorded: a second name of
+                        ``model.safetensors`` (a hard link), which stays when the next run replaces that
 
 and, while heads are trained alone (``lvm.training.heads``),
 
@@ -16,6 +18,9 @@ and, while heads are trained alone (``lvm.training.heads``),
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +32,14 @@ from torch import Tensor
 from lvm import fitting
 from lvm.arrays import FloatArray
 from lvm.errors import UsageError, first_line, one_line
-from lvm.files import CorruptedFile, replacing
+from lvm.files import CannotWrite, CorruptedFile, file_sha256, make_folder, replacing
 from lvm.models import LVM, ImpossibleModel, UnknownModel, build
 from lvm.settings import TEMPERATURE
 from lvm.training.config import LOSSES, TrainResult
 
 MODEL, LAST, CONFIG = "model.safetensors", "last.safetensors", "config.json"
 BEST, HEADS = "best.safetensors", "heads.safetensors"
+VERSIONS = "versions"
 FORMAT = "lvm-model-1"
 
 
@@ -52,7 +58,8 @@ class TrainedModel:
         space_name: name of the space. The model accepts only vectors of this space.
         space: fingerprint of the space.
         context: number of vectors in a window.
-        sha256: digest of the checkpoint's content, from its header.
+        sha256: of the file. Of a recorded model, what its training run recorded.
+        digest: of the file's content, from its header. Version 0.1.0 recorded this one.
         config: configuration of the run.
         report: result of the training, if it was trained in this process.
         corpus: name of its corpus, if it is the shipped model. Of others the database knows the corpus.
@@ -65,6 +72,7 @@ class TrainedModel:
     space: str
     context: int
     sha256: str
+    digest: str
     config: dict[str, Any]
     report: TrainResult | None = None
     corpus: str | None = None
@@ -73,16 +81,21 @@ class TrainedModel:
         best = f", best epoch {self.report.best.epoch}, R@10 {self.report.best.r10:.3f}" if self.report else ""
         return f"TrainedModel({self.name!r}, space={self.space_name!r}, context={self.context}{best})"
 
+    @property
+    def version(self) -> str:
+        """Name of this very model: ``gru@`` and the first 12 digits of ``sha256``."""
+        return f"{self.name}@{self.sha256[:12]}"
+
     def predict(self, contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Predict the next vectors. This method is a ``lvm.evaluation.retrieval.Predictor``.
 
         Args:
-            contexts: (n, context, dim) float32 unit vectors of the model's space.
+            contexts: (n, context or more, dim) float32 unit vectors of the model's space; it sees the last ones.
 
         Returns:
             Vectors to decode and vectors to rank by: (n, dim) float32 unit vectors.
         """
-        return predict(self.model, self.loss, contexts)
+        return predict(self.model, self.loss, contexts[:, -self.context :])
 
     @property
     def samples(self) -> bool:
@@ -96,7 +109,7 @@ class TrainedModel:
         """Draw samples of the next vectors.
 
         Args:
-            contexts: (n, context, dim) float32 unit vectors of the model's space.
+            contexts: (n, context or more, dim) float32 unit vectors of the model's space; it sees the last ones.
             count: samples per context.
             temperature: scale of the noise; 1 is what was trained, 0 gives one and the same sample.
             seed: seed of the noise. Contexts and samples get independent noise.
@@ -117,7 +130,8 @@ class TrainedModel:
         noise = (torch.rand(len(contexts), count, self.model.sampler.noise, generator=random) - 0.5) * temperature
         was_training = self.model.training
         self.model.eval()
-        states = self.model.states(torch.from_numpy(np.ascontiguousarray(contexts, dtype=np.float32)).to(device))
+        seen = np.ascontiguousarray(contexts[:, -self.context :], dtype=np.float32)
+        states = self.model.states(torch.from_numpy(seen).to(device))
         drawn: FloatArray = self.model.draw(states, noise.to(device)).cpu().numpy()
         self.model.train(was_training)
         return drawn
@@ -146,17 +160,18 @@ def predict(model: LVM, loss: str, contexts: FloatArray) -> tuple[FloatArray, Fl
     return (query, query) if loss == "infonce" else (vector, query)
 
 
-def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
+def load_model(path: Path, device: str = "cpu") -> TrainedModel:
     """Open the best weights of a trained model.
 
     Args:
-        folder: folder of the model.
+        path: folder of the model, or the file of a version.
         device: torch device.
 
     Raises:
         CorruptedFile: if the checkpoint is missing, damaged, or not of a model of this version.
     """
-    tensors, metadata = read(folder / MODEL)
+    path = path if path.suffix == ".safetensors" else path / MODEL
+    tensors, metadata = read(path)
     try:
         config = _described(metadata, tensors)
         head = config.get("head", "point")
@@ -165,10 +180,10 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         model.load_state_dict(tensors)
         predict(model, config["loss"], np.zeros((1, config["context"], config["dim"]), np.float32))  # a test run
     except KeyError as error:
-        raise CorruptedFile(f"{folder / MODEL} has no {error} in its header; delete it and train again") from error
+        raise CorruptedFile(f"{path} has no {error} in its header; delete it and train again") from error
     except (ValueError, TypeError, ArithmeticError, RuntimeError, UnknownModel, ImpossibleModel) as error:
         raise CorruptedFile(
-            f"{folder / MODEL} does not fit a model of this version ({first_line(error)}); train it again"
+            f"{path} does not fit a model of this version ({first_line(error)}); train it again"
         ) from error
     return TrainedModel(
         model=model.to(device).eval(),
@@ -177,17 +192,33 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         space_name=config["space_name"],
         space=config["space"],
         context=config["context"],
-        sha256=metadata["sha256"],
+        sha256=file_sha256(path),
+        digest=metadata["sha256"],
         config=config,
     )
 
 
-def checkpoint_of(folder: Path, config: dict[str, Any]) -> str | None:
-    """sha256 of the model in a folder if its run had this configuration, else None.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The model in a folder.
 
-    Args:
-        folder: folder of the model.
-        config: result of ``lvm.training.describe``.
+    Attributes:
+        sha256: of the file.
+        digest: of its content, from its header.
+        config: the configuration of its run, as JSON.
+    """
+
+    sha256: str
+    digest: str
+    config: str
+
+    def is_of(self, config: dict[str, Any]) -> bool:
+        """Whether its run had this configuration, a result of ``lvm.training.describe``."""
+        return self.config == json.dumps(config, sort_keys=True)
+
+
+def checkpoint_in(folder: Path) -> Checkpoint | None:
+    """The model in a folder; None if there is none.
 
     Raises:
         CorruptedFile: if the checkpoint is damaged.
@@ -195,7 +226,51 @@ def checkpoint_of(folder: Path, config: dict[str, Any]) -> str | None:
     if not (folder / MODEL).is_file():
         return None
     _, metadata = read(folder / MODEL)
-    return metadata["sha256"] if metadata["config"] == json.dumps(config, sort_keys=True) else None
+    return Checkpoint(file_sha256(folder / MODEL), metadata["sha256"], metadata.get("config", ""))
+
+
+def version_file(folder: Path, sha256: str) -> Path:
+    """The file of a version.
+
+    Args:
+        folder: folder of the model.
+        sha256: what its training run recorded.
+    """
+    return folder / VERSIONS / f"{sha256}.safetensors"
+
+
+def keep(folder: Path, sha256: str) -> Path:
+    """Keep the model in a folder as a version: give its file a second name, or copy it where that is not possible.
+
+    Args:
+        folder: folder of the model.
+        sha256: what its training run recorded.
+
+    Returns:
+        The file of the version.
+
+    Raises:
+        CannotWrite: if the folder cannot be written.
+    """
+    path, model = version_file(folder, sha256), folder / MODEL
+    if path.is_file() and file_sha256(path) == file_sha256(model):
+        return path
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        make_folder(path.parent)
+        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system without hard links
+            os.link(model, temporary)
+            temporary.replace(path)
+            return path
+    except OSError as error:
+        raise CannotWrite(
+            f"{model} could not be kept as {path}: {error.strerror or error}; correct the permissions and run the same "
+            "command again"
+        ) from error
+    with replacing(path) as copy, model.open("rb") as file:
+        shutil.copyfileobj(file, copy)
+    return path
 
 
 def what_differs(earlier: str | None, config: dict[str, Any]) -> str:

@@ -143,7 +143,7 @@ class TrainResult:
     Attributes:
         folder: folder of its files. ``load_model(folder)`` opens the model.
         checkpoint: file of the best weights.
-        sha256: digest of the content of ``checkpoint``.
+        sha256: of that file.
         model: name of the architecture.
         parameters: number of weights.
         config: configuration of the run, as stored in the checkpoint.

@@ -28,7 +28,7 @@ from lvm.arrays import IntArray
 from lvm.devices import autocast, open_device
 from lvm.errors import UsageError, first_line
 from lvm.evaluation.retrieval import RetrievalMetrics, evaluate
-from lvm.files import CorruptedFile
+from lvm.files import CorruptedFile, file_sha256
 from lvm.models import LVM, States, build, hyperparameters
 from lvm.options import BadConfig
 from lvm.sequences import SequenceSet
@@ -149,7 +149,7 @@ def train(
     return TrainResult(
         folder=folder,
         checkpoint=folder / checkpoints.MODEL,
-        sha256=metadata["sha256"],
+        sha256=file_sha256(folder / checkpoints.MODEL),
         model=name,
         parameters=sum(tensor.numel() for tensor in best.values()),
         config=recorded,

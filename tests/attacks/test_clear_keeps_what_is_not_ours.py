@@ -26,12 +26,15 @@ OURS = [
     "gru/model.safetensors",
     "gru/last.safetensors",
     "gru/config.json",
+    f"gru/versions/{'a' * 64}.safetensors",
+    f"gru/versions/.{'b' * 64}.safetensors.tmp",
     "mamba2/.last.safetensors.tmp",
 ]
 THEIRS = [
     "photos/holiday.jpg",
     "photos/summary.json",
     "gru/notes.txt",
+    "gru/versions/mine.safetensors",
     "sequences/ctx.safetensors",
     "report.html.bak",
     "my-model/model.safetensors",
@@ -66,7 +69,8 @@ def test_photos_stay_and_are_named(artifacts: Path, database: Store) -> None:
     assert cleared.files == len(OURS)
     assert not (artifacts / "mamba2").exists(), "an empty folder of ours goes"
     named = {str(Path(each).relative_to(artifacts)) for each in cleared.left}
-    assert named == {"photos", "my-model", "gru/notes.txt", "sequences/ctx.safetensors", "report.html.bak"}
+    in_our_folders = {"gru/notes.txt", "gru/versions/mine.safetensors", "sequences/ctx.safetensors", "report.html.bak"}
+    assert named == {"photos", "my-model", *in_our_folders}
 
 
 def test_links_are_left_and_not_followed(artifacts: Path, database: Store, tmp_path: Path) -> None:

@@ -162,6 +162,10 @@ def test_a_checkpoint_with_other_weights_is_not_used(
     with open_workspace(settings=settings) as work:
         assert open_model("gru", work.space, settings, work).name == "gru"
         resealed(settings.artifacts / "gru" / "model.safetensors", "weights")
+        [run] = database.training_runs()
+        assert open_model("gru", work.space, settings, work).sha256 == run.sha256, "its version is what it was"
+        [version] = (settings.artifacts / "gru" / checkpoints.VERSIONS).iterdir()
+        resealed(version, "weights")
         with pytest.raises(CorruptedFile, match="not one that a finished training run recorded"):
             open_model("gru", work.space, settings, work)
     for flow in (lambda: evaluate_flow(CONTEXT), lambda: train_flow(model="gru", context=CONTEXT, epochs=1)):

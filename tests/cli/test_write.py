@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from types import SimpleNamespace
 import pytest
 
 import lvm
+from lvm.pipeline.errors import NoModel
 from lvm.pipeline.generate import Writing
-from lvm.pipeline.predict import NoModel, Prediction, best_model
+from lvm.pipeline.predict import Prediction, best_model
 from lvm.store import Store
 from tests.cli.test_cli import lvm as run
 from tests.conftest import fresh_database
@@ -50,7 +52,7 @@ def test_texts_go_to_stdout_and_notes_to_stderr(
     lines = said.out.splitlines()
     assert 1 <= len(lines) <= 2 and all(lines)
     first, last = said.err.splitlines()
-    assert first == "model gru, space minilm" and last.startswith(f"{len(lines)} texts; ")
+    assert re.fullmatch("model gru@[0-9a-f]{12}, space minilm", first) and last.startswith(f"{len(lines)} texts; ")
     with lvm.open_workspace() as work:
         assert [step.text for step in lvm.write(work, "gru", TEXT, steps=2)] == lines
         assert lvm.predict_next(work, "gru", [TEXT]).text == lines[0]

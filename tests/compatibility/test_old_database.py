@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from lvm.gates import PROBE_MIN_COSINE
 from lvm.pipeline.ingest import ingest
+from lvm.pipeline.predict import open_model
+from lvm.pipeline.promote import versions
 from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.settings import Settings
 from lvm.spaces import Space
@@ -18,7 +20,7 @@ from lvm.store import Gate, GateRequired, IngestedDocument, Store, TrainingRun, 
 from lvm.store.migrate import script
 from lvm.training import TrainConfig
 from lvm.training.trainer import describe
-from tests.compatibility.made import AS_BEFORE, CONTEXT, EXPECTED, FOLDER, documents
+from tests.compatibility.made import AS_BEFORE, CONTEXT, EXPECTED, documents
 from tests.store.toy import document, measured
 
 
@@ -113,9 +115,13 @@ def test_sequences_and_models_belong_to_it(work: Workspace) -> None:
     sequences, row = work.sequences(CONTEXT)
     assert row.sha256 == EXPECTED["sequences"]["sha256"] and row.counts == EXPECTED["sequences"]["counts"]
     assert work.differing_vectors(sequences) == 0
-    models = work.models(sequences, row)
+    models = work.models(row)
     assert {name: model.sha256 for name, model in models.items()} == {"gru": EXPECTED["model"]["sha256"]}
-    work.require_recorded(models["gru"], FOLDER / "lvm" / "gru")
+    for name in ("gru", f"gru@{EXPECTED['model']['sha256'][:6]}"):
+        opened = open_model(name, work.space, work.settings, work)
+        assert opened.sha256 == opened.digest == EXPECTED["model"]["sha256"], "what its run recorded"
+    [version] = versions(work)
+    assert version.latest and version.kept and not version.champion and version.text_nll is None
 
 
 def test_runs_are_found(store: Store) -> None:

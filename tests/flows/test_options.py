@@ -102,7 +102,7 @@ def test_one_run_for_equal_hyperparameters(
         several.setenv("LVM_WORKERS", "2")
         several.setattr("lvm.cli.common.prepare_prefect", lambda _: None)
         command(several, *asked)
-    assert capfd.readouterr().out.count("gru: best epoch 1 of 1") == 2
+    assert capfd.readouterr().out.count(": best epoch 1 of 1") == 2
     options = {"learning_rate": 0.002, "hyper": {"hidden": 32}}
     result = train_flow(model="gru", epochs=1, context=3, options=options)["gru"]
     assert result.sha256 == model.sha256 and result.note == "resumed after epoch 1"

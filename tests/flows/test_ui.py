@@ -146,7 +146,17 @@ def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
 def test_every_flow_has_a_deployment_with_a_good_form(ui: Ui) -> None:
     found = {each["name"]: each for each in ui.post("deployments/filter")}
     assert set(found) == {each["name"] for each in definitions()}
-    assert set(found) == {"pipeline", "ingest", "validate", "extract", "train", "evaluate", "reembed", "clear"}
+    assert set(found) == {
+        "pipeline",
+        "ingest",
+        "validate",
+        "extract",
+        "train",
+        "evaluate",
+        "promote",
+        "reembed",
+        "clear",
+    }
     for each in found.values():
         assert each["description"] and "lvm" in each["tags"] and each["version"]
         assert each["global_concurrency_limit"]["limit"] == 1

@@ -60,7 +60,7 @@ def ship(spaces: Path, space: Space, /, model: str = "gru", head: str = "energy"
     nll = {"nll": 4.5, "interval": [4.4, 4.6], "n": 60}
     card = {
         "model": model, "space_name": space.name, "space": space.fingerprint, "inverter": space.inverter.sha256,
-        "checkpoint": opened.sha256, "precision": "float32", "trained_checkpoint": "0" * 64, "corpus": "fables",
+        "checkpoint": opened.digest, "precision": "float32", "trained_checkpoint": "0" * 64, "corpus": "fables",
         "command": "none", "seed": 0, "context": 4, "limits": ["It is untrained."], "versions": {},
         "training": {"documents": 3, "windows": 30}, "held_out": {"documents": 1, "windows": 9},
         "hyperparameters": opened.config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 import lvm
 from lvm.corpus.documents import Document
 from lvm.files import CorruptedFile
+from lvm.pipeline.errors import ModelGone
 from lvm.pipeline.predict import NothingToContinue
 from lvm.progress import Progress
 from lvm.report import Summary
@@ -121,8 +123,8 @@ def test_stages_one_by_one_under_a_running_event_loop(
                 lvm.predict_next(work, model, ["..."])
             with pytest.raises(BadConfig, match="did you mean epochs"):
                 lvm.train(work, sequences, "gru", epoch=2)
-            (settings.artifacts / "gru" / "model.safetensors").unlink()
-            with pytest.raises(lvm.GateMissing):
+            shutil.rmtree(settings.artifacts / "gru")
+            with pytest.raises(ModelGone, match=f"{model.version} is gone"):
                 lvm.evaluate(work, sequences)
 
     asyncio.run(cell())
@@ -193,5 +195,5 @@ def test_a_model_that_no_run_recorded_is_refused(settings: Settings, corpus: str
         foreign = type(model)(**{**vars(model), "sha256": "0" * 64})
         with pytest.raises(CorruptedFile):
             lvm.predict_next(work, foreign, ["We met."])
-        with pytest.raises(lvm.GateMissing, match="not the one"):
+        with pytest.raises(lvm.GateMissing, match="not one that was trained"):
             lvm.evaluate(work, sequences, [foreign])

@@ -18,9 +18,9 @@ import lvm
 from lvm import gates
 from lvm.files import CorruptedFile
 from lvm.models import UnknownModel
-from lvm.pipeline.errors import GateBlocked, GateMissing
+from lvm.pipeline.errors import GateBlocked, GateMissing, NoModel
 from lvm.pipeline.pack import command_of, for_people, pack
-from lvm.pipeline.predict import NoModel, best_model, open_model, usable_models
+from lvm.pipeline.predict import best_model, open_model, usable_models
 from lvm.pipeline.shipped import CARD, CARD_FOR_PEOPLE, FOLDER, SHIPPED, Card, ShippedUnusable, shipped_model
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
@@ -84,7 +84,7 @@ def test_a_packed_model_opens_and_answers_after_trained_ones(minilm: Space, trai
         own = load_model(trained.artifacts / "gru")
         shipped = shipped_model(minilm, trained)
         assert shipped is not None and (shipped.name, shipped.corpus) == (SHIPPED, "fables")
-        assert card.trained_checkpoint == own.sha256 != shipped.sha256 == card.checkpoint
+        assert card.trained_checkpoint == own.sha256 and shipped.digest == card.checkpoint != own.digest
         assert card.precision == "float16" and next(shipped.model.parameters()).dtype.itemsize == 4
         assert (folder / MODEL).stat().st_size < 0.6 * (trained.artifacts / "gru" / MODEL).stat().st_size
         contexts = minilm.encode(["We met.", "The harbour froze.", "Nobody came."]).unit[None]
@@ -135,7 +135,7 @@ def test_weights_keep_their_figures_or_their_precision(
     monkeypatch.setattr(gates, "PACKED_MAX_CHANGE", 1e-9)
     with lvm.open_workspace(minilm, trained) as work:
         card = pack(work, "gru", tmp_path / FOLDER)
-        assert card.precision == "float32" and card.checkpoint == load_model(tmp_path / FOLDER).sha256
+        assert card.precision == "float32" and card.checkpoint == load_model(tmp_path / FOLDER).digest
 
 
 def _other_summary(change: Callable[[dict], None]) -> Callable[[Path], None]:
@@ -321,7 +321,7 @@ def test_the_shipped_model_of_the_package_fits_its_space(minilm: Space) -> None:
         pytest.skip("no model is shipped yet")
     shipped = shipped_model(minilm, Settings(inverter=None))
     card = Card.model_validate_json((folder / CARD).read_text())
-    assert shipped is not None and shipped.sha256 == card.checkpoint and shipped.context == card.context
+    assert shipped is not None and shipped.digest == card.checkpoint and shipped.context == card.context
     assert (folder / CARD_FOR_PEOPLE).read_text() == for_people(card)
     assert not re.search(r"/(?:home|root|tmp|work|Users)/", (folder / CARD).read_text() + json.dumps(shipped.config))
     assert list(lvm.write(minilm, SHIPPED, "The state of our union is strong.", steps=1))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url
 
 import lvm
 from lvm.pipeline.predict import best_model, usable_models
@@ -126,3 +126,27 @@ def test_a_database_that_went_away_is_503_and_not_named(minilm: Space, trained: 
             assert answer.status_code == 503 and answer.headers["Retry-After"]
             assert answer.json()["error"] == "DatabaseUnavailable" and "gone" not in answer.text
         assert client.post("/encode", json={"texts": TEXTS}).status_code == 200
+
+
+def test_while_the_database_is_away_the_model_that_is_known_answers(
+    minilm: Space, trained: Settings, postgres: str
+) -> None:
+    assert trained.database_url is not None
+    name = make_url(trained.database_url.get_secret_value()).database
+    admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with TestClient(build(minilm, trained)) as client, admin.connect() as connection:
+        known = client.post("/next", json={"texts": TEXTS, "seed": 3}).json()
+        connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        try:
+            connection.exec_driver_sql(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            )
+            assert client.post("/next", json={"texts": TEXTS, "seed": 3}).json() == known
+            answer = client.post("/next", json={"texts": TEXTS, "model": "gru"})
+            assert (answer.status_code, answer.json()["error"]) == (503, "DatabaseUnavailable"), (
+                "it was not asked before"
+            )
+        finally:
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        assert client.post("/next", json={"texts": TEXTS, "model": "gru"}).json()["sha256"] == known["sha256"]
+    admin.dispose()

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from lvm.spaces import Vectors
-from lvm.store import GateMeasurement, IngestedDocument, Store, search
+from lvm.store import Figure, GateMeasurement, IngestedDocument, Store, search
 from tests.store.toy import FINGERPRINT, at_cosine, document, gate, ingested, register, sequence_set, start, unit_rows
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
@@ -89,6 +89,8 @@ def world(database: Store) -> World:
             evidence={"model": "gru"},
         )
     )  # fmt: skip
+    nll = Figure("gru", "model", "text_nll", 4.5, 4.4, 4.6, 9, run)
+    database.record_evaluation(space, verdict.inverter_id, verdict.corpus_revision, [nll])
     [batch] = database.read_vectors(space)
     names = {row.id: row.external_id for row in database.documents(space)}
     return World(
@@ -201,6 +203,8 @@ ANSWERS: dict[str, Callable[[World], list[tuple[Any, ...]]]] = {
             ("gru", "finished", 0.4, 0.2, world.gates[0], 0.8, 5, {"train": 3}, world.revision[:12], True, timedelta(0))
         ]
     ),
+    "Quality over time, a row for each evaluation of a model on held-out documents. Figures are comparable while the "
+    "corpus is the same": lambda world: [(world.revision[:12], "gru", "b" * 12, 4.5, 4.4, 4.6)],
 }
 
 
@@ -219,6 +223,8 @@ def test_every_query_of_the_page_answers_right(question: str, world: World) -> N
         rows = [(*row[:-1], timedelta(0)) for row in rows]
     if question.startswith("The verdicts"):
         rows = [(*row[:6], None if row[6] is None else round(row[6], 1), *row[7:]) for row in rows]
+    if question.startswith("Quality"):
+        rows = [row[1:] for row in rows]  # without its time
     assert len(rows) == len(expected)
     for row, wanted in zip(rows, expected, strict=True):
         assert close(row, wanted), (row, wanted)
@@ -350,7 +356,7 @@ def test_the_index_is_built_once_and_nearly_exact(database: Store, monkeypatch: 
 
 
 READ = ["space", "document", "chunk", "embedding", "gate_result", "sequence_set", "training_run"]
-READ += ["chunks", "gates", "training_runs"]
+READ += ["evaluation", "evaluation_figure", "chunks", "gates", "training_runs", "evaluations"]
 
 
 def test_a_reader_reads_everything_and_changes_nothing(database: Store, world: World, database_url: str) -> None:
@@ -367,7 +373,7 @@ def test_a_reader_reads_everything_and_changes_nothing(database: Store, world: W
             assert connection.scalar(near) == 3
             assert connection.scalar(text("SELECT count(*) FROM lvm.find('treaty')")) == 4
         changes = [f"DELETE FROM lvm.{table}" for table in READ]
-        changes += [f"TRUNCATE lvm.{table} CASCADE" for table in READ[:7]]
+        changes += [f"TRUNCATE lvm.{table} CASCADE" for table in READ[:9]]
         changes += ["INSERT INTO lvm.space (name, dim, fingerprint, recipe, probes) VALUES ('x', 1, 'x', '{}', '')"]
         changes += ["UPDATE lvm.training_run SET status = 'failed'", "DROP SCHEMA lvm CASCADE", "CREATE TABLE lvm.x ()"]
         changes += ["ALTER TABLE lvm.gate_result DISABLE TRIGGER ALL", "CREATE OR REPLACE VIEW lvm.gates AS SELECT 1"]

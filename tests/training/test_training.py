@@ -67,6 +67,15 @@ def test_a_loss_decides_which_head_speaks(loss: str, toy: SequenceSet, tmp_path:
     assert np.array_equal(vector, query) == (loss != "mix")
 
 
+def test_of_a_longer_context_a_model_sees_the_last_vectors(toy: SequenceSet, undisturbed: Path) -> None:
+    model = load_model(undisturbed)
+    context = toy.contexts(toy.starts["test"])
+    longer = np.concatenate([context[:, ::-1], context], axis=1)
+    for own, other in zip(model.predict(context), model.predict(longer), strict=True):
+        np.testing.assert_array_equal(own, other)
+    np.testing.assert_array_equal(model.sample(context, 2), model.sample(longer, 2))
+
+
 def test_the_kept_model_is_the_best_epoch(toy: SequenceSet, undisturbed: Path) -> None:
     result = train("gru", toy, CONFIG, undisturbed)
     measured = evaluate(toy, load_model(undisturbed).predict, "validation")

@@ -1,0 +1,68 @@
+"""``lvm models`` and ``lvm promote``: the versions of models, and which one answers where none is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from lvm.cli.common import SpaceName, opened, out, run_stage
+from lvm.errors import UsageError
+
+if TYPE_CHECKING:
+    from lvm.pipeline.promote import Promoted
+    from lvm.pipeline.workspace import Workspace
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(models)
+    app.command()(promote)
+
+
+def models(space: SpaceName = None) -> None:
+    """List the versions of trained models: which is the latest, which answers, and whether its file is there."""
+    with opened(space) as work:
+        from lvm.pipeline.promote import versions
+
+        rows = [
+            {
+                "model": each.run.version,
+                "run": str(each.run.id),
+                "trained": f"{each.run.finished_at:%Y-%m-%d %H:%M}" if each.run.finished_at else "",
+                "context": str(each.run.hyperparameters.get("context", "")),
+                "text NLL": "" if each.text_nll is None else f"{each.text_nll:.3f}",
+                "is": ", ".join(each.marks),
+            }
+            for each in versions(work)
+        ]
+    if not rows:
+        out.print("no model is trained in this space")
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*row.values())
+    out.print(table)
+
+
+def promote(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="gru, or gru@1a2b3c for a version; see `lvm models`")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="why, if it is worse than the champion or was not measured beside it")
+    ] = None,
+    back: Annotated[bool, typer.Option("--back", help="go back to the champion before")] = False,
+    space: SpaceName = None,
+) -> None:
+    """Make a model the champion, which answers in next, write and serve. It must have passed its gates."""
+    if back == (model is not None):
+        raise UsageError("name one model to promote, or go back to the champion before with --back")
+
+    def direct(work: Workspace) -> Promoted:
+        from lvm.pipeline.promote import promote
+
+        return promote(work, model, reason=reason, back=back)
+
+    out.print(str(run_stage("promote", direct, space=space, model=model, reason=reason, back=back)), soft_wrap=True)
