@@ -29,10 +29,12 @@ from lvm.store.records import (
     RunMetrics,
     SequenceSetRecord,
     StoredDocument,
+    StoredSource,
     TrainingRun,
     VectorBatch,
     document_groups,
 )
+from lvm.store.sources import Key
 from lvm.store.store import Store, open_store
 from lvm.store.writer import BulkWriter
 
@@ -53,6 +55,7 @@ __all__ = [
     "InvalidDatabaseUrl",
     "InvalidFilter",
     "InvalidText",
+    "Key",
     "LockTimeout",
     "NoVerdicts",
     "NotAllowed",
@@ -63,6 +66,7 @@ __all__ = [
     "ServerUnavailable",
     "Store",
     "StoredDocument",
+    "StoredSource",
     "TrainingActive",
     "TrainingRun",
     "VectorBatch",

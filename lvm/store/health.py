@@ -19,7 +19,7 @@ RULES = frozenset(
         "corpus_change_by_hand",
         *(f"document_{name}" for name in ("in", "kept", "no_truncate", "out")),
         *(f"embedding_{name}" for name in ("hashed", "immutable", "in", "no_truncate", "out")),
-        *("gate_judged", "gate_result_current", "gate_result_immutable", "inverter_immutable"),
+        *("gate_judged", "gate_result_current", "gate_result_immutable", "gate_sourced", "inverter_immutable"),
         *(f"sequence_set_{name}" for name in ("current", "gated", "immutable", "no_delete")),
         *("space_immutable", "space_no_delete"),
         *(f"training_run_{name}" for name in ("current", "gated", "no_delete")),
