@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lvm.pipeline.generate import write
     from lvm.pipeline.ingest import ingest
     from lvm.pipeline.predict import predict_next
+    from lvm.pipeline.sources import remove
     from lvm.pipeline.train import train
     from lvm.pipeline.validate import validate
     from lvm.pipeline.workspace import Workspace, open_workspace
@@ -54,6 +55,7 @@ _HOME = {
     "open_space": "lvm.spaces.registry",
     "open_workspace": "lvm.pipeline.workspace",
     "predict_next": "lvm.pipeline.predict",
+    "remove": "lvm.pipeline.sources",
     "train": "lvm.pipeline.train",
     "validate": "lvm.pipeline.validate",
     "write": "lvm.pipeline.generate",
@@ -76,6 +78,7 @@ __all__ = [
     "open_space",
     "open_workspace",
     "predict_next",
+    "remove",
     "train",
     "validate",
     "write",

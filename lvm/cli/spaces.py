@@ -48,6 +48,8 @@ def spaces(context: typer.Context) -> None:
             number = store.space_id(name)
             gate = store.latest_gate(number) if number is not None else None
             verdict = "" if gate is None else f"{'passed' if gate.passed else 'blocked'}, {gate.value:.3f}"
+            if gate is not None and "inverter" in gate.evidence:  # since migration 3
+                verdict += f", inverter {gate.evidence['inverter'][:8]}"
             sources = (inverter_source(config, settings), corrector_source(config, settings))
             inverter = "\n+ ".join(filter(None, sources))
             try:

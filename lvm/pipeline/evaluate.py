@@ -37,7 +37,7 @@ from lvm.pipeline.figures import (
     retrieval,
     roundtrips,
 )
-from lvm.pipeline.workspace import Workspace, named_stage
+from lvm.pipeline.workspace import Workspace, named_stage, reads_corpus
 from lvm.progress import Bars
 from lvm.report import Plot, Summary, write
 from lvm.report.plots import document_map, roundtrip_by_length, roundtrip_histogram, training_curves
@@ -52,6 +52,7 @@ MAP_CHUNKS = 40
 
 
 @named_stage
+@reads_corpus
 def evaluate(
     work: Workspace,
     sequences: SequenceSet,

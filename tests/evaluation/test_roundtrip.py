@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from lvm import gates
 from lvm.encoding.vectors import SpaceMismatch, Vectors
 from lvm.evaluation.alignment import mean_pairwise_cosine
+from lvm.evaluation.choosing import NothingToMeasure, choose_chunks, known_texts, spread
 from lvm.evaluation.intervals import interval
-from lvm.evaluation.roundtrip import (
-    NothingToMeasure,
-    RoundtripFigures,
-    choose_chunks,
-    identification_ranks,
-    known_texts,
-    measure,
-    spread,
-)
+from lvm.evaluation.roundtrip import RoundtripFigures, identification_ranks, measure
 from lvm.spaces import Decoded
 
 
