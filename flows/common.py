@@ -29,7 +29,7 @@ from lvm.errors import LvmError, UsageError, first_line, one_line
 from lvm.pipeline.errors import GateBlocked
 from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.progress import Progress, bars
-from lvm.settings import Settings
+from lvm.settings import Settings, chosen
 from lvm.spaces import Space, available_spaces, open_space, registry
 from lvm.store import DatabaseUnavailable, open_store
 from lvm.store.errors import RETRY_SECONDS
@@ -52,6 +52,7 @@ Limit = Annotated[int | None, Field(ge=1)]
 _ONE_SPACE = {"type": "string", "enum": available_spaces(Settings())}
 SpaceName = Annotated[str | None, WithJsonSchema({"anyOf": [_ONE_SPACE, {"type": "null"}]})]
 TargetSpace = Annotated[str, WithJsonSchema(_ONE_SPACE)]
+InverterFolder = Annotated[str | None, Field(min_length=1)]
 Context = Annotated[int, Field(ge=1, le=512)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 ModelName = Literal["all", "lstm", "gru", "mamba2", "transformer"]
@@ -193,22 +194,47 @@ def reach_database() -> None:
     open_store(Settings()).close()
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where a run works. What is None is as the settings say.
+
+    Attributes:
+        space: name of the space.
+        inverter: folder of the inverter.
+        source_only: the source to work on alone.
+    """
+
+    space: str | None = None
+    inverter: str | None = None
+    source_only: str | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of a stage.
+
+        Raises:
+            UsageError: if the inverter is no folder.
+        """
+        return chosen(self.inverter, self.source_only)
+
+
 @contextmanager
-def opened(space_name: str | None = None) -> Iterator[Workspace]:
+def opened(where: Where) -> Iterator[Workspace]:
     """The workspace of a stage. The space is opened once in each process."""
-    settings = Settings()
-    with open_workspace(_space(space_name or settings.space, settings), settings) as workspace:
+    settings = where.settings
+    with open_workspace(_space(where, settings), settings) as workspace:
         yield workspace
 
 
-def _space(name: str, settings: Settings) -> Space:
+def _space(where: Where, settings: Settings) -> Space:
+    name = where.space or settings.space
     config = registry.configured(settings).get(name)
-    return _open_space(name, settings.model_dump_json(), config.model_dump_json() if config else "")
+    return _open_space(name, where, settings.model_dump_json(), config.model_dump_json() if config else "")
 
 
 @functools.lru_cache(maxsize=2)
-def _open_space(name: str, settings: str, config: str) -> Space:
-    return open_space(name, Settings())
+def _open_space(name: str, where: Where, settings: str, config: str) -> Space:
+    return open_space(name, where.settings)
 
 
 # -- fan-out ----------------------------------------------------------------------------------------------------

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 from uuid import UUID
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from lvm.pipeline.alone import settings_alone
 from lvm.pipeline.elsewhere import artifacts_on
 from lvm.pipeline.errors import GateBlocked
 from lvm.pipeline.evaluate import evaluate
 from lvm.report import Summary, markdown
-from lvm.settings import CONTEXT, Settings
+from lvm.settings import CONTEXT
 
 from .common import (
     STAGE,
     Context,
+    InverterFolder,
     Limit,
     SourceName,
     SpaceName,
     Standing,
+    Where,
     gated,
     once,
     opened,
@@ -37,14 +41,14 @@ from .validate import shown as gate_shown
 @task(name="evaluate", **STAGE)
 def evaluate_stage(
     context: int,
-    space: str | None,
+    where: Where,
     seconds: dict[str, float],
     stands_on: Standing,
     on: str | None = None,
     limit: int | None = None,
 ) -> Summary:
     """Figures, decoded predictions, the pipeline gate, summary.json and report.html."""
-    with opened(space) as work:
+    with opened(where) as work:
         sequences, _ = work.sequences(context)
         try:
             summary = evaluate(
@@ -67,7 +71,11 @@ def evaluate_stage(
 @flow(name="evaluate")
 @gated
 def evaluate_flow(
-    context: Context = CONTEXT, space: SpaceName = None, on: SourceName | None = None, limit: Limit = None
+    context: Context = CONTEXT,
+    space: SpaceName = None,
+    on: SourceName | None = None,
+    limit: Limit = None,
+    inverter: InverterFolder = None,
 ) -> Summary:
     """Evaluate every model trained on the sequence set of the corpus as it is now, and write summary and report.
 
@@ -76,6 +84,7 @@ def evaluate_flow(
         space: space to work in; LVM_SPACE unless given.
         on: another corpus to measure on instead, e.g. a .jsonl file; it is stored apart, and nothing learns it.
         limit: documents of that corpus at most; all unless given.
+        inverter: folder of an inverter on the machine of the run, e.g. a fine-tuned one; LVM_INVERTER unless given.
 
     Raises:
         GateMissing: if no model is trained on the corpus as it is now.
@@ -83,17 +92,23 @@ def evaluate_flow(
             does not come back from its vectors, nothing is measured.
     """
     reach_database()
-    with opened(space) as work:
+    where = Where(space, inverter)
+    with opened(where) as work:
         stands_on = standing(work)
-    return once(evaluate_stage, there, context, space, {}, stands_on, on, limit)
+    return once(evaluate_stage, there(where), context, where, {}, stands_on, on, limit)
 
 
-def there(summary: Summary) -> bool:
-    """Whether the report of an earlier attempt is still there."""
-    artifacts = Settings().artifacts
-    if summary.on is not None:
-        artifacts = artifacts_on(Settings(), summary.space.name, summary.on)
-    return (artifacts / "summary.json").is_file() and (artifacts / "report.html").is_file()
+def there(where: Where) -> Callable[[Summary], bool]:
+    """Says whether the report of an earlier attempt is still there."""
+    settings = settings_alone(where.settings)
+
+    def found(summary: Summary) -> bool:
+        artifacts = settings.artifacts
+        if summary.on is not None:
+            artifacts = artifacts_on(settings, summary.space.name, summary.on)
+        return (artifacts / "summary.json").is_file() and (artifacts / "report.html").is_file()
+
+    return found
 
 
 def _shown(summary: Summary) -> UUID:

@@ -12,14 +12,26 @@ from lvm.pipeline.extract import ExtractReport, export_npz, extract
 from lvm.sequences import still_there
 from lvm.settings import CONTEXT
 
-from .common import STAGE, Context, SpaceName, Standing, once, opened, reach_database, say, standing
+from .common import (
+    STAGE,
+    Context,
+    InverterFolder,
+    SpaceName,
+    Standing,
+    Where,
+    once,
+    opened,
+    reach_database,
+    say,
+    standing,
+)
 
 
 @task(name="extract", **STAGE)
-def extract_stage(context: int, space: str | None, stands_on: Standing) -> ExtractReport:
+def extract_stage(context: int, where: Where, stands_on: Standing) -> ExtractReport:
     """Write the file and record it behind its gate, unless it is there already."""
     started = time.monotonic()
-    with opened(space) as work:
+    with opened(where) as work:
         sequences = extract(work, context)
         counts = sequences.counts()
         say(work, "extract", f"{counts['vectors']} vectors in {sequences.path}", sequences.corpus_revision)
@@ -29,7 +41,10 @@ def extract_stage(context: int, space: str | None, stands_on: Standing) -> Extra
 
 @flow(name="extract")
 def extract_flow(
-    context: Context = CONTEXT, export: Literal["npz"] | None = None, space: SpaceName = None
+    context: Context = CONTEXT,
+    export: Literal["npz"] | None = None,
+    space: SpaceName = None,
+    inverter: InverterFolder = None,
 ) -> ExtractReport:
     """Write the sequence set of the corpus as it is now. The same corpus gives the same file.
 
@@ -37,16 +52,18 @@ def extract_flow(
         context: vectors before the one to predict.
         export: npz to write the training windows for notebooks as well.
         space: space to work in; LVM_SPACE unless given.
+        inverter: folder of an inverter on the machine of the run, e.g. a fine-tuned one; LVM_INVERTER unless given.
 
     Raises:
         GateMissing: if no passing verdict stands for this revision of the corpus.
     """
     reach_database()
-    with opened(space) as work:
+    where = Where(space, inverter)
+    with opened(where) as work:
         stands_on = standing(work)
-    report = once(extract_stage, there, context, space, stands_on)
+    report = once(extract_stage, there, context, where, stands_on)
     if export:
-        with opened(space) as work:
+        with opened(where) as work:
             export_npz(work, context)
     return report
 

@@ -18,6 +18,7 @@ from .common import (
     SourceName,
     SpaceName,
     Standing,
+    Where,
     fan_out,
     opened,
     progress,
@@ -29,36 +30,47 @@ from .common import (
 
 
 @task(name="ingest shard", **PART)
-def ingest_part(documents: list[Document], space: str | None) -> IngestReport:
+def ingest_part(documents: list[Document], where: Where) -> IngestReport:
     """Chunk, encode and store some documents."""
-    with opened(space) as work:
+    with opened(where) as work:
         return ingest_shard(work, documents)
 
 
 @task(name="ingest", **STAGE)
-def ingest_stage(source: str, limit: int | None, space: str | None, stands_on: Standing) -> IngestReport:
+def ingest_stage(
+    source: str, limit: int | None, where: Where, stands_on: Standing, sync: bool = False, confirm: str = ""
+) -> IngestReport:
     """Store what is not stored yet, shard by shard."""
 
     def run(shards: Iterable[list[Document]]) -> Iterator[IngestReport]:
-        return fan_out(ingest_part, ((shard, space) for shard in shards))
+        return fan_out(ingest_part, ((shard, where) for shard in shards))
 
-    with opened(space) as work:
-        report = ingest(work, source, limit, run=run, bars=progress)
+    with opened(where) as work:
+        report = ingest(work, source, limit, sync=sync, confirm=confirm, run=run, bars=progress)
         say(work, "ingest", str(report), report.corpus_revision)
     create_markdown_artifact(markdown.ingested(str(report), report.listed), key="ingest")
     return report
 
 
 @flow(name="ingest", task_runner=task_runner())
-def ingest_flow(source: SourceName = "sotu", limit: Limit = None, space: SpaceName = None) -> IngestReport:
+def ingest_flow(
+    source: SourceName = "sotu", limit: Limit = None, space: SpaceName = None, sync: bool = False, confirm: str = ""
+) -> IngestReport:
     """Store a source's documents, chunks and vectors. A second run stores nothing twice.
 
     Args:
         source: sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME.
         limit: documents at most; all unless given.
         space: space to work in; LVM_SPACE unless given.
+        sync: also remove stored documents that the folder or file does not have any more. Renamed ones are kept.
+        confirm: name of the source as it is stored, typed out; needed if sync removes something. A run without it says
+            what would go.
+
+    Raises:
+        NotConfirmed: without it; the message lists the documents.
     """
     reach_database()
-    with opened(space) as work:
+    where = Where(space)
+    with opened(where) as work:
         stands_on = standing(work, corpus=False)
-    return ingest_stage(source, limit, space, stands_on)
+    return ingest_stage(source, limit, where, stands_on, sync, confirm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from lvm.corpus.sources import open_source
 from lvm.models import Head
 from lvm.pipeline.ingest import IngestReport
 from lvm.report import Summary
@@ -14,10 +15,12 @@ from . import evaluate, extract, train
 from .common import (
     Context,
     Epochs,
+    InverterFolder,
     Limit,
     ModelName,
     SourceName,
     SpaceName,
+    Where,
     gated,
     once,
     opened,
@@ -45,6 +48,8 @@ def pipeline_flow(
     head: Head = "energy",
     space: SpaceName = None,
     options: Options = None,
+    inverter: InverterFolder = None,
+    source_only: bool = False,
 ) -> Summary:
     """Text to trained models to a report. What an earlier run finished is not done again.
 
@@ -58,30 +63,36 @@ def pipeline_flow(
         head: energy draws samples, point does not.
         space: space to work in; LVM_SPACE unless given.
         options: other hyperparameters.
+        inverter: folder of an inverter on the machine of the run, e.g. a fine-tuned one; LVM_INVERTER unless given.
+        source_only: work on this source alone: what else is stored does not count. It has a database, a gate, models
+            and a report of its own.
 
     Raises:
         BadConfig: if a hyperparameter does not exist or has an impossible value.
         GateBlocked: if text does not come back from its vectors, or predictions cannot be decoded.
     """
     configs = train.configurations(model, epochs, loss, head, options)
+    if source_only:
+        open_source(source, limit)  # a source that does not exist needs no database
     reach_database()
-    with opened(space) as work:
+    where = Where(space, inverter, source if source_only else None)
+    with opened(where) as work:
         before = standing(work, corpus=False)
 
     def stored(report: IngestReport) -> bool:
-        with opened(space) as work:
+        with opened(where) as work:
             return report.corpus_revision == work.store.corpus_revision(work.space_id)
 
-    ingested = once(ingest_stage, stored, source, limit, space, before)
-    with opened(space) as work:
+    ingested = once(ingest_stage, stored, source, limit, where, before)
+    with opened(where) as work:
         now = standing(work)
-    gate = validate_stage(space, now)
-    sequences = once(extract_stage, extract.there, context, space, now)
-    trained = once(train_stage, train.there, configs, context, space, now)
+    gate = validate_stage(where, now)
+    sequences = once(extract_stage, extract.there, context, where, now)
+    trained = once(train_stage, train.there, configs, context, where, now)
     seconds = {
         "ingest": ingested.seconds,
         "validate": gate.figures.seconds,
         "extract": sequences.seconds,
         "train": sum(result.seconds for result in trained.values()),
     }
-    return once(evaluate_stage, evaluate.there, context, space, seconds, now)
+    return once(evaluate_stage, evaluate.there(where), context, where, seconds, now)

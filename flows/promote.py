@@ -10,7 +10,7 @@ from pydantic import Field
 
 from lvm.pipeline.promote import Promoted, promote, versions
 
-from .common import PART, SpaceName, opened, reach_database, run_id, say
+from .common import PART, SpaceName, Where, opened, reach_database, run_id, say
 
 Version = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(@[0-9a-f]+)?$")]
 Reason = Annotated[str, Field(min_length=1)]
@@ -19,7 +19,7 @@ Reason = Annotated[str, Field(min_length=1)]
 @task(name="promote", **PART)
 def promote_stage(model: str | None, reason: str | None, back: bool, space: str | None) -> Promoted:
     """Promote a model, or go back. A retry finds the model promoted already."""
-    with opened(space) as work:
+    with opened(Where(space)) as work:
         promoted = promote(work, model, reason=reason, back=back, flow_run_id=run_id())
         say(work, "promote", str(promoted))
         create_table_artifact(

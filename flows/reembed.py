@@ -10,14 +10,14 @@ from prefect.artifacts import create_table_artifact
 from lvm.pipeline.reembed import ReembedReport, reembed
 from lvm.pipeline.workspace import open_workspace
 
-from .common import PART, SpaceName, TargetSpace, gated, opened, progress, reach_database, standing, task_runner
+from .common import PART, SpaceName, TargetSpace, Where, gated, opened, progress, reach_database, standing, task_runner
 from .validate import validate_stage
 
 
 @task(name="reembed", **PART)
 def reembed_stage(to: str, space: str | None) -> ReembedReport:
     """Encode what the new space has no vectors of yet."""
-    with opened(space) as old, open_workspace(to, old.settings) as new:
+    with opened(Where(space)) as old, open_workspace(to, old.settings) as new:
         report = reembed(old, new, bars=progress)
     create_table_artifact([asdict(report)], key="reembed")
     return report
@@ -37,7 +37,7 @@ def reembed_flow(to: TargetSpace, space: SpaceName = None) -> ReembedReport:
     """
     reach_database()
     report = reembed_stage(to, space)
-    with opened(to) as new:
+    with opened(Where(to)) as new:
         now = standing(new)
-    validate_stage(to, now)
+    validate_stage(Where(to), now)
     return report

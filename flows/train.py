@@ -16,9 +16,11 @@ from .common import (
     STAGE,
     Context,
     Epochs,
+    InverterFolder,
     ModelName,
     SpaceName,
     Standing,
+    Where,
     fan_out,
     once,
     opened,
@@ -32,9 +34,9 @@ from .options import Options
 
 
 @task(name="train model", task_run_name="train {name}", **PART)
-def train_part(name: str, config: TrainConfig, context: int, space: str | None) -> TrainResult:
+def train_part(name: str, config: TrainConfig, context: int, where: Where) -> TrainResult:
     """Train one model."""
-    with opened(space) as work:
+    with opened(where) as work:
         sequences, _ = work.sequences(context)
         result = train(work, sequences, name, config, bars=progress).report
         assert result is not None  # it ended in this process
@@ -45,12 +47,12 @@ def train_part(name: str, config: TrainConfig, context: int, space: str | None) 
 
 @task(name="train", **STAGE)
 def train_stage(
-    configs: dict[str, TrainConfig], context: int, space: str | None, stands_on: Standing
+    configs: dict[str, TrainConfig], context: int, where: Where, stands_on: Standing
 ) -> dict[str, TrainResult]:
     """Train models, several at a time if there are workers. Its result is kept for these configurations only."""
-    with opened(space) as work:
+    with opened(where) as work:
         work.passing_gate()
-    arguments = ((name, config, context, space) for name, config in configs.items())
+    arguments = ((name, config, context, where) for name, config in configs.items())
     # the replicas of one model take the cluster's workers, so models are trained one after the other then
     alone = any(config.replicas > 1 for config in configs.values())
     trained = (train_part(*each) for each in arguments) if alone else fan_out(train_part, arguments)
@@ -70,6 +72,7 @@ def train_flow(
     device: str | None = None,
     space: SpaceName = None,
     options: Options = None,
+    inverter: InverterFolder = None,
 ) -> dict[str, TrainResult]:
     """Train one model or all. A run that finished with the same configuration is not run again.
 
@@ -82,6 +85,7 @@ def train_flow(
         device: torch device: cpu, cuda, cuda:1; LVM_DEVICE unless given.
         space: space to work in; LVM_SPACE unless given.
         options: other hyperparameters.
+        inverter: folder of an inverter on the machine of the run, e.g. a fine-tuned one; LVM_INVERTER unless given.
 
     Raises:
         BadConfig: if a hyperparameter does not exist or has an impossible value.
@@ -89,9 +93,10 @@ def train_flow(
     """
     configs = configurations(model, epochs, loss, head, options, device)
     reach_database()
-    with opened(space) as work:
+    where = Where(space, inverter)
+    with opened(where) as work:
         stands_on = standing(work)
-    return once(train_stage, there, configs, context, space, stands_on)
+    return once(train_stage, there, configs, context, where, stands_on)
 
 
 def configurations(

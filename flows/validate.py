@@ -18,8 +18,10 @@ from lvm.spaces import Decoded, Vectors
 from .common import (
     PART,
     STAGE,
+    InverterFolder,
     SpaceName,
     Standing,
+    Where,
     fan_out,
     gated,
     opened,
@@ -34,20 +36,20 @@ from .common import (
 
 
 @task(name="decode", **PART)
-def decode_part(vectors: Vectors, seed: int, space: str | None) -> Decoded:
+def decode_part(vectors: Vectors, seed: int, where: Where) -> Decoded:
     """Decode some vectors."""
-    with opened(space) as work:
+    with opened(where) as work:
         return work.space.decode(vectors, seed=seed)
 
 
 @task(name="validate", **STAGE)
-def validate_stage(space: str | None, stands_on: Standing, full: bool = False) -> GateReport:
+def validate_stage(where: Where, stands_on: Standing, full: bool = False) -> GateReport:
     """Measure what was not measured yet, and stop here unless the gate passes."""
-    with opened(space) as work:
+    with opened(where) as work:
         seed = work.settings.seed
 
         def decode_parts(parts: Iterable[Vectors]) -> Iterator[Decoded]:
-            return fan_out(decode_part, ((part, seed, space) for part in parts))
+            return fan_out(decode_part, ((part, seed, where) for part in parts))
 
         try:
             report = validate(work, full=full, decode_parts=decode_parts, bars=progress, flow_run_id=run_id())
@@ -63,7 +65,7 @@ def validate_stage(space: str | None, stands_on: Standing, full: bool = False) -
 
 @flow(name="validate", task_runner=task_runner())
 @gated
-def validate_flow(space: SpaceName = None, full: bool = False) -> GateReport:
+def validate_flow(space: SpaceName = None, full: bool = False, inverter: InverterFolder = None) -> GateReport:
     """Measure text -> vector -> text -> vector on chunks the inverter was not trained on, and judge it.
 
     A verdict about the same corpus revision, encoder and inverter is not measured again.
@@ -71,14 +73,16 @@ def validate_flow(space: SpaceName = None, full: bool = False) -> GateReport:
     Args:
         space: space to work in; LVM_SPACE unless given.
         full: measure the whole sample, also where a part of it makes the verdict certain.
+        inverter: folder of an inverter on the machine of the run, e.g. a fine-tuned one; LVM_INVERTER unless given.
 
     Raises:
         GateBlocked: if it did not pass; the message says which criterion and what to do.
     """
     reach_database()
-    with opened(space) as work:
+    where = Where(space, inverter)
+    with opened(where) as work:
         stands_on = standing(work)
-    return validate_stage(space, stands_on, full)
+    return validate_stage(where, stands_on, full)
 
 
 def shown(report: GateReport) -> UUID:

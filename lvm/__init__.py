@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lvm.pipeline.ingest import ingest
     from lvm.pipeline.predict import predict_next
     from lvm.pipeline.promote import promote
+    from lvm.pipeline.sources import remove
     from lvm.pipeline.train import train
     from lvm.pipeline.validate import validate
     from lvm.pipeline.workspace import Workspace, open_workspace
@@ -57,6 +58,7 @@ _HOME = {
     "open_workspace": "lvm.pipeline.workspace",
     "predict_next": "lvm.pipeline.predict",
     "promote": "lvm.pipeline.promote",
+    "remove": "lvm.pipeline.sources",
     "train": "lvm.pipeline.train",
     "validate": "lvm.pipeline.validate",
     "write": "lvm.pipeline.generate",
@@ -80,6 +82,7 @@ __all__ = [
     "open_workspace",
     "predict_next",
     "promote",
+    "remove",
     "train",
     "validate",
     "write",

@@ -6,10 +6,12 @@ Contract: no other code reads ``LVM_*`` variables. Secrets are ``SecretStr``, so
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lvm.errors import UsageError
 
 CONTEXT = 16
 """Vectors in a window, if nothing else is said."""
@@ -34,6 +36,9 @@ class Settings(BaseSettings):
     space: str = Field(default="minilm", description="Space that texts are encoded in.")
     spaces: Path = Field(default=Path("spaces.toml"), description="File of your own spaces; may be missing.")
     inverter: Path | None = Field(default=None, description="Folder of an inverter, e.g. a fine-tuned one.")
+    source_only: str | None = Field(
+        default=None, description="Work on this source alone: a database, a gate and models of its own."
+    )
     device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
     quiet: bool = Field(default=False, description="No progress bars in the terminal.")
     threads: PositiveInt | None = Field(default=None, description="CPU threads for torch; default: all cores.")
@@ -45,3 +50,23 @@ class Settings(BaseSettings):
     ray_address: str | None = Field(default=None, description="Ray cluster to join, e.g. auto; unset: one is started.")
     token: SecretStr | None = Field(default=None, description="Bearer token that callers of `lvm serve` must send.")
     seed: int = Field(default=0, description="Seed of everything random.")
+
+
+def chosen(inverter: Path | str | None = None, source_only: str | None = None) -> Settings:
+    """The settings of the environment, with what a command or a form names in their place.
+
+    Args:
+        inverter: folder of an inverter; ``LVM_INVERTER`` unless given.
+        source_only: the source to work on alone; ``LVM_SOURCE_ONLY`` unless given.
+
+    Raises:
+        UsageError: if the inverter is no folder.
+    """
+    named: dict[str, Any] = {}
+    if inverter is not None:
+        named["inverter"] = folder = Path(inverter).expanduser()
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}; --inverter takes the folder that `lvm inverter` made")
+    if source_only is not None:
+        named["source_only"] = source_only
+    return Settings().model_copy(update=named)

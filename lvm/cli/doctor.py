@@ -228,14 +228,21 @@ def _space(settings: Settings) -> Iterator[Finding]:
         for version in versions(work):
             if version.champion:
                 yield _champion(version)
+        if settings.source_only is not None:
+            found = f"stages work on {settings.source_only} alone; what follows is about the whole database"
+            yield Finding("LVM_SOURCE_ONLY", "ok", found)
         for each in databases_beside(store):
             found = f"{each.about}, {each.size / GIGABYTE:.2f} GB in database {each.name}"
-            yield Finding("other corpus", "ok", found, "lvm clear drops it together with all else")
+            name = "other corpus" if each.kind == "on" else "source alone"
+            yield Finding(name, "ok", found, "lvm clear drops it together with all else")
     if last is None:
         yield Finding("gate", "ok", "not measured yet", "lvm validate")
     elif gate is None:
-        outdated = f"{last.value:.3f}, but corpus or inverter changed since then"
-        yield Finding("gate", "warning", outdated, "lvm validate")
+        same = last.inverter_id == work.inverter_id
+        changed = (
+            "the corpus changed since then" if same else f"with another inverter than {space.inverter.sha256[:12]}"
+        )
+        yield Finding("gate", "warning", f"{last.value:.3f}, but {changed}", "lvm validate")
     else:
         verdict = "passed" if gate.passed else "blocked"
         advice = "" if gate.passed else "lvm diagnose, or adapt the inverter: lvm inverter finetune SOURCE"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from lvm.cli.common import SpaceName, opened, out, run_stage
+from lvm.cli.common import AsJson, SpaceName, opened, out, run_stage
 from lvm.errors import UsageError
+from lvm.terminal import Cell
 
 if TYPE_CHECKING:
     from lvm.pipeline.promote import Promoted
@@ -21,29 +21,25 @@ def add_to(app: typer.Typer) -> None:
     app.command()(promote)
 
 
-def models(space: SpaceName = None) -> None:
+def models(space: SpaceName = None, as_json: AsJson = False) -> None:
     """List the versions of trained models: which is the latest, which answers, and whether its file is there."""
     with opened(space) as work:
         from lvm.pipeline.promote import versions
 
-        rows = [
+        rows: list[dict[str, Cell]] = [
             {
                 "model": each.run.version,
-                "run": str(each.run.id),
-                "trained": f"{each.run.finished_at:%Y-%m-%d %H:%M}" if each.run.finished_at else "",
-                "context": str(each.run.hyperparameters.get("context", "")),
-                "text NLL": "" if each.text_nll is None else f"{each.text_nll:.3f}",
+                "run": each.run.id,
+                "trained": f"{each.run.finished_at:%Y-%m-%d %H:%M}" if each.run.finished_at else None,
+                "context": each.run.hyperparameters.get("context"),
+                "text NLL": each.text_nll,
                 "is": ", ".join(each.marks),
             }
             for each in versions(work)
         ]
-    if not rows:
+    if not rows and not as_json:
         out.print("no model is trained in this space")
-        return
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*row.values())
-    out.print(table)
+    out.table(rows, as_json=as_json)
 
 
 def promote(

@@ -59,6 +59,7 @@ def spaces(context: typer.Context, as_json: AsJson = False) -> None:
                     "max tokens": max_tokens,
                     "last gate": None if gate is None else "passed" if gate.passed else "blocked",
                     "cosine": None if gate is None else gate.value,
+                    "gate's inverter": None if gate is None else gate.evidence.get("inverter", "")[:12],
                     "encoder": encoder,
                     "inverter": inverter_source(config, settings),
                     "corrector": corrector_source(config, settings),

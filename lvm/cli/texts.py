@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from lvm.cli.common import AsJson, SpaceName, err, hit_row, opened, opened_if_stored, out, show_hits
+from lvm.cli.common import AsJson, InverterFolder, SpaceName, err, hit_row, opened, opened_if_stored, out, show_hits
 from lvm.errors import LvmError, UsageError, visible
-from lvm.settings import TEMPERATURE, Settings
+from lvm.settings import TEMPERATURE, Settings, chosen
 
 if TYPE_CHECKING:
     from lvm.pipeline.predict import Candidate, Prediction
@@ -121,10 +121,11 @@ def next_(
     temperature: Temperature = TEMPERATURE,
     seed: Seed = None,
     as_json: AsJson = False,
+    inverter: InverterFolder = None,
 ) -> None:
     """Predict what comes after these sentences: decoded, and the nearest stored chunks, if there are any."""
     texts = [_utf8(text) for text in texts]
-    with opened_if_stored() as work:
+    with opened_if_stored(inverter=inverter) as work:
         from lvm.pipeline.predict import predict, reopened_model
 
         trained, in_space, settings = reopened_model(work, model)
@@ -169,12 +170,13 @@ def write(
     seed: Seed = None,
     model: ModelName = None,
     space: SpaceName = None,
+    inverter: InverterFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line, with scores and candidates")] = False,
 ) -> None:
     """Go on from a text: predict, decode, append, again. A line a text, as soon as it is made."""
     text = _standard_input() if text == "-" else _utf8(text)
     shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
-    with opened_if_stored(space) as work:
+    with opened_if_stored(space, inverter) as work:
         from lvm.pipeline.generate import REASONS, check_writing, write
 
         check_writing(None, steps, samples, temperature, seed or 0)
@@ -254,12 +256,13 @@ def decode(
     steps_shown: Annotated[
         bool, typer.Option("--steps-shown", help="print every correction of vec2text: number, step, cosine and text")
     ] = False,
+    inverter: InverterFolder = None,
 ) -> None:
     """Decode vectors to texts, one a line. Vectors of another space are refused."""
     from lvm.cli import vectors
 
     shown = visible if sys.stdout.isatty() else str  # a pipe gets the text as it is
-    for line in vectors.decode(source, space, Settings(), vectors_of, n_best=n_best, steps=steps_shown):
+    for line in vectors.decode(source, space, chosen(inverter), vectors_of, n_best=n_best, steps=steps_shown):
         typer.echo(shown(line))
 
 
@@ -277,8 +280,9 @@ def serve(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8765,
     space: SpaceName = None,
+    inverter: InverterFolder = None,
 ) -> None:
     """A page to try a model, and encode, decode and continue over HTTP. Beyond this machine it needs LVM_TOKEN."""
     from lvm.service import serve
 
-    serve(host, port, space, Settings())
+    serve(host, port, space, chosen(inverter))

@@ -139,6 +139,25 @@ def open_source(spec: str, limit: int | None = None) -> Source:
     raise SourceUnreadable(f"{spec!r} is not a .jsonl, .txt or .md file; convert it, or name a folder of texts")
 
 
+def source_name(spec: str) -> str:
+    """Name that the documents of a source are stored under. The source need not exist any more.
+
+    Args:
+        spec: what ``open_source`` takes, or the name itself.
+
+    Raises:
+        SourceUnreadable: if it is a path that is too long.
+    """
+    if spec == "sotu" or spec.startswith("hf:"):
+        return spec
+    try:
+        return _name(Path(spec))
+    except (OSError, ValueError) as error:  # e.g. a NUL byte, a loop of links
+        raise SourceUnreadable(
+            f"{spec!r} is not a valid path ({error}); name a file, a folder, sotu or hf:NAME"
+        ) from error
+
+
 def _name(path: Path) -> str:
     """Source name of a path. It is absolute: two folders with the same name are different sources.
 

@@ -12,7 +12,8 @@ from functools import partial
 
 from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
-from lvm.evaluation.roundtrip import RoundtripMeasurement, choose_chunks, measure
+from lvm.evaluation.choosing import choose_chunks
+from lvm.evaluation.roundtrip import RoundtripMeasurement, measure
 from lvm.inversion.protocol import Inverter
 from lvm.progress import Progress
 from lvm.spaces import Space

@@ -19,7 +19,7 @@ from lvm import gates
 from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError
 from lvm.evaluation.alignment import mean_pairwise_cosine, row_cosines
-from lvm.evaluation.roundtrip import spread
+from lvm.evaluation.choosing import spread
 from lvm.evaluation.text import distinct_2, token_f1
 from lvm.progress import Progress
 from lvm.spaces import Space, SpaceMismatch, Vectors

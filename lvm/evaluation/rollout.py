@@ -16,8 +16,8 @@ import numpy as np
 from lvm.arrays import FloatArray, IntArray
 from lvm.errors import LvmError
 from lvm.evaluation.alignment import row_cosines
+from lvm.evaluation.choosing import spread
 from lvm.evaluation.decoding import EXAMPLES
-from lvm.evaluation.roundtrip import spread
 from lvm.evaluation.text import distinct_2, same_words_key
 from lvm.gates import REPETITION_COSINE
 from lvm.progress import Progress

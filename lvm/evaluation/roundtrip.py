@@ -2,16 +2,15 @@
 
 Contract: ``measure`` encodes texts, decodes the vectors, encodes the decoded texts, and compares the two sets of
 vectors: roundtrip cosine, chance cosine and identification. It may end before all texts are decoded, if the verdict is
-certain (``lvm.gates.certain_roundtrip``). The texts must be new to the inverter: ``known_texts``
-says which chunks of a gate's sample are not new, and ``choose_chunks`` chooses new chunks where no database draws a
-sample. ``lvm.gates`` judges the figures. The database computes them again from ``returned`` and decides the verdict.
+certain (``lvm.gates.certain_roundtrip``). The texts must be new to the inverter (``lvm.evaluation.choosing``).
+``lvm.gates`` judges the figures. The database computes them again from ``returned`` and decides the verdict.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -19,40 +18,15 @@ import numpy.typing as npt
 
 from lvm import gates
 from lvm.arrays import FloatArray, IntArray
-from lvm.errors import LvmError
 from lvm.evaluation.alignment import mean_pairwise_cosine, row_cosines
+from lvm.evaluation.choosing import NothingToMeasure
 from lvm.evaluation.intervals import interval
-from lvm.evaluation.text import same_words_key, token_f1
+from lvm.evaluation.text import token_f1
 from lvm.progress import Progress
 from lvm.spaces import Decoded, Space, SpaceMismatch, Vectors
 
-SAMPLE_CHUNKS = 500
-"""Largest number of measured chunks outside a gate. The database draws samples of the same size."""
-
 _CHECKED = 20  # texts decoded elsewhere that are encoded again to check their vectors
 _EXAMPLES_EACH = 3  # best, median and worst examples
-_TEXTS_AT_ONCE = 2000  # texts that are read together in the search for new chunks
-
-
-class NothingToMeasure(LvmError):
-    """There are no chunks, or the inverter was trained on all of them."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Chunks to measure: distinct texts that the inverter was not trained on.
-
-    Attributes:
-        chunk_ids: (n,) ids of the chunks.
-        texts: n texts; all differ, also without case and white space.
-        documents: number of their documents.
-        candidates: number of chunks in documents that the inverter was not trained on.
-    """
-
-    chunk_ids: IntArray
-    texts: list[str]
-    documents: int
-    candidates: int
 
 
 @dataclass(frozen=True)
@@ -72,6 +46,31 @@ class Example:
     text: str
     decoded: str
     cosine: float
+
+
+@dataclass(frozen=True)
+class SourceFigures:
+    """The measured chunks of one source.
+
+    Attributes:
+        source: name of the source.
+        n: number of its chunks in the figures.
+        mean: their mean roundtrip cosine.
+        identify_r1: share of them identified.
+    """
+
+    source: str
+    n: int
+    mean: float
+    identify_r1: float
+
+    @property
+    def passes(self) -> bool:
+        """Whether its figures alone reach the thresholds of the gate."""
+        return self.mean >= gates.ROUNDTRIP_MIN_COSINE and self.identify_r1 >= gates.IDENTIFICATION_MIN_R1
+
+    def __str__(self) -> str:
+        return f"{self.source} (mean cosine {self.mean:.3f}, identification {self.identify_r1:.3f}, n = {self.n})"
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,7 @@ class RoundtripFigures:
         seconds: wall time.
         seen: ids of decoded chunks that the inverter was trained on. They are left out of the figures.
         examples: best, median and worst texts.
+        sources: the same by source, in the order of their names; empty for a verdict from before migration 7.
     """
 
     space: str
@@ -121,26 +121,37 @@ class RoundtripFigures:
     seconds: float
     seen: list[int]
     examples: list[Example]
+    sources: list[SourceFigures] = field(default_factory=list)
 
     @property
     def extent(self) -> str:
         """How many of the drawn chunks were measured, and why no more."""
         return self.stopped or f"all {self.drawn} drawn chunks were measured"
 
+    @property
+    def failing(self) -> list[SourceFigures]:
+        """The sources whose figures alone do not reach the thresholds, the worst first."""
+        return sorted((each for each in self.sources if not each.passes), key=lambda each: each.mean)
+
     @classmethod
     def from_evidence(cls, evidence: Mapping[str, Any]) -> RoundtripFigures:
         """Read the evidence of a verdict. Before migration 5 all drawn chunks were measured, and it did not say so.
+        Before migration 7 it had no breakdown by source.
 
         Args:
             evidence: the JSON in column ``evidence`` of ``gate_result``.
         """
-        evidence = {"measured": evidence["drawn"], "stopped": None, **evidence}
+        evidence = {"measured": evidence["drawn"], "stopped": None, "sources": [], **evidence}
         low, high = (float("nan") if end is None else float(end) for end in evidence["interval"])
-        values = {field.name: evidence[field.name] for field in fields(cls)}
+        values = {each.name: evidence[each.name] for each in fields(cls)}
         values |= {
             "interval": (low, high),
             "identify_r1": float(evidence["identify_r1"]),
             "examples": [Example(**each) for each in evidence["examples"]],
+            "sources": [
+                SourceFigures(each["source"], each["n"], float(each["mean"]), float(each["identify_r1"]))
+                for each in evidence["sources"]
+            ],
         }
         return cls(**values)
 
@@ -222,100 +233,6 @@ class RoundtripMeasurement:
             "cosines": self.cosines.tolist(),
             "ranks": self.ranks.tolist(),
         }
-
-
-def spread(documents: Sequence[object], seed: int) -> IntArray:
-    """A random order of items in which every document comes once before a document comes twice.
-
-    Args:
-        documents: the document of every item; n items.
-        seed: seed of the order. The order depends on ``documents`` and ``seed`` only, not on database ids.
-
-    Returns:
-        (n,) indices. Every prefix is spread evenly over documents.
-    """
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(documents))
-    visits: dict[object, int] = {}
-    turn = np.empty(len(documents), dtype=np.int64)
-    for place, index in enumerate(shuffled.tolist()):
-        turn[place] = visits.get(documents[index], 0)
-        visits[documents[index]] = int(turn[place]) + 1
-    order: IntArray = shuffled[np.argsort(turn, kind="stable")].astype(np.int64)
-    return order
-
-
-def known_texts(space: Space, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Which texts of a gate's sample the inverter was trained on: (n,) bool.
-
-    Args:
-        space: the space with the inverter.
-        texts: the n texts of the sample.
-
-    Raises:
-        NothingToMeasure: if the inverter was trained on all texts, or there are none.
-    """
-    known = space.was_trained_on(texts) if texts else np.empty(0, np.bool_)
-    if known.all():
-        raise _nothing_new(space)
-    return known
-
-
-def _nothing_new(space: Space) -> NothingToMeasure:
-    return NothingToMeasure(
-        f"the inverter of space {space.name!r} was trained on every chunk of this corpus, so a roundtrip measures "
-        "nothing; ingest text that the inverter was not trained on"
-    )
-
-
-def choose_chunks(
-    space: Space,
-    chunk_ids: Sequence[int] | IntArray,
-    documents: Sequence[str],
-    texts_of: Callable[[list[int]], list[str]],
-    *,
-    n: int = SAMPLE_CHUNKS,
-    seed: int = 0,
-) -> Sample:
-    """Choose distinct chunks that the inverter was not trained on, spread over documents.
-
-    Args:
-        space: the space with the inverter.
-        chunk_ids: ids of all chunks of the corpus, in corpus order.
-        documents: sha256 of every chunk's document.
-        texts_of: returns the texts of chunk ids. It is called until enough chunks are chosen.
-        n: largest number of chunks.
-        seed: seed of the choice.
-
-    Raises:
-        NothingToMeasure: if the inverter was trained on every chunk.
-    """
-    trained = space.trained_documents
-    candidates = [index for index, document in enumerate(documents) if document not in trained]
-    order = spread([documents[index] for index in candidates], seed)
-    keys: set[str] = set()
-    chosen: list[int] = []
-    texts: list[str] = []
-    for start in range(0, len(order), _TEXTS_AT_ONCE):
-        indices = [candidates[place] for place in order[start : start + _TEXTS_AT_ONCE].tolist()]
-        part = texts_of([int(chunk_ids[index]) for index in indices])
-        for index, text, was_trained_on in zip(indices, part, space.was_trained_on(part), strict=True):
-            key = same_words_key(text)
-            if was_trained_on or key in keys or len(chosen) == n:
-                continue
-            keys.add(key)
-            chosen.append(index)
-            texts.append(text)
-        if len(chosen) == n:
-            break
-    if not chosen:
-        raise _nothing_new(space)
-    return Sample(
-        chunk_ids=np.array([int(chunk_ids[index]) for index in chosen], dtype=np.int64),
-        texts=texts,
-        documents=len({documents[index] for index in chosen}),
-        candidates=len(candidates),
-    )
 
 
 def measure(

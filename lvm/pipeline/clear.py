@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvm.models import MODELS
-from lvm.pipeline.elsewhere import FOLDER, FOLDER_NAME
+from lvm.pipeline import alone, elsewhere
 from lvm.settings import Settings
 from lvm.store import NotConfirmed, databases_beside, drop_beside, open_store
 from lvm.training.checkpoints import BEST, CONFIG, HEADS, LAST, MODEL, VERSIONS
@@ -39,10 +39,11 @@ class Cleared:
     """What was removed and what was left.
 
     Attributes:
-        rows: removed from each table; under ``other corpus``, the number of dropped databases of other corpora.
+        rows: removed from each table; under ``other corpus``, the number of dropped databases of other corpora and of
+            single sources.
         files: removed files of the project.
-        left: everything else in the artifacts folder, or why nothing there was touched; and databases of other corpora
-            that could not be dropped.
+        left: everything else in the artifacts folder, or why nothing there was touched; and such databases that could
+            not be dropped.
     """
 
     rows: dict[str, int]
@@ -122,11 +123,16 @@ def _folders(artifacts: Path) -> dict[Path, str]:
     if artifacts.is_symlink():
         return {}
     found = {artifacts / name: pattern for name, pattern in _OURS.items()}
-    others = artifacts / FOLDER
-    if others.is_dir() and not others.is_symlink():
+    for others in (artifacts / elsewhere.FOLDER, artifacts / alone.FOLDER):
+        if not others.is_dir() or others.is_symlink():
+            continue
         found[others] = "(?!)"  # no file of ours is in there
         for corpus in sorted(others.iterdir()):
-            if re.fullmatch(FOLDER_NAME, corpus.name) and not corpus.is_symlink():
+            if not re.fullmatch(elsewhere.FOLDER_NAME, corpus.name) or corpus.is_symlink():
+                continue
+            if others.name == alone.FOLDER:  # it has models and other corpora of its own
+                found |= _folders(corpus)
+            else:
                 found |= {corpus / name: pattern for name, pattern in _REPORTS.items()}
     return {path: pattern for path, pattern in found.items() if path.is_dir() and not _behind_link(path, artifacts)}
 

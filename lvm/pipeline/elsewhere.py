@@ -8,7 +8,6 @@ gate of its own. What an earlier call finished is not done again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from lvm.corpus.documents import Document, Skipped
 from lvm.corpus.sources import Source, open_source
+from lvm.pipeline.alone import words_of
 from lvm.pipeline.errors import GateBlocked
 from lvm.pipeline.extract import extract
 from lvm.pipeline.ingest import ingest
@@ -63,8 +63,7 @@ def artifacts_on(settings: Settings, space: str, source: str) -> Path:
         space: name of the space.
         source: name of the source: ``Source.name``, or ``Summary.on``.
     """
-    words = re.sub(r"[^a-z0-9]+", "-", Path(source).stem.lower()).strip("-")[:40].strip("-") or "corpus"
-    return settings.artifacts / FOLDER / f"{words}-{key_of(space, source)}"
+    return settings.artifacts / FOLDER / f"{words_of(source)}-{key_of(space, source)}"
 
 
 @contextmanager

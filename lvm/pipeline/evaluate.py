@@ -40,7 +40,7 @@ from lvm.pipeline.figures import (
     retrieval,
     roundtrips,
 )
-from lvm.pipeline.workspace import Workspace, named_stage
+from lvm.pipeline.workspace import Workspace, named_stage, reads_corpus
 from lvm.progress import Bars
 from lvm.report import Plot, Summary, write
 from lvm.report.plots import (
@@ -67,6 +67,7 @@ OVER_TIME = ("text_nll", "cosine")
 
 
 @named_stage
+@reads_corpus
 def evaluate(
     work: Workspace,
     sequences: SequenceSet,

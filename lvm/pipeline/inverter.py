@@ -18,7 +18,8 @@ from lvm.corpus.documents import Document
 from lvm.corpus.sources import open_source
 from lvm.encoding import weights
 from lvm.errors import UsageError
-from lvm.evaluation.roundtrip import choose_chunks, measure
+from lvm.evaluation.choosing import choose_chunks
+from lvm.evaluation.roundtrip import measure
 from lvm.inversion.config import InverterTraining
 from lvm.inversion.data import Silent, TrainingProgress, TrainingText
 from lvm.inversion.inverter import PrefixInverter

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lvm.errors import UsageError
 from lvm.pipeline.ingest import GROUP_CHUNKS, after_loading
-from lvm.pipeline.workspace import Workspace, named_stage
+from lvm.pipeline.workspace import Workspace, named_stage, reads_corpus
 from lvm.progress import Bars
 from lvm.store import IngestedDocument, StoredDocument, document_groups
 
@@ -40,6 +40,7 @@ class ReembedReport:
 
 
 @named_stage
+@reads_corpus
 def reembed(old: Workspace, new: Workspace, *, bars: Bars | None = None) -> ReembedReport:
     """Encode all documents of one space in another.
 

@@ -18,7 +18,7 @@ from lvm.devices import give_back_memory
 from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile
 from lvm.models import MODELS, UnknownModel
-from lvm.pipeline.workspace import Workspace, named_stage, not_recorded
+from lvm.pipeline.workspace import Workspace, named_stage, not_recorded, reads_corpus
 from lvm.progress import Bars
 from lvm.sequences import SequenceSet, load, still_there
 from lvm.settings import Settings
@@ -39,6 +39,7 @@ class OutOfMemory(LvmError):
 
 
 @named_stage
+@reads_corpus
 def train(
     work: Workspace,
     sequences: SequenceSet,

@@ -7,15 +7,18 @@ certain (``lvm.gates.GATE_LOOKS``), unless the whole sample is wanted.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from lvm.devices import give_back_memory
-from lvm.evaluation.roundtrip import NothingToMeasure, RoundtripFigures, known_texts, measure
+from lvm.evaluation.choosing import NothingToMeasure, known_texts
+from lvm.evaluation.roundtrip import RoundtripFigures, measure
 from lvm.gates import GATE_LOOKS, judge_roundtrip
 from lvm.pipeline.errors import GateBlocked
-from lvm.pipeline.workspace import Workspace, named_stage
+from lvm.pipeline.workspace import Workspace, named_stage, reads_corpus
 from lvm.progress import Bars
 from lvm.report.gate import GateReport
 from lvm.spaces import Decoded, Vectors
@@ -24,12 +27,16 @@ from lvm.store import Gate, GateMeasurement
 PART_CHUNKS = 100
 """Chunks decoded in one piece. The pieces do not depend on who decodes them, so the texts do not either."""
 
+NAMED_SOURCES = 3
+"""Failing sources that a message names."""
+
 DecodeParts = Callable[[Iterable[Vectors]], Iterator[Decoded]]
 """Decodes pieces of the sample by the workspace's space, and gives the results in order. It is called for the pieces up
 to each look, so no piece is decoded that is not needed."""
 
 
 @named_stage
+@reads_corpus
 def validate(
     work: Workspace,
     *,
@@ -66,10 +73,26 @@ def validate(
     figures = RoundtripFigures.from_evidence(gate.evidence)
     same_encoder = figures.inverter_encoder == space.fingerprint
     verdict = judge_roundtrip(gate.value, figures.identify_r1, figures.n, same_encoder, figures.extent)
+    if not verdict.passed and figures.failing:
+        verdict = replace(verdict, extent=f"{verdict.extent}; {_blame(figures)}")
     report = GateReport(gate.id, gate.corpus_revision, figures, verdict, reused)
     if not (gate.passed and verdict.passed):
         raise GateBlocked(verdict.message, (verdict,), report)
     return report
+
+
+def _blame(figures: RoundtripFigures) -> str:
+    """Which sources fail, and what can be done about the worst of several."""
+    failing = figures.failing
+    named = ", ".join(str(each) for each in failing[:NAMED_SOURCES])
+    more = f" and {len(failing) - NAMED_SOURCES} more" if len(failing) > NAMED_SOURCES else ""
+    if len(figures.sources) == 1:
+        return f"all is of source {named}"
+    name = shlex.quote(failing[0].source)
+    return (
+        f"of {len(figures.sources)} sources {len(failing)} fail: {named}{more}; `lvm remove {name}` takes one out, "
+        f"`lvm run {name} --source-only` works on one alone"
+    )
 
 
 def _measured(work: Workspace, full: bool, decode_parts: DecodeParts, bars: Bars, flow_run_id: str | None) -> Gate:

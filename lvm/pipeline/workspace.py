@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar, cast
 from lvm.errors import UsageError
 from lvm.files import CorruptedFile
 from lvm.models import MODELS
+from lvm.pipeline.alone import settings_alone, store_alone
 from lvm.pipeline.errors import AmbiguousVersion, GateMissing, ModelGone
 from lvm.progress import Bars, bar
 from lvm.report.html import table
@@ -32,6 +33,17 @@ Stage = TypeVar("Stage", bound=Callable[..., Any])
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """Names of models: each is a folder."""
+
+
+def reads_corpus(stage: Stage) -> Stage:
+    """Let no document be removed while a function of a workspace goes on."""
+
+    @wraps(stage)
+    def reading(work: Workspace, *args: Any, **kwargs: Any) -> Any:
+        with work.store.reading():
+            return stage(work, *args, **kwargs)
+
+    return cast(Stage, reading)
 
 
 def named_stage(stage: Stage) -> Stage:
@@ -263,13 +275,15 @@ class Workspace:
         return replace(model, sha256=run.sha256)
 
     def require_readable(self) -> None:
-        """Check that predictions can be decoded: the last gate about this space and inverter passed, on any corpus.
+        """Check that predictions can be decoded: the last gate about this space and inverter passed.
+
+        It is the one about the corpus as it is now, or if there is none, about whatever corpus.
 
         Raises:
             GateMissing: if it did not.
         """
         inverter = self.inverter_id
-        gate = None if inverter is None else self.store.verdict(self.space_id, None, inverter)
+        gate = None if inverter is None else self.verdict() or self.store.verdict(self.space_id, None, inverter)
         if gate is None or not gate.passed:
             raise GateMissing(
                 f"inverter {self.space.inverter.sha256[:12]} has not passed a roundtrip gate of space "
@@ -316,7 +330,8 @@ def open_workspace(space: str | Space | None = None, settings: Settings | None =
     """Open the database and a space, and compare the two. Use the result in a ``with`` block, or close it.
 
     The database is ``LVM_DATABASE_URL``, or an embedded Postgres below ``LVM_HOME``, which is started if needed and
-    stopped when the last process that uses it ends.
+    stopped when the last process that uses it ends. With ``settings.source_only`` it is one beside that, of this source
+    alone (``lvm.pipeline.alone``).
 
     Args:
         space: a space, or its name; ``settings.space`` unless given.
@@ -330,10 +345,14 @@ def open_workspace(space: str | Space | None = None, settings: Settings | None =
         ServerUnavailable: if the embedded Postgres cannot be started.
         InvalidDatabaseUrl: if ``LVM_DATABASE_URL`` cannot be read.
         SchemaUnusable: if the database cannot hold this project's tables.
+        NotAllowed: if ``settings.source_only`` needs a database that this user may not create.
     """
-    settings = settings or Settings()
+    settings = settings_alone(settings or Settings())
     space = _open_space(space, settings)
     store = open_store(settings)
+    if settings.source_only is not None:
+        with store as whole:
+            store = store_alone(whole, settings.source_only)
     try:
         with named_errors(store.engine):
             return Workspace(settings, store, space, register(store, space))

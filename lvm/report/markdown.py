@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lvm.corpus.documents import Skipped
-from lvm.evaluation.roundtrip import RoundtripFigures
+from lvm.evaluation.roundtrip import RoundtripFigures, SourceFigures
 from lvm.report.results import best_model, results
 from lvm.report.summary import Summary
 
@@ -33,6 +33,7 @@ def gate_evidence(figures: RoundtripFigures, message: str) -> str:
         f"**{message}**\n",
         "| measurement | value |",
         "| --- | --- |",
+        f"| inverter | {figures.inverter[:12]} |",
         f"| mean roundtrip cosine (95 %) | {figures.mean:.3f} ({low:.3f} to {high:.3f}) |",
         f"| p10 / median | {figures.p10:.3f} / {figures.median:.3f} |",
         f"| chunks measured | {figures.measured} of {figures.drawn}; {figures.n} of them new to the inverter |",
@@ -40,6 +41,7 @@ def gate_evidence(figures: RoundtripFigures, message: str) -> str:
         f"| chance cosine | {chance} |",
         f"| identification R@1 among {figures.pool} | {figures.identify_r1:.3f} |",
         f"| word overlap (F1) | {figures.overlap:.3f} |\n",
+        *_by_source(figures.sources),
         "| | cosine | text | decoded |",
         "| --- | --- | --- | --- |",
     ]
@@ -47,6 +49,22 @@ def gate_evidence(figures: RoundtripFigures, message: str) -> str:
         f"| {each.kind} | {each.cosine:.3f} | {_cell(each.text)} | {_cell(each.decoded)} |" for each in figures.examples
     ]
     return "\n".join(lines)
+
+
+def _by_source(sources: Sequence[SourceFigures]) -> list[str]:
+    """A table of the gate's chunks by source; nothing if the verdict has no breakdown."""
+    if not sources:
+        return []
+    return [
+        "| source | chunks | mean cosine | identification R@1 | |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {_cell(each.source)} | {each.n} | {each.mean:.3f} | {each.identify_r1:.3f} "
+            f"| {'' if each.passes else '**fails**'} |"
+            for each in sources
+        ),
+        "",
+    ]
 
 
 def model_rows(summary: Summary) -> list[dict[str, Any]]:

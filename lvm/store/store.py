@@ -13,17 +13,17 @@ from lvm.settings import Settings
 from lvm.store import server
 from lvm.store.connect import connect, create_database
 from lvm.store.errors import named_errors
-from lvm.store.maintenance import Maintenance
 from lvm.store.migrate import migrate
 from lvm.store.promotions import Promotions
 from lvm.store.reader import Reader
 from lvm.store.search import Search
+from lvm.store.sources import Sources
 from lvm.store.spaces import Spaces
 from lvm.store.writer import Writer
 
 
 @dataclass
-class Store(Spaces, Writer, Reader, Search, Maintenance, Promotions):
+class Store(Spaces, Writer, Reader, Search, Sources, Promotions):
     """An open database. Close it, or use it as a context manager."""
 
     def __enter__(self) -> Store:

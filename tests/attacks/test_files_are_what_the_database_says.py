@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from flows.evaluate import evaluate_flow
 from flows.extract import extract_flow
@@ -29,6 +28,7 @@ from lvm.store import Store
 from lvm.training import checkpoints, train
 from tests.flows.conftest import prefect_server, small  # noqa: F401  fixtures
 from tests.flows.corpora import write_unseen
+from tests.spaces.fixtures import permuted_inverter
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -75,20 +75,6 @@ def reseal_sequences(path: Path) -> None:
     blank = bytes(data).replace(old, UNSEALED.encode(), 1)
     seal = hashlib.sha256(blank[:begin] + blank[end:]).hexdigest()
     path.write_bytes(blank.replace(UNSEALED.encode(), seal.encode(), 1))
-
-
-def permuted_inverter(folder: Path) -> Path:
-    """The shipped inverter with its weights permuted, as if another had been put in its place."""
-    import lvm.spaces
-
-    shutil.copytree(Path(lvm.spaces.__file__).parent / "minilm", folder)
-    path = folder / "inverter.safetensors"
-    tensors = load_file(path)
-    for name, tensor in tensors.items():
-        if tensor.ndim == 2:
-            tensors[name] = tensor[torch.randperm(len(tensor))].contiguous()
-    save_file(tensors, path)
-    return folder
 
 
 def test_another_inverter_than_the_measured_one_trains_nothing(

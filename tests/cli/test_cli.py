@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.common import PrefectUnavailable
+from flows.common import PrefectUnavailable, Where
 from flows.deployments import alone
 from lvm import cli
 from lvm.cli.common import flow, prefect_api, prefect_starting, prepare_prefect, workspace_opened
@@ -235,8 +235,8 @@ def test_the_workspace_is_open_during_a_run_and_its_errors_are_left_to_the_run(m
     told: list[str] = []
 
     @contextmanager
-    def opened(space: str) -> Iterator[None]:
-        told.append(f"opened {space}")
+    def opened(where: Where) -> Iterator[None]:
+        told.append(f"opened {where.space}")
         yield
         told.append("closed")
 
@@ -245,7 +245,7 @@ def test_the_workspace_is_open_during_a_run_and_its_errors_are_left_to_the_run(m
         told.append("run")
     assert told == ["opened minilm", "run", "closed"]
 
-    def broken(space: str) -> None:
+    def broken(where: Where) -> None:
         raise DatabaseUnavailable("no server")
 
     monkeypatch.setattr("flows.common.opened", broken)

@@ -71,7 +71,7 @@ def test_the_verdict_stands_for_the_corpus(store: Store) -> None:
     row = standing(store)
     assert (row.gate, row.corpus_revision, row.flow_run_id) == ("roundtrip", revision, "first")
     assert row.value == pytest.approx(EXPECTED["gate"]["value"], abs=1e-9)
-    assert row.evidence["n"] == EXPECTED["gate"]["n"]
+    assert row.evidence["n"] == EXPECTED["gate"]["n"] == sum(each["n"] for each in row.evidence["sources"])
     pipeline = store.latest_gate(space, "pipeline")
     assert pipeline is not None and pipeline.passed and pipeline.evidence["model"] == "gru"
     with store.engine.connect() as connection:  # what people see says the same

@@ -10,7 +10,7 @@ import pytest
 from prefect import flow
 
 import lvm
-from flows.common import opened, standing
+from flows.common import Where, opened, standing
 from flows.options import OWN, form
 from flows.pipeline import pipeline_flow
 from flows.train import configurations, train_flow, train_stage
@@ -108,18 +108,18 @@ def test_one_run_for_equal_hyperparameters(
     assert result.sha256 == model.sha256 and result.note == "resumed after epoch 1"
     assert len(database.training_runs()) == 2, "the front door, the command and the flow ask for one run"
 
-    with opened() as work:
+    with opened(Where()) as work:
         stands_on = standing(work)
     other = {"learning_rate": 0.002, "hyper": {"gru": {"hidden": 24}}}
 
     @flow
     def attempts() -> list[str | None]:
         asked = [configurations("gru", 1, "mix", "energy", each) for each in (options, options, other)]
-        return [train_stage(each, 3, None, stands_on, return_state=True).name for each in asked]
+        return [train_stage(each, 3, Where(), stands_on, return_state=True).name for each in asked]
 
     assert attempts() == ["Completed", "Cached", "Completed"]
     assert database.training_runs()[-1].hyperparameters["hyper"]["hidden"] == 24
 
-    with opened() as work, pytest.raises(OutOfMemory, match="make batch_size, run, negatives"):
+    with opened(Where()) as work, pytest.raises(OutOfMemory, match="make batch_size, run, negatives"):
         lvm.train(work, sequences, "gru", epochs=1, negatives=10**15)
     assert [run.status for run in database.training_runs()] == ["finished"] * 3 + ["failed"]

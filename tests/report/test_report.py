@@ -13,7 +13,7 @@ import pytest
 
 from lvm.corpus.documents import Skipped
 from lvm.evaluation.lengths import by_length
-from lvm.evaluation.roundtrip import Example
+from lvm.evaluation.roundtrip import Example, SourceFigures
 from lvm.report import Plot, Summary, markdown, render, write
 from lvm.report.plots import (
     document_map,
@@ -70,6 +70,17 @@ def test_the_first_table_has_every_row_and_marks_the_best(summary: Summary) -> N
         assert f">{name}<" in table
     assert re.search(r'class="n best" data-value="0.476">0.476', table)
     assert "blocked 0/3" in table and table.count("passed 3/3") == 3
+
+
+def test_the_gates_sources_are_shown_if_there_are_several(summary: Summary) -> None:
+    good, bad = SourceFigures("sotu", 160, 0.87, 1.0), SourceFigures(HOSTILE, 40, 0.31, 0.4)
+    title = "Is each source understood?"
+    assert title not in render(summary, []) and "| source |" not in markdown.gate_evidence(summary.roundtrip, "x")
+    figures = replace(summary.roundtrip, sources=[bad, good])
+    page = render(replace(summary, roundtrip=figures), [])
+    table = page[page.index(title) :]
+    assert HOSTILE not in table and table.index("0.310") < table.index("fails") < table.index("sotu")
+    assert "**fails** |" in markdown.gate_evidence(figures, "x") and HOSTILE not in markdown.gate_evidence(figures, "x")
 
 
 def test_figures_that_were_not_measured_are_dashes(summary: Summary) -> None:

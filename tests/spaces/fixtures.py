@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lvm.corpus.sources import open_source
 from lvm.encoding.encoder import TextEncoder
@@ -22,6 +23,18 @@ from lvm.spaces import Space, open_space
 Variant = Callable[..., Space]
 
 SHIPPED = find("package:lvm/spaces/minilm", Path())
+
+
+def permuted_inverter(folder: Path) -> Path:
+    """The shipped inverter with its weights permuted, as if another had been put in its place."""
+    shutil.copytree(SHIPPED, folder)
+    path = folder / "inverter.safetensors"
+    tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if tensor.ndim == 2:
+            tensors[name] = tensor[torch.randperm(len(tensor))].contiguous()
+    save_file(tensors, path)
+    return folder
 
 
 def minilm_folder() -> Path:
