@@ -16,6 +16,7 @@ import pytest
 
 import lvm
 from lvm.corpus.documents import Document
+from lvm.errors import UsageError
 from lvm.files import CorruptedFile
 from lvm.pipeline.errors import ModelGone
 from lvm.pipeline.predict import NothingToContinue
@@ -116,6 +117,12 @@ def test_stages_one_by_one_under_a_running_event_loop(
             assert len(hits) == 3 and hits._repr_html_().startswith("<table>")
             by_vector = work.search(work.space.encode(["the treaty"]), k=3)
             assert [hit.chunk_id for hit in by_vector] == [hit.chunk_id for hit in hits]
+            word = hits[0].text.split()[-1].strip(".,;")
+            assert f"**{word}**" in str(work.search(f'"{word}"', k=1, hybrid=True)[0].highlights)
+            assert work.search("the treaty", k=1, skip=2) == hits[2:]
+            for wrong in ({"query": work.space.encode(["the treaty"]), "hybrid": True}, {"query": "x", "skip": -1}):
+                with pytest.raises(UsageError, match=r"words of a text|skip is -1"):
+                    work.search(**wrong)
             assert lvm.predict_next(work, model, ["We met."]).text == lvm.predict_next(work, "gru", ["We met."]).text
             with pytest.raises(NotTexts):
                 lvm.predict_next(work, model, "one string")
