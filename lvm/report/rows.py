@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeGuard
 
 from lvm.evaluation.decoding import TRUTH
 from lvm.evaluation.nll import BEST_CONSTANT
@@ -70,7 +70,6 @@ def _figures(name: str, kind: Kind, part: str, value: Any, run: int | None = Non
 
 
 Interval = tuple[float | None, float | None]
-_NONE: Interval = (None, None)
 
 
 def _numbers(place: str, value: Any, n: int | None) -> Iterator[tuple[str, float, Interval, int | None]]:
@@ -78,21 +77,30 @@ def _numbers(place: str, value: Any, n: int | None) -> Iterator[tuple[str, float
     if isinstance(value, dict):
         n = value.get("n", n)
         for key, each in value.items():
-            if key in NO_FIGURES or key.endswith("interval"):
-                continue
-            below = place if key in MAIN and place else f"{place}.{key}".lstrip(".")
-            interval = value.get(f"{key}_interval") or (value.get("interval") if key in MAIN else None) or _NONE
-            if _is_number(each):
-                yield below, float(each), tuple(end if _is_number(end) else None for end in interval), n  # type: ignore[misc]
-            else:
-                yield from _numbers(below, each, n)
+            if key not in NO_FIGURES and not key.endswith("interval"):
+                below = place if key in MAIN and place else f"{place}.{key}".lstrip(".")
+                yield from _number(below, each, _interval(value, key), n)
     elif isinstance(value, list | tuple):
         for number, each in enumerate(value, 1):
-            if _is_number(each):
-                yield f"{place}.{number}", float(each), _NONE, n
-            else:
-                yield from _numbers(f"{place}.{number}", each, n)
+            yield from _number(f"{place}.{number}", each, (None, None), n)
 
 
-def _is_number(value: Any) -> bool:
+def _number(
+    place: str, value: Any, interval: Interval, n: int | None
+) -> Iterator[tuple[str, float, Interval, int | None]]:
+    """A number, or the numbers inside."""
+    if _is_number(value):
+        yield place, float(value), interval, n
+    else:
+        yield from _numbers(place, value, n)
+
+
+def _interval(fields: dict[str, Any], key: str) -> Interval:
+    """The interval of a field: ``cosine_interval`` is that of ``cosine``, ``interval`` that of the main field."""
+    found = fields.get(f"{key}_interval") or (fields.get("interval") if key in MAIN else None) or (None, None)
+    low, high = (float(end) if _is_number(end) else None for end in found)
+    return low, high
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
