@@ -12,22 +12,25 @@ from lvm.pipeline.extract import ExtractReport, export_npz, extract
 from lvm.sequences import still_there
 from lvm.settings import CONTEXT
 
-from .common import STAGE, Context, SpaceName, Standing, once, opened, reach_database, say, standing
+from .common import STAGE, Context, SpaceName, Standing, once, opened, reach_database, standing
+from .runs import FLOW, attempt, say, telling
 
 
-@task(name="extract", **STAGE)
+@task(name="extract", tags=["stage"], **STAGE)
 def extract_stage(context: int, space: str | None, stands_on: Standing) -> ExtractReport:
     """Write the file and record it behind its gate, unless it is there already."""
     started = time.monotonic()
-    with opened(space) as work:
+    with telling("extract"), opened(space) as work:
         sequences = extract(work, context)
         counts = sequences.counts()
         say(work, "extract", f"{counts['vectors']} vectors in {sequences.path}", sequences.corpus_revision)
-    create_table_artifact([counts], key="sequences")
+    about = "The training sequences: stored vectors, documents, and windows by split."
+    create_table_artifact([counts], key="sequences", description=about)
     return ExtractReport(counts, sequences.path.resolve(), sequences.sha256, time.monotonic() - started)
 
 
-@flow(name="extract")
+@flow(name="extract", **FLOW)
+@attempt
 def extract_flow(
     context: Context = CONTEXT, export: Literal["npz"] | None = None, space: SpaceName = None
 ) -> ExtractReport:

@@ -20,36 +20,37 @@ from .common import (
     Standing,
     fan_out,
     opened,
-    progress,
     reach_database,
-    say,
     standing,
     task_runner,
 )
+from .runs import FLOW, attempt, progress, say, telling
 
 
-@task(name="ingest shard", **PART)
+@task(name="ingest shard", tags=["ingest"], **PART)
 def ingest_part(documents: list[Document], space: str | None) -> IngestReport:
     """Chunk, encode and store some documents."""
     with opened(space) as work:
         return ingest_shard(work, documents)
 
 
-@task(name="ingest", **STAGE)
+@task(name="ingest", tags=["stage"], **STAGE)
 def ingest_stage(source: str, limit: int | None, space: str | None, stands_on: Standing) -> IngestReport:
     """Store what is not stored yet, shard by shard."""
 
     def run(shards: Iterable[list[Document]]) -> Iterator[IngestReport]:
         return fan_out(ingest_part, ((shard, space) for shard in shards))
 
-    with opened(space) as work:
+    with telling("ingest"), opened(space) as work:
         report = ingest(work, source, limit, run=run, bars=progress)
         say(work, "ingest", str(report), report.corpus_revision)
-    create_markdown_artifact(markdown.ingested(str(report), report.listed), key="ingest")
+    about = "What the ingestion stored, and what it skipped and why."
+    create_markdown_artifact(markdown.ingested(str(report), report.listed), key="ingest", description=about)
     return report
 
 
-@flow(name="ingest", task_runner=task_runner())
+@flow(name="ingest", task_runner=task_runner(), **FLOW)
+@attempt
 def ingest_flow(source: SourceName = "sotu", limit: Limit = None, space: SpaceName = None) -> IngestReport:
     """Store a source's documents, chunks and vectors. A second run stores nothing twice.
 

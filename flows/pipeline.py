@@ -18,7 +18,6 @@ from .common import (
     ModelName,
     SourceName,
     SpaceName,
-    gated,
     once,
     opened,
     reach_database,
@@ -29,12 +28,13 @@ from .evaluate import evaluate_stage
 from .extract import extract_stage
 from .ingest import ingest_stage
 from .options import Options
+from .runs import FLOW, attempt
 from .train import train_stage
 from .validate import validate_stage
 
 
-@flow(name="pipeline", task_runner=task_runner())
-@gated
+@flow(name="pipeline", task_runner=task_runner(), **FLOW)
+@attempt
 def pipeline_flow(
     source: SourceName = "sotu",
     limit: Limit = None,
@@ -75,13 +75,13 @@ def pipeline_flow(
     ingested = once(ingest_stage, stored, source, limit, space, before)
     with opened(space) as work:
         now = standing(work)
-    gate = validate_stage(space, now)
-    sequences = once(extract_stage, extract.there, context, space, now)
-    trained = once(train_stage, train.there, configs, context, space, now)
+    gate = validate_stage(space, now, wait_for=[ingested])
+    sequences = once(extract_stage, extract.there, context, space, now, after=gate)
+    trained = once(train_stage, train.there, configs, context, space, now, after=sequences)
     seconds = {
         "ingest": ingested.seconds,
         "validate": gate.figures.seconds,
         "extract": sequences.seconds,
         "train": sum(result.seconds for result in trained.values()),
     }
-    return once(evaluate_stage, evaluate.there, context, space, seconds, now)
+    return once(evaluate_stage, evaluate.there, context, space, seconds, now, after=trained)

@@ -15,35 +15,21 @@ from lvm.report import markdown
 from lvm.report.gate import GateReport
 from lvm.spaces import Decoded, Vectors
 
-from .common import (
-    PART,
-    STAGE,
-    SpaceName,
-    Standing,
-    fan_out,
-    gated,
-    opened,
-    progress,
-    publish,
-    reach_database,
-    run_id,
-    say,
-    standing,
-    task_runner,
-)
+from .common import PART, STAGE, SpaceName, Standing, fan_out, opened, reach_database, standing, task_runner
+from .runs import FLOW, attempt, progress, publish, run_id, say, telling
 
 
-@task(name="decode", **PART)
+@task(name="decode", tags=["validate"], **PART)
 def decode_part(vectors: Vectors, seed: int, space: str | None) -> Decoded:
     """Decode some vectors."""
     with opened(space) as work:
         return work.space.decode(vectors, seed=seed)
 
 
-@task(name="validate", **STAGE)
+@task(name="validate", tags=["stage", "gate"], **STAGE)
 def validate_stage(space: str | None, stands_on: Standing, full: bool = False) -> GateReport:
     """Measure what was not measured yet, and stop here unless the gate passes."""
-    with opened(space) as work:
+    with telling("validate"), opened(space) as work:
         seed = work.settings.seed
 
         def decode_parts(parts: Iterable[Vectors]) -> Iterator[Decoded]:
@@ -61,8 +47,8 @@ def validate_stage(space: str | None, stands_on: Standing, full: bool = False) -
     return report
 
 
-@flow(name="validate", task_runner=task_runner())
-@gated
+@flow(name="validate", task_runner=task_runner(), **FLOW)
+@attempt
 def validate_flow(space: SpaceName = None, full: bool = False) -> GateReport:
     """Measure text -> vector -> text -> vector on chunks the inverter was not trained on, and judge it.
 
@@ -83,5 +69,6 @@ def validate_flow(space: SpaceName = None, full: bool = False) -> GateReport:
 
 def shown(report: GateReport) -> UUID:
     """Publish the evidence in the Prefect UI. Returns the artifact's id."""
-    text = markdown.gate_evidence(report.figures, report.verdict.message)
-    return cast(UUID, create_markdown_artifact(text, key="roundtrip-gate"))
+    text = markdown.gate_evidence(report.figures, report.verdict)
+    about = "The roundtrip gate: does text come back from its vectors? Its verdict, what was measured, examples."
+    return cast(UUID, create_markdown_artifact(text, key="roundtrip-gate", description=about))
