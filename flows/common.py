@@ -168,7 +168,7 @@ def once(stage: Task[..., R], stands: Callable[[R], bool], *args: Any, after: ob
 # -- the workspace ----------------------------------------------------------------------------------------------
 
 
-@task(**_RETRIES)
+@task(task_run_name="reach database", **_RETRIES)
 def reach_database() -> None:
     """Wait for a database that does not answer yet."""
     open_store(Settings()).close()

@@ -42,7 +42,7 @@ from lvm.settings import Settings
 from lvm.store import open_store
 
 from .common import PrefectUnavailable, code_version
-from .runs import crash_tasks
+from .runs import close
 
 START_SECONDS = 120
 """Seconds that a Prefect server may take to answer."""
@@ -172,7 +172,7 @@ def crash_unattended(why: str) -> None:
             if run.work_pool_name is None and run.state is not None:  # runs of a work pool belong to its worker
                 cancelled = run.state.is_cancelling()
                 client.set_flow_run_state(run.id, Cancelled(message=why) if cancelled else Crashed(message=why))
-                crash_tasks(client, run.id, why)
+                close(client, run.id, why)
 
 
 def add_deployments(runner: Runner) -> None:

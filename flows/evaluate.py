@@ -38,7 +38,7 @@ def as_task(name: str, work: Callable[[Progress], Any]) -> Callable[[Progress], 
     return lambda advance: context.run(lambda: evaluate_part(name, work, advance))
 
 
-@task(name="evaluate", tags=["stage", "gate"], **STAGE)
+@task(name="evaluate", task_run_name="evaluate", tags=["stage", "gate"], **STAGE)
 def evaluate_stage(
     context: int,
     space: str | None,
@@ -125,13 +125,13 @@ def _lineage(work: Workspace, sequences: SequenceSet, summary: Summary) -> dict[
     _, record = work.reopened(sequences)
     runs = {run.sha256: run for run in work.store.training_runs(record.id) if run.sha256 is not None}
     found = {
-        "corpus revision": sequences.corpus_revision,
+        "corpus revision": sequences.corpus_revision[:16],
         "space": f"{summary.space.name} ({summary.space.fingerprint})",
         "roundtrip gate (lvm.gates, gate_id)": str(record.gate_result_id),
-        "sequence set (lvm.sequence_set, id)": f"{record.id}, sha256 {record.sha256}",
+        "sequence set (lvm.sequence_set, id)": f"{record.id}, sha256 {record.sha256[:16]}",
     }
     for name, model in summary.models.items():
         run = runs.get(model.checkpoint)
         of = "" if run is None else f"{run.id}, "
-        found[f"{name} (lvm.training_runs, training_run_id)"] = f"{of}model sha256 {model.checkpoint}"
+        found[f"{name} (lvm.training_runs, training_run_id)"] = f"{of}sha256 {model.checkpoint[:16]}"
     return found

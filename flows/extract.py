@@ -16,7 +16,7 @@ from .common import STAGE, Context, SpaceName, Standing, once, opened, reach_dat
 from .runs import FLOW, attempt, say, telling
 
 
-@task(name="extract", tags=["stage"], **STAGE)
+@task(name="extract", task_run_name="extract", tags=["stage"], **STAGE)
 def extract_stage(context: int, space: str | None, stands_on: Standing) -> ExtractReport:
     """Write the file and record it behind its gate, unless it is there already."""
     started = time.monotonic()

@@ -27,14 +27,14 @@ from .common import (
 from .runs import FLOW, attempt, progress, say, telling
 
 
-@task(name="ingest shard", tags=["ingest"], **PART)
+@task(name="ingest shard", task_run_name="ingest shard", tags=["ingest"], **PART)
 def ingest_part(documents: list[Document], space: str | None) -> IngestReport:
     """Chunk, encode and store some documents."""
     with opened(space) as work:
         return ingest_shard(work, documents)
 
 
-@task(name="ingest", tags=["stage"], **STAGE)
+@task(name="ingest", task_run_name="ingest", tags=["stage"], **STAGE)
 def ingest_stage(source: str, limit: int | None, space: str | None, stands_on: Standing) -> IngestReport:
     """Store what is not stored yet, shard by shard."""
 

@@ -15,7 +15,7 @@ from .runs import FLOW, attempt, progress, telling
 from .validate import validate_stage
 
 
-@task(name="reembed", tags=["stage"], **PART)
+@task(name="reembed", task_run_name="reembed", tags=["stage"], **PART)
 def reembed_stage(to: str, space: str | None) -> ReembedReport:
     """Encode what the new space has no vectors of yet."""
     with telling("reembed"), opened(space) as old, open_workspace(to, old.settings) as new:

@@ -69,8 +69,8 @@ NAME_LENGTH = 100
 """Characters of a run's name at most: lists show no more."""
 
 
-def crash_tasks(client: SyncPrefectClient, run: UUID, why: str) -> None:
-    """Mark the tasks of a flow run that did not end as crashed: nothing runs them any more.
+def close(client: SyncPrefectClient, run: UUID, why: str) -> None:
+    """Close what a flow run left whose process is gone: its running tasks are crashed, its progress bars deleted.
 
     Args:
         client: of the Prefect server.
@@ -83,18 +83,21 @@ def crash_tasks(client: SyncPrefectClient, run: UUID, why: str) -> None:
         task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=going))),
     ):
         client.set_task_run_state(each.id, Crashed(message=why), force=True)
+    left = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]), type=ArtifactFilterType(any_=["progress"]))
+    for artifact in client.read_artifacts(artifact_filter=left):
+        client.delete_artifact(artifact.id)
 
 
-def tasks_ended(flow: Any, run: FlowRun, state: State[Any]) -> None:
-    """Hook: no task of a flow run whose process was killed stays *Running*."""
+def close_crashed(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
+    """Hook: nothing of a flow run whose process was killed stays *Running*."""
     with get_client(sync_client=True) as client:
-        crash_tasks(client, run.id, "the process that ran it is gone")
+        close(client, flow_run.id, "the process that ran it is gone")
 
 
 FLOW: dict[str, Any] = {
     "flow_run_name": run_name,
-    "on_crashed": [tasks_ended],
-    "on_cancellation": [tasks_ended],
+    "on_crashed": [close_crashed],
+    "on_cancellation": [close_crashed],
 }
 """Options of every flow."""
 
@@ -145,12 +148,7 @@ def _begin() -> None:
     with get_client(sync_client=True) as client:
         if BLOCKED in run.tags:
             client.update_flow_run(run.id, tags=[each for each in run.tags if each != BLOCKED])
-        crash_tasks(client, run.id, "the process of an earlier attempt is gone")
-        bars_left = ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), type=ArtifactFilterType(any_=["progress"])
-        )
-        for each in client.read_artifacts(artifact_filter=bars_left):
-            client.delete_artifact(each.id)
+        close(client, run.id, "the process of an earlier attempt is gone")
 
 
 def _blocked(error: GateBlocked) -> State[Any]:
@@ -169,13 +167,6 @@ def _blocked(error: GateBlocked) -> State[Any]:
     emit_event(
         BLOCKED_EVENT,
         resource={"prefect.resource.id": f"prefect.flow-run.{run.id}", "prefect.resource.name": run.name},
-        related=[
-            {
-                "prefect.resource.id": f"prefect.flow.{run.flow_id}",
-                "prefect.resource.role": "flow",
-                "prefect.resource.name": context.flow.name if context.flow else "",
-            }
-        ],
         payload={
             "gate": gate,
             "criterion": first.name,

@@ -43,7 +43,7 @@ def train_part(name: str, config: TrainConfig, context: int, space: str | None) 
     return result
 
 
-@task(name="train", tags=["stage"], **STAGE)
+@task(name="train", task_run_name="train", tags=["stage"], **STAGE)
 def train_stage(
     configs: dict[str, TrainConfig], context: int, space: str | None, stands_on: Standing
 ) -> dict[str, TrainResult]:

@@ -19,14 +19,14 @@ from .common import PART, STAGE, SpaceName, Standing, fan_out, opened, reach_dat
 from .runs import FLOW, attempt, progress, publish, run_id, say, telling
 
 
-@task(name="decode", tags=["validate"], **PART)
+@task(name="decode", task_run_name="decode", tags=["validate"], **PART)
 def decode_part(vectors: Vectors, seed: int, space: str | None) -> Decoded:
     """Decode some vectors."""
     with opened(space) as work:
         return work.space.decode(vectors, seed=seed)
 
 
-@task(name="validate", tags=["stage", "gate"], **STAGE)
+@task(name="validate", task_run_name="validate", tags=["stage", "gate"], **STAGE)
 def validate_stage(space: str | None, stands_on: Standing, full: bool = False) -> GateReport:
     """Measure what was not measured yet, and stop here unless the gate passes."""
     with telling("validate"), opened(space) as work:

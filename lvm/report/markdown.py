@@ -95,15 +95,15 @@ def report(summary: Summary, plots: Iterable[Plot], lineage: Mapping[str, str], 
     """
     whole = f"[All figures and plots: report.html]({link})" if link else "`report.html` in the artifacts has more."
     parts = [
-        f"# Models beside the baselines\n\n{_cell(headline(summary))}\n\n{whole}\n",
+        f"## Models beside the baselines\n\n{_cell(headline(summary))}\n\n{whole}\n",
         model_table(summary),
-        f"# Decoded examples\n\n{decoded_examples(summary)}\n",
+        f"## Decoded examples\n\n{decoded_examples(summary)}\n",
     ]
     if written := rollout_examples(summary):
-        parts.append(f"# Texts that go on\n\n{written}\n")
-    parts += [f"# {plot.title}\n\n{plot.meaning}\n\n{picture(plot.title, plot.figure)}\n" for plot in plots]
+        parts.append(f"## Texts that go on\n\n{written}\n")
+    parts += [f"## {plot.title}\n\n{plot.meaning}\n\n{picture(plot.title, plot.figure)}\n" for plot in plots]
     rows = [(what, f"`{_cell(identity)}`") for what, identity in lineage.items()]
-    parts.append("# Where it comes from\n\n" + _table(("", "id"), rows))
+    parts.append("## Where it comes from\n\n" + _table(("", "id"), rows))
     return "\n".join(parts)
 
 
