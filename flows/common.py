@@ -29,6 +29,8 @@ from lvm.store.errors import RETRY_SECONDS
 from lvm.store.server import without_secrets
 from lvm.terminal import without_login
 
+from .runs import COMMAND_LINE
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -50,12 +52,8 @@ Epochs = Annotated[int, Field(ge=1, le=10_000)]
 ModelName = Literal["all", "lstm", "gru", "mamba2", "transformer"]
 
 
-COMMAND_LINE = ("lvm", "command-line")
-"""Tags of a run that the command line started."""
-
-
 def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a flow for the command line. The run and its tasks have the tags of ``COMMAND_LINE``.
+    """Run a flow for the command line. The run and its tasks have the tags of the command line.
 
     Raises:
         UsageError: if a parameter is not what the flow takes.
@@ -63,7 +61,7 @@ def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """
     api = without_login(PREFECT_API_URL.value() or "")
     try:
-        with tags(*COMMAND_LINE):
+        with tags("lvm", COMMAND_LINE):
             return flow(*args, **kwargs)
     except (RuntimeError, httpx.HTTPError) as error:
         unreachable = ("Failed to reach API", "Found incompatible versions", "Timed out while attempting to connect")

@@ -42,7 +42,7 @@ from lvm.settings import Settings
 from lvm.store import open_store
 
 from .common import PrefectUnavailable, code_version
-from .runs import close
+from .runs import close, close_dead_commands
 
 START_SECONDS = 120
 """Seconds that a Prefect server may take to answer."""
@@ -165,6 +165,7 @@ def crash_unattended(why: str) -> None:
     with get_client(sync_client=True) as client:
         if client.api_healthcheck() is not None:
             return  # the server is gone already; the next `lvm ui` marks them
+        close_dead_commands(client)
         for run in client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=going))),
             deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["lvm"])),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
+import platform
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +26,9 @@ from prefect.client.schemas.filters import (
     ArtifactFilterType,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
     TaskRunFilter,
     TaskRunFilterState,
     TaskRunFilterStateType,
@@ -69,6 +74,10 @@ NAME_LENGTH = 100
 """Characters of a run's name at most: lists show no more."""
 
 
+COMMAND_LINE = "command-line"
+"""Tag of a run that the command line started."""
+
+
 def close(client: SyncPrefectClient, run: UUID, why: str) -> None:
     """Close what a flow run left whose process is gone: its running tasks are crashed, its progress bars deleted.
 
@@ -92,6 +101,31 @@ def close_crashed(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Hook: nothing of a flow run whose process was killed stays *Running*."""
     with get_client(sync_client=True) as client:
         close(client, flow_run.id, "the process that ran it is gone")
+
+
+def close_dead_commands(client: SyncPrefectClient) -> None:
+    """Crash the runs of commands of this machine whose process is gone.
+
+    A command that ends says so itself, unless it is killed, or its server is: ``timeout`` ends both at once.
+    """
+    going = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING]))
+    mine = FlowRunFilter(state=going, tags=FlowRunFilterTags(all_=[COMMAND_LINE]))
+    for run in client.read_flow_runs(flow_run_filter=mine):
+        host, _, process = (run.infrastructure_pid or "").rpartition(":")
+        if host == platform.node() and not _alive(int(process)):
+            why = "the process that ran it is gone"
+            client.set_flow_run_state(run.id, Crashed(message=why), force=True)
+            close(client, run.id, why)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 FLOW: dict[str, Any] = {
@@ -139,13 +173,15 @@ def attempt(run: Callable[P, R]) -> Callable[P, R]:
 
 
 def _begin() -> None:
-    """Close what an earlier attempt of this run left: running tasks, progress bars, the tag of a gate."""
+    """Note the process of a command, and close what an earlier attempt left: tasks, bars, the tag of a gate."""
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     run = context.flow_run
-    if run.run_count < 2:
-        return
     with get_client(sync_client=True) as client:
+        if COMMAND_LINE in run.tags:
+            client.update_flow_run(run.id, infrastructure_pid=f"{platform.node()}:{os.getpid()}")
+        if run.run_count < 2:
+            return
         if BLOCKED in run.tags:
             client.update_flow_run(run.id, tags=[each for each in run.tags if each != BLOCKED])
         close(client, run.id, "the process of an earlier attempt is gone")
