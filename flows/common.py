@@ -1,40 +1,35 @@
-"""What every flow needs: parameters, retries, kept results, fan-out, progress, and the *Blocked* state."""
+"""What every flow needs: parameters, retries, kept results, fan-out."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast
-from uuid import UUID
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import httpx
-from prefect import State, Task, get_run_logger, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect import State, Task, tags, task
 from prefect.cache_policies import INPUTS, NO_CACHE, RUN_ID
 from prefect.exceptions import ParameterTypeError
-from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
-from prefect.states import Failed
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field, WithJsonSchema
 
 import lvm
-from lvm.errors import LvmError, UsageError, first_line, one_line
-from lvm.pipeline.errors import GateBlocked
+from lvm.errors import LvmError, UsageError, first_line
 from lvm.pipeline.workspace import Workspace, open_workspace
-from lvm.progress import Progress, bars
 from lvm.settings import Settings, chosen
 from lvm.spaces import Space, available_spaces, open_space, registry
 from lvm.store import DatabaseUnavailable, open_store
 from lvm.store.errors import RETRY_SECONDS
 from lvm.store.server import without_secrets
 from lvm.terminal import without_login
+
+from .runs import COMMAND_LINE
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,7 +54,7 @@ ModelName = Literal["all", "lstm", "gru", "mamba2", "transformer"]
 
 
 def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a flow for the command line.
+    """Run a flow for the command line. The run and its tasks have the tags of the command line.
 
     Raises:
         UsageError: if a parameter is not what the flow takes.
@@ -67,7 +62,8 @@ def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """
     api = without_login(PREFECT_API_URL.value() or "")
     try:
-        return flow(*args, **kwargs)
+        with tags("lvm", COMMAND_LINE):
+            return flow(*args, **kwargs)
     except (RuntimeError, httpx.HTTPError) as error:
         unreachable = ("Failed to reach API", "Found incompatible versions", "Timed out while attempting to connect")
         if isinstance(error, RuntimeError) and not str(error).startswith(unreachable):
@@ -155,40 +151,23 @@ PART: dict[str, Any] = {**_RETRIES, "cache_policy": NO_CACHE, "persist_result": 
 """Options of a piece of a stage, which may run elsewhere. Its result is in the database, so Prefect keeps nothing."""
 
 
-def once(stage: Task[P, R], stands: Callable[[R], bool], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The stage's result. A kept one is reused only while ``stands`` says that its files are still there."""
-    result = stage(*args, **kwargs)
-    return result if stands(result) else stage.with_options(refresh_cache=True)(*args, **kwargs)
+def once(stage: Task[..., R], stands: Callable[[R], bool], *args: Any, after: object = None) -> R:
+    """The stage's result. A kept one is reused only while ``stands`` says that its files are still there.
 
-
-# -- gates ------------------------------------------------------------------------------------------------------
-
-
-def publish(error: GateBlocked, artifact: UUID) -> None:
-    """Note on the error where its evidence can be read in the Prefect UI."""
-    error.evidence = f"{PREFECT_UI_URL.value()}/v2/artifacts/artifact/{artifact}"
-
-
-def gated(run: Callable[P, R]) -> Callable[P, R]:
-    """Make a flow that a gate blocks end in the state *Blocked*, with a link to the evidence. Callers get the error."""
-
-    @functools.wraps(run)
-    def flow_of_it(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return run(*args, **kwargs)
-        except GateBlocked as error:
-            where = f". Evidence: {error.evidence}" if error.evidence else ""
-            return cast(R, Failed(name="Blocked", message=f"{error}{where}", data=error))
-
-    # Prefect reads the parameters from the signature, and would look for their types in this module
-    flow_of_it.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]
-    return flow_of_it
+    Args:
+        stage: the task.
+        stands: whether a result can be reused.
+        args: its arguments.
+        after: result of the stage before it: the graph of the run draws an arrow.
+    """
+    result = stage(*args, wait_for=[after])
+    return result if stands(result) else stage.with_options(refresh_cache=True)(*args, wait_for=[after])
 
 
 # -- the workspace ----------------------------------------------------------------------------------------------
 
 
-@task(**_RETRIES)
+@task(task_run_name="reach database", **_RETRIES)
 def reach_database() -> None:
     """Wait for a database that does not answer yet."""
     open_store(Settings()).close()
@@ -289,45 +268,3 @@ def _reserved(settings: Settings) -> AbstractContextManager[Any]:
         num_cpus=settings.threads or 1, num_gpus=int(settings.device.startswith("cuda"))
     )
     return reserved
-
-
-# -- log and progress -------------------------------------------------------------------------------------------
-
-
-def say(work: Workspace, stage: str, message: str, revision: str | None = None) -> None:
-    """Log one line that names its stage, space and corpus revision."""
-    about = f"space={work.space.name}/{work.space.fingerprint[:8]}" + (f" corpus={revision[:8]}" if revision else "")
-    get_run_logger().info("[%s %s] %s", stage, about, one_line(message))
-
-
-@contextmanager
-def progress(description: str, total: int | None) -> Iterator[Progress]:
-    """A bar in the terminal, and a progress artifact in Prefect if ``total`` is known."""
-    artifact = (
-        cast(UUID, create_progress_artifact(0.0, key=_key(description), description=description)) if total else None
-    )
-    shown = 0
-    with bars() as shown_bars:
-        bar = shown_bars.add_task(description, total=total)
-
-        def advance(count: int) -> None:
-            nonlocal shown
-            shown_bars.advance(bar, count)
-            percent = int(100 * shown_bars.tasks[0].completed / total) if total else 0
-            if artifact is not None and percent >= shown + 10:  # one request for each tenth, not for each batch
-                shown = percent
-                update_progress_artifact(artifact, float(min(percent, 100)))
-
-        yield advance
-        if artifact is not None:
-            update_progress_artifact(artifact, 100.0)
-
-
-def _key(description: str) -> str:
-    return "progress-" + "".join(c if c.isalnum() else "-" for c in description.lower()).strip("-")
-
-
-def run_id() -> str | None:
-    """Id of the flow run, for the records in the database."""
-    identity = flow_run.id
-    return str(identity) if identity else None

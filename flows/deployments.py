@@ -37,10 +37,12 @@ from prefect.types.entrypoint import EntrypointType
 
 from lvm.cli.common import UI_LOCK
 from lvm.files import make_folder
+from lvm.service.artifacts import served
 from lvm.settings import Settings
 from lvm.store import open_store
 
 from .common import PrefectUnavailable, code_version
+from .runs import close, close_dead_commands
 
 START_SECONDS = 120
 """Seconds that a Prefect server may take to answer."""
@@ -99,9 +101,10 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
         stack.enter_context(server(api))
         crash_unattended("the process that ran it is gone")  # runs of an earlier `lvm ui` that was killed
         stack.callback(crash_unattended, "`lvm ui` was stopped")
+        reports = stack.enter_context(reports_beside(api))
         runner = Runner(pause_on_shutdown=False)
         add_deployments(runner)
-        announce(api)
+        announce(f"{api} {reports}")
         stack.callback(announce, "")
         told(api.removesuffix("/api"))
         with suppress(KeyboardInterrupt, TerminationSignal):
@@ -109,10 +112,22 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
 
 
 @contextmanager
+def reports_beside(api: str) -> Iterator[str]:
+    """Serve the reports of this folder at the next port, and let the runs link to them. Gives the address."""
+    url, settings = httpx.URL(api), Settings()
+    public = settings.artifacts_url
+    names = [httpx.URL(public).host] if public else []
+    with served(settings.artifacts, url.host, (url.port or 4200) + 1, names) as address:
+        os.environ["LVM_ARTIFACTS_URL"] = public or address
+        yield public or address
+
+
+@contextmanager
 def alone(folder: Path) -> Iterator[Callable[[str], None]]:
     """Let no other `lvm ui` serve the Prefect database in this folder: each would mark the other's runs crashed.
 
-    Gives a function that announces the address of the Prefect API, so that other commands show their runs there.
+    Gives a function that announces the addresses of the Prefect API and of the reports, so that other commands show
+    their runs there.
 
     Raises:
         PrefectUnavailable: if another one serves already.
@@ -131,9 +146,9 @@ def alone(folder: Path) -> Iterator[Callable[[str], None]]:
                     ) from error
                 time.sleep(0.1)
 
-        def announce(api: str) -> None:
+        def announce(addresses: str) -> None:
             lock.truncate(0)
-            lock.write(api)
+            lock.write(addresses)
             lock.flush()
 
         announce("")
@@ -150,6 +165,7 @@ def crash_unattended(why: str) -> None:
     with get_client(sync_client=True) as client:
         if client.api_healthcheck() is not None:
             return  # the server is gone already; the next `lvm ui` marks them
+        close_dead_commands(client)
         for run in client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=going))),
             deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["lvm"])),
@@ -157,6 +173,7 @@ def crash_unattended(why: str) -> None:
             if run.work_pool_name is None and run.state is not None:  # runs of a work pool belong to its worker
                 cancelled = run.state.is_cancelling()
                 client.set_flow_run_state(run.id, Cancelled(message=why) if cancelled else Crashed(message=why))
+                close(client, run.id, why)
 
 
 def add_deployments(runner: Runner) -> None:

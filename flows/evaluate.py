@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any, cast
 from uuid import UUID
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 
 from lvm.pipeline.alone import settings_alone
 from lvm.pipeline.elsewhere import artifacts_on
 from lvm.pipeline.errors import GateBlocked
 from lvm.pipeline.evaluate import evaluate
+from lvm.pipeline.workspace import Workspace
+from lvm.progress import Progress
 from lvm.report import Summary, markdown
-from lvm.settings import CONTEXT
+from lvm.report.questions import summary_plots
+from lvm.sequences import SequenceSet
+from lvm.settings import CONTEXT, Settings
 
 from .common import (
+    PART,
     STAGE,
     Context,
     InverterFolder,
@@ -25,20 +32,28 @@ from .common import (
     SpaceName,
     Standing,
     Where,
-    gated,
     once,
     opened,
-    progress,
-    publish,
     reach_database,
-    run_id,
-    say,
     standing,
 )
+from .runs import FLOW, attempt, progress, publish, run_id, say, telling
 from .validate import shown as gate_shown
 
 
-@task(name="evaluate", **STAGE)
+@task(name="evaluate model", task_run_name="evaluate {name}", tags=["evaluate"], **PART)
+def evaluate_part(name: str, work: Callable[[Progress], Any], advance: Progress) -> Any:
+    """Decode what one model writes."""
+    return work(advance)
+
+
+def as_task(name: str, work: Callable[[Progress], Any]) -> Callable[[Progress], Any]:
+    """The work on one model as a task, in whatever thread it is done."""
+    context = copy_context()
+    return lambda advance: context.run(lambda: evaluate_part(name, work, advance))
+
+
+@task(name="evaluate", task_run_name="evaluate", tags=["stage", "gate"], **STAGE)
 def evaluate_stage(
     context: int,
     where: Where,
@@ -48,15 +63,15 @@ def evaluate_stage(
     limit: int | None = None,
 ) -> Summary:
     """Figures, decoded predictions, the pipeline gate, summary.json and report.html."""
-    with opened(where) as work:
+    with telling("evaluate"), opened(where) as work:
         sequences, _ = work.sequences(context)
         try:
             summary = evaluate(
-                work, sequences, on=on, limit=limit, seconds=seconds, bars=progress, flow_run_id=run_id()
+                work, sequences, on=on, limit=limit, seconds=seconds, bars=progress, part=as_task, flow_run_id=run_id()
             )
         except GateBlocked as error:
             if isinstance(error.report, Summary):
-                publish(error, _shown(error.report))
+                publish(error, _shown(work, sequences, error.report))
             elif error.report is not None:  # the gate of the other corpus
                 publish(error, gate_shown(error.report))
             say(work, "evaluate", str(error), sequences.corpus_revision)
@@ -64,12 +79,12 @@ def evaluate_stage(
         about = f"{len(summary.models)} models beside {len(summary.baselines)} baselines"
         about += "" if summary.on is None else f", on {summary.on}"
         say(work, "evaluate", about, sequences.corpus_revision)
-    _shown(summary)
+        _shown(work, sequences, summary)
     return summary
 
 
-@flow(name="evaluate")
-@gated
+@flow(name="evaluate", **FLOW)
+@attempt
 def evaluate_flow(
     context: Context = CONTEXT,
     space: SpaceName = None,
@@ -103,17 +118,44 @@ def there(where: Where) -> Callable[[Summary], bool]:
     settings = settings_alone(where.settings)
 
     def found(summary: Summary) -> bool:
-        artifacts = settings.artifacts
-        if summary.on is not None:
-            artifacts = artifacts_on(settings, summary.space.name, summary.on)
-        return (artifacts / "summary.json").is_file() and (artifacts / "report.html").is_file()
+        folder = artifacts_of(summary, settings)
+        return (folder / "summary.json").is_file() and (folder / "report.html").is_file()
 
     return found
 
 
-def _shown(summary: Summary) -> UUID:
-    """Publish the results in the Prefect UI. Returns the id of the decoded examples."""
-    create_table_artifact(markdown.model_rows(summary), key="models")
-    if texts := markdown.rollout_examples(summary):
-        create_markdown_artifact(texts, key="rollouts")
-    return cast(UUID, create_markdown_artifact(markdown.decoded_examples(summary), key="decoded-examples"))
+def artifacts_of(summary: Summary, settings: Settings) -> Path:
+    """The folder of a summary's files."""
+    return settings.artifacts if summary.on is None else artifacts_on(settings, summary.space.name, summary.on)
+
+
+def _shown(work: Workspace, sequences: SequenceSet, summary: Summary) -> UUID:
+    """Publish the report and the verdicts of the pipeline gate in the Prefect UI. Returns the id of the verdicts."""
+    link, settings = None, Settings()  # what is served is the whole folder of artifacts
+    if settings.artifacts_url:
+        path = artifacts_of(summary, work.settings).relative_to(settings.artifacts).as_posix()
+        link = f"{settings.artifacts_url}/{'' if path == '.' else path + '/'}report.html"
+    text = markdown.report(summary, summary_plots(summary), _lineage(work, sequences, summary), link)
+    about = "The report of the run: models beside baselines, decoded examples, plots, and the ids of what they are of."
+    create_markdown_artifact(text, key="report", description=about)
+    about = "The pipeline gate: can the predictions of a model be decoded? The figures and the verdict on every model."
+    return cast(
+        UUID, create_markdown_artifact(markdown.pipeline_evidence(summary), key="pipeline-gate", description=about)
+    )
+
+
+def _lineage(work: Workspace, sequences: SequenceSet, summary: Summary) -> dict[str, str]:
+    """Ids in the database of what the report is about."""
+    _, record = work.reopened(sequences)
+    runs = {run.sha256: run for run in work.store.training_runs(record.id) if run.sha256 is not None}
+    found = {
+        "corpus revision": sequences.corpus_revision[:16],
+        "space": f"{summary.space.name} ({summary.space.fingerprint})",
+        "roundtrip gate (lvm.gates, gate_id)": str(record.gate_result_id),
+        "sequence set (lvm.sequence_set, id)": f"{record.id}, sha256 {record.sha256[:16]}",
+    }
+    for name, model in summary.models.items():
+        run = runs.get(model.checkpoint)
+        of = "" if run is None else f"{run.id}, "
+        found[f"{name} (lvm.training_runs, training_run_id)"] = f"{of}sha256 {model.checkpoint[:16]}"
+    return found

@@ -22,24 +22,26 @@ from .common import (
     once,
     opened,
     reach_database,
-    say,
     standing,
 )
+from .runs import FLOW, attempt, say, telling
 
 
-@task(name="extract", **STAGE)
+@task(name="extract", task_run_name="extract", tags=["stage"], **STAGE)
 def extract_stage(context: int, where: Where, stands_on: Standing) -> ExtractReport:
     """Write the file and record it behind its gate, unless it is there already."""
     started = time.monotonic()
-    with opened(where) as work:
+    with telling("extract"), opened(where) as work:
         sequences = extract(work, context)
         counts = sequences.counts()
         say(work, "extract", f"{counts['vectors']} vectors in {sequences.path}", sequences.corpus_revision)
-    create_table_artifact([counts], key="sequences")
+    about = "The training sequences: stored vectors, documents, and windows by split."
+    create_table_artifact([counts], key="sequences", description=about)
     return ExtractReport(counts, sequences.path.resolve(), sequences.sha256, time.monotonic() - started)
 
 
-@flow(name="extract")
+@flow(name="extract", **FLOW)
+@attempt
 def extract_flow(
     context: Context = CONTEXT,
     export: Literal["npz"] | None = None,

@@ -21,22 +21,21 @@ from .common import (
     Where,
     fan_out,
     opened,
-    progress,
     reach_database,
-    say,
     standing,
     task_runner,
 )
+from .runs import FLOW, attempt, progress, say, telling
 
 
-@task(name="ingest shard", **PART)
+@task(name="ingest shard", task_run_name="ingest shard", tags=["ingest"], **PART)
 def ingest_part(documents: list[Document], where: Where) -> IngestReport:
     """Chunk, encode and store some documents."""
     with opened(where) as work:
         return ingest_shard(work, documents)
 
 
-@task(name="ingest", **STAGE)
+@task(name="ingest", task_run_name="ingest", tags=["stage"], **STAGE)
 def ingest_stage(
     source: str, limit: int | None, where: Where, stands_on: Standing, sync: bool = False, confirm: str = ""
 ) -> IngestReport:
@@ -45,14 +44,16 @@ def ingest_stage(
     def run(shards: Iterable[list[Document]]) -> Iterator[IngestReport]:
         return fan_out(ingest_part, ((shard, where) for shard in shards))
 
-    with opened(where) as work:
+    with telling("ingest"), opened(where) as work:
         report = ingest(work, source, limit, sync=sync, confirm=confirm, run=run, bars=progress)
         say(work, "ingest", str(report), report.corpus_revision)
-    create_markdown_artifact(markdown.ingested(str(report), report.listed), key="ingest")
+    about = "What the ingestion stored, and what it skipped and why."
+    create_markdown_artifact(markdown.ingested(str(report), report.listed), key="ingest", description=about)
     return report
 
 
-@flow(name="ingest", task_runner=task_runner())
+@flow(name="ingest", task_runner=task_runner(), **FLOW)
+@attempt
 def ingest_flow(
     source: SourceName = "sotu", limit: Limit = None, space: SpaceName = None, sync: bool = False, confirm: str = ""
 ) -> IngestReport:

@@ -10,13 +10,14 @@ from pydantic import Field
 
 from lvm.pipeline.promote import Promoted, promote, versions
 
-from .common import PART, SpaceName, Where, opened, reach_database, run_id, say
+from .common import PART, SpaceName, Where, opened, reach_database
+from .runs import FLOW, attempt, run_id, say
 
 Version = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(@[0-9a-f]+)?$")]
 Reason = Annotated[str, Field(min_length=1)]
 
 
-@task(name="promote", **PART)
+@task(name="promote", task_run_name="promote", tags=["stage"], **PART)
 def promote_stage(model: str | None, reason: str | None, back: bool, space: str | None) -> Promoted:
     """Promote a model, or go back. A retry finds the model promoted already."""
     with opened(Where(space)) as work:
@@ -37,7 +38,8 @@ def promote_stage(model: str | None, reason: str | None, back: bool, space: str 
     return promoted
 
 
-@flow(name="promote")
+@flow(name="promote", **FLOW)
+@attempt
 def promote_flow(
     model: Version | None = None, reason: Reason | None = None, back: bool = False, space: SpaceName = None
 ) -> Promoted:

@@ -10,21 +10,23 @@ from prefect.artifacts import create_table_artifact
 from lvm.pipeline.reembed import ReembedReport, reembed
 from lvm.pipeline.workspace import open_workspace
 
-from .common import PART, SpaceName, TargetSpace, Where, gated, opened, progress, reach_database, standing, task_runner
+from .common import PART, SpaceName, TargetSpace, Where, opened, reach_database, standing, task_runner
+from .runs import FLOW, attempt, progress, telling
 from .validate import validate_stage
 
 
-@task(name="reembed", **PART)
+@task(name="reembed", task_run_name="reembed", tags=["stage"], **PART)
 def reembed_stage(to: str, space: str | None) -> ReembedReport:
     """Encode what the new space has no vectors of yet."""
-    with opened(Where(space)) as old, open_workspace(to, old.settings) as new:
+    with telling("reembed"), opened(Where(space)) as old, open_workspace(to, old.settings) as new:
         report = reembed(old, new, bars=progress)
-    create_table_artifact([asdict(report)], key="reembed")
+    about = f"What was encoded again for space {to}."
+    create_table_artifact([asdict(report)], key="reembed", description=about)
     return report
 
 
-@flow(name="reembed", task_runner=task_runner())
-@gated
+@flow(name="reembed", task_runner=task_runner(), **FLOW)
+@attempt
 def reembed_flow(to: TargetSpace, space: SpaceName = None) -> ReembedReport:
     """Give another space vectors of every stored chunk. The old space stays as it is.
 
@@ -39,5 +41,5 @@ def reembed_flow(to: TargetSpace, space: SpaceName = None) -> ReembedReport:
     report = reembed_stage(to, space)
     with opened(Where(to)) as new:
         now = standing(new)
-    validate_stage(Where(to), now)
+    validate_stage(Where(to), now, wait_for=[report])
     return report

@@ -10,10 +10,12 @@ from prefect.states import Completed
 from lvm.pipeline.sources import Removed, remove
 from lvm.store import NotConfirmed
 
-from .common import SourceName, SpaceName, Where, opened, reach_database, say
+from .common import SourceName, SpaceName, Where, opened, reach_database
+from .runs import FLOW, attempt, say
 
 
-@flow(name="remove")
+@flow(name="remove", **FLOW)
+@attempt
 def remove_flow(source: SourceName, confirm: str = "", space: SpaceName = None) -> Removed:
     """Remove a source: its documents with their chunks and vectors of every space. Files of models stay.
 

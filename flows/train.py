@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from prefect import flow, task
-from prefect.artifacts import create_image_artifact
+from prefect.artifacts import create_markdown_artifact
 
 from lvm.models import Head
 from lvm.pipeline.train import architectures, default_config, train
-from lvm.report.plots import png_uri, training_curves
+from lvm.report import markdown
+from lvm.report.plots import training_curves
 from lvm.settings import CONTEXT, Settings
 from lvm.training import Loss, TrainConfig, TrainResult, configured
 
@@ -24,16 +25,15 @@ from .common import (
     fan_out,
     once,
     opened,
-    progress,
     reach_database,
-    say,
     standing,
     task_runner,
 )
 from .options import Options
+from .runs import FLOW, attempt, progress, say, telling
 
 
-@task(name="train model", task_run_name="train {name}", **PART)
+@task(name="train model", task_run_name="train {name}", tags=["train"], **PART)
 def train_part(name: str, config: TrainConfig, context: int, where: Where) -> TrainResult:
     """Train one model."""
     with opened(where) as work:
@@ -45,7 +45,7 @@ def train_part(name: str, config: TrainConfig, context: int, where: Where) -> Tr
     return result
 
 
-@task(name="train", **STAGE)
+@task(name="train", task_run_name="train", tags=["stage"], **STAGE)
 def train_stage(
     configs: dict[str, TrainConfig], context: int, where: Where, stands_on: Standing
 ) -> dict[str, TrainResult]:
@@ -55,14 +55,17 @@ def train_stage(
     arguments = ((name, config, context, where) for name, config in configs.items())
     # the replicas of one model take the cluster's workers, so models are trained one after the other then
     alone = any(config.replicas > 1 for config in configs.values())
-    trained = (train_part(*each) for each in arguments) if alone else fan_out(train_part, arguments)
-    results = dict(zip(configs, trained, strict=True))
-    curves = {name: result.history for name, result in results.items()}
-    create_image_artifact(image_url=png_uri(training_curves(curves)), key="training-curves")
+    with telling("train"):
+        trained = (train_part(*each) for each in arguments) if alone else fan_out(train_part, arguments)
+        results = dict(zip(configs, trained, strict=True))
+    curves = training_curves({name: result.history for name, result in results.items()})
+    about = "Loss, validation cosine and validation R@10 of every model, by epoch."
+    create_markdown_artifact(markdown.picture(about, curves), key="training-curves", description=about)
     return results
 
 
-@flow(name="train", task_runner=task_runner())
+@flow(name="train", task_runner=task_runner(), **FLOW)
+@attempt
 def train_flow(
     model: ModelName = "all",
     epochs: Epochs = 20,

@@ -23,29 +23,25 @@ from .common import (
     Standing,
     Where,
     fan_out,
-    gated,
     opened,
-    progress,
-    publish,
     reach_database,
-    run_id,
-    say,
     standing,
     task_runner,
 )
+from .runs import FLOW, attempt, progress, publish, run_id, say, telling
 
 
-@task(name="decode", **PART)
+@task(name="decode", task_run_name="decode", tags=["validate"], **PART)
 def decode_part(vectors: Vectors, seed: int, where: Where) -> Decoded:
     """Decode some vectors."""
     with opened(where) as work:
         return work.space.decode(vectors, seed=seed)
 
 
-@task(name="validate", **STAGE)
+@task(name="validate", task_run_name="validate", tags=["stage", "gate"], **STAGE)
 def validate_stage(where: Where, stands_on: Standing, full: bool = False) -> GateReport:
     """Measure what was not measured yet, and stop here unless the gate passes."""
-    with opened(where) as work:
+    with telling("validate"), opened(where) as work:
         seed = work.settings.seed
 
         def decode_parts(parts: Iterable[Vectors]) -> Iterator[Decoded]:
@@ -63,8 +59,8 @@ def validate_stage(where: Where, stands_on: Standing, full: bool = False) -> Gat
     return report
 
 
-@flow(name="validate", task_runner=task_runner())
-@gated
+@flow(name="validate", task_runner=task_runner(), **FLOW)
+@attempt
 def validate_flow(space: SpaceName = None, full: bool = False, inverter: InverterFolder = None) -> GateReport:
     """Measure text -> vector -> text -> vector on chunks the inverter was not trained on, and judge it.
 
@@ -87,5 +83,6 @@ def validate_flow(space: SpaceName = None, full: bool = False, inverter: Inverte
 
 def shown(report: GateReport) -> UUID:
     """Publish the evidence in the Prefect UI. Returns the artifact's id."""
-    text = markdown.gate_evidence(report.figures, report.verdict.message)
-    return cast(UUID, create_markdown_artifact(text, key="roundtrip-gate"))
+    text = markdown.gate_evidence(report.figures, report.verdict)
+    about = "The roundtrip gate: does text come back from its vectors? Its verdict, what was measured, examples."
+    return cast(UUID, create_markdown_artifact(text, key="roundtrip-gate", description=about))

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     )
     home: Path = Field(default=Path(".lvm"), description="Folder of the embedded Postgres and of Prefect's state.")
     artifacts: Path = Field(default=Path("artifacts/lvm"), description="Folder of models, sequences and reports.")
+    artifacts_url: str | None = Field(
+        default=None, description="Address at which LVM_ARTIFACTS is served, for links. Unset: that of `lvm ui`."
+    )
     space: str = Field(default="minilm", description="Space that texts are encoded in.")
     spaces: Path = Field(default=Path("spaces.toml"), description="File of your own spaces; may be missing.")
     inverter: Path | None = Field(default=None, description="Folder of an inverter, e.g. a fine-tuned one.")

@@ -16,7 +16,12 @@ NAME = "gate-blocked"
 PAYLOAD = """{
     "run": {{ flow_run.name | tojson }},
     "flow": {{ flow.name | tojson }},
-    "message": {{ flow_run.state.message | tojson }}
+    "gate": {{ event.payload.gate | tojson }},
+    "space": {{ event.payload.space | tojson }},
+    "criterion": {{ event.payload.criterion | tojson }},
+    "value": {{ event.payload.value | tojson }},
+    "threshold": {{ event.payload.threshold | tojson }},
+    "message": {{ event.payload.message | tojson }}
 }"""
 
 
@@ -29,7 +34,7 @@ def main(url: str) -> None:
         name=NAME,
         description="A gate stopped a run: what was measured is behind the link in its message.",
         trigger=EventTrigger(
-            expect={"prefect.flow-run.Blocked"},
+            expect={"lvm.gate.blocked"},
             match={"prefect.resource.id": "prefect.flow-run.*"},
             posture=Posture.Reactive,
             threshold=1,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 UI_LOCK = "lvm-ui.lock"
-"""File in ``PREFECT_HOME`` that a running ``lvm ui`` locks. It holds the address of the Prefect API."""
+"""File in ``PREFECT_HOME`` that a running ``lvm ui`` locks. It has the addresses of the Prefect API and the reports."""
 
 out, err = Terminal(), Terminal(stderr=True)
 
@@ -182,17 +182,20 @@ def prefect_home(settings: Settings, environment: Mapping[str, str] = os.environ
 
 def prefect_api(settings: Settings, environment: Mapping[str, str] = os.environ) -> str | None:
     """Address of the Prefect API, if a server is there: ``PREFECT_API_URL``, or an ``lvm ui`` with the same home."""
-    if api := environment.get("PREFECT_API_URL"):
-        return api
+    return environment.get("PREFECT_API_URL") or next(iter(_announced(settings, environment)), None)
+
+
+def _announced(settings: Settings, environment: Mapping[str, str]) -> list[str]:
+    """What a running ``lvm ui`` with the same home wrote into its lock; empty if there is none."""
     try:
         with (prefect_home(settings, environment) / UI_LOCK).open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:  # a running `lvm ui` holds the lock
-                return lock.read().strip() or None
+                return lock.read().split()
     except OSError:
         pass
-    return None
+    return []
 
 
 def prepare_prefect(settings: Settings) -> None:
@@ -212,12 +215,14 @@ def prepare_prefect(settings: Settings) -> None:
     except OSError as error:
         raise UsageError(f"{folder} cannot be made ({error.strerror}); set LVM_HOME to a folder you own") from error
     os.environ.setdefault("PREFECT_HOME", str(folder))
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    if api := prefect_api(settings):
-        os.environ.setdefault("PREFECT_API_URL", api)
+    for name, address in zip(("PREFECT_API_URL", "LVM_ARTIFACTS_URL"), _announced(settings, os.environ), strict=False):
+        os.environ.setdefault(name, address)
+    if "PREFECT_LOGGING_LEVEL" not in os.environ:  # the log is for the UI, not for the terminal
+        os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if "PREFECT_API_URL" in os.environ else "CRITICAL"
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
 def hit_row(hit: Hit) -> dict[str, Cell]:

@@ -300,7 +300,7 @@ def reembed(
 
 def clear(confirm: Annotated[str, typer.Option(help="name of the database")] = "") -> None:
     """Empty the database and remove the project's artifacts; only when the database's name is typed out."""
-    if prefect_api(Settings()):
+    if confirm and prefect_api(Settings()):
         cleared = flow("clear")(confirm=confirm)
     else:
         from lvm.pipeline.clear import clear

@@ -71,8 +71,8 @@ def clear(confirm: str = "", settings: Settings | None = None) -> Cleared:
             others = "".join(f"; database {each.name} ({each.about})" for each in databases_beside(store))
             raise NotConfirmed(
                 f"this would remove from database {store.database_name!r}: {rows}{others}; and {files} files that the "
-                f"project wrote into {settings.artifacts}; nothing was touched, to do it: "
-                f"lvm clear --confirm {store.database_name}"
+                f"project wrote into {settings.artifacts}; nothing was touched. To do it, type the name of the "
+                f"database: lvm clear --confirm {store.database_name}, or the parameter confirm of a flow run"
             )
         with store.lock("ingest"):
             gone = store.clear(confirm)

@@ -33,6 +33,7 @@ from lvm.pipeline.errors import GateBlocked, GateMissing, NoModel
 from lvm.pipeline.figures import (
     Corpus,
     Measured,
+    Part,
     decoded_predictions,
     held_out_windows,
     measured_figures,
@@ -77,6 +78,7 @@ def evaluate(
     limit: int | None = None,
     seconds: Mapping[str, float] | None = None,
     bars: Bars | None = None,
+    part: Part = lambda _, work: work,
     flow_run_id: str | None = None,
 ) -> Summary:
     """Measure models beside the baselines, decode their predictions, and write ``summary.json`` and ``report.html``.
@@ -93,6 +95,7 @@ def evaluate(
         limit: documents of ``on`` at most; all unless given.
         seconds: wall time of earlier stages, for the report.
         bars: opens progress bars; in the terminal unless given.
+        part: given a model's name and the longest work on it, the work to be done.
         flow_run_id: id of the Prefect run, for the record.
 
     Raises:
@@ -110,10 +113,10 @@ def evaluate(
     own = Corpus(work, sequences, gate)
     if on is None:
         kept = _kept(own, opened, wanted)
-        return kept or _evaluate(own, own, opened, wanted, None, seconds or {}, bars, flow_run_id)
+        return kept or _evaluate(own, own, opened, wanted, None, seconds or {}, bars, part, flow_run_id)
     with other_corpus(work, on, sequences.context, limit=limit, bars=bars, flow_run_id=flow_run_id) as other:
         measured = Corpus(other.work, other.sequences, other.gate)
-        return _evaluate(own, measured, opened, wanted, other, seconds or {}, bars, flow_run_id)
+        return _evaluate(own, measured, opened, wanted, other, seconds or {}, bars, part, flow_run_id)
 
 
 def _evaluate(
@@ -124,6 +127,7 @@ def _evaluate(
     other: OtherCorpus | None,
     seconds: Mapping[str, float],
     bars: Bars,
+    part: Part,
     flow_run_id: str | None,
 ) -> Summary:
     """Measure models on a corpus.
@@ -136,6 +140,7 @@ def _evaluate(
         other: the same corpus, if it is another one.
         seconds: wall time of earlier stages.
         bars: opens progress bars.
+        part: given a model's name and the longest work on it, the work to be done.
         flow_run_id: id of the Prefect run.
     """
     work, sequences, began = measured.work, measured.sequences, time.monotonic()
@@ -144,7 +149,7 @@ def _evaluate(
     give_back_memory()
     returned = roundtrips(work, measured.gate)
     windows = held_out_windows(work, sequences)
-    found = measured_figures(own, measured, windows, opened, predictors, of_windows, returned, bars)
+    found = measured_figures(own, measured, windows, opened, predictors, of_windows, returned, bars, part)
     give_back_memory()
     decoded = decoded_predictions(work, windows.first(SAMPLE_WINDOWS), opened, bars)
     failed = _judge(work, measured.gate, opened, decoded, flow_run_id)

@@ -5,9 +5,10 @@ Contract: every figure of a model is there for the baselines that can have it, o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,10 @@ ROLLOUTS, ROLLOUT_SAMPLES = 12, 3
 
 RANDOM_CHUNKS = 2000
 """Held-out chunks that random rollouts are drawn from."""
+
+
+Part = Callable[[str, Callable[[Progress], Any]], Callable[[Progress], Any]]
+"""Given a model's name and the work on it, the work to be done: a flow makes a task of it."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ def measured_figures(
     of_windows: Mapping[str, WindowFigures],
     returned: tuple[Sequence[int], Sequence[float]],
     bars: Bars,
+    part: Part,
 ) -> Measured:
     """All figures besides retrieval metrics and decoded predictions.
 
@@ -109,16 +115,18 @@ def measured_figures(
         of_windows: figures of every window, by predictor, from ``retrieval``.
         returned: result of ``roundtrips``.
         bars: opens progress bars.
+        part: given a model's name and the longest work on it, decoding what it writes, the work to be done.
     """
     work, sequences, seed = corpus.work, corpus.sequences, corpus.work.settings.seed
+    texts = _texts(work, sequences, windows.first(SAMPLED_WINDOWS), models, bars, part)
     return Measured(
         text_nll=_text_nll(own, windows, predictors, bars),
         samples=_samples(windows, models, predictors, seed),
-        decoded_samples=_decoded_samples(work, windows.first(SAMPLED_WINDOWS), models, bars),
+        decoded_samples={name: each.samples for name, each in texts.items() if each.samples is not None},
         order=_orders(sequences, predictors, models, seed, bars),
         leads=_leads(of_windows, models),
         roundtrip_by_length=by_length(*returned),
-        rollouts=_rollouts(work, sequences, models, bars),
+        rollouts={name: each.rollout for name, each in texts.items() if each.rollout is not None},
     )
 
 
@@ -175,19 +183,60 @@ def _samples(
     return found
 
 
-def _decoded_samples(
-    work: Workspace, windows: Windows, models: Mapping[str, TrainedModel], bars: Bars
-) -> dict[str, DecodedSamples]:
-    """Samples of every model with a sampling head, decoded and ranked."""
-    seed = work.settings.seed
+@dataclass(frozen=True)
+class _Texts:
+    """What one model writes on held-out documents.
 
-    def decoded(model: TrainedModel, advance: Progress) -> DecodedSamples:
-        proposals = propose(work.space, model, windows.context, samples=SAMPLES, seed=seed, progress=advance)
-        return DecodedSamples.of(windows, proposals)
+    Attributes:
+        samples: decoded and ranked; None if the model has no sampling head.
+        rollout: None if all held-out documents are too short.
+    """
 
-    pieces = {name: partial(decoded, model) for name, model in models.items() if model.samples}
-    with bars("decode samples", len(pieces) * len(windows) * SAMPLES) as advance:
+    samples: DecodedSamples | None = None
+    rollout: RolloutReport | None = None
+
+
+def _texts(
+    work: Workspace,
+    sequences: SequenceSet,
+    windows: Windows,
+    models: Mapping[str, TrainedModel],
+    bars: Bars,
+    part: Part,
+) -> dict[str, _Texts]:
+    """Decoded samples and rollouts of every model."""
+    seed, long = work.settings.seed, _long_windows(work, sequences)
+    drawn = {name: len(windows) * SAMPLES if model.samples else 0 for name, model in models.items()}
+    counts = {name: ROLLOUT_SAMPLES if model.samples else 1 for name, model in models.items()}
+    steps = sum(counts.values()) * len(long[0].context) * STEPS if long else 0
+
+    def written(name: str, advance: Progress) -> _Texts:
+        model, found = models[name], _Texts()
+        if model.samples:
+            proposals = propose(work.space, model, windows.context, samples=SAMPLES, seed=seed, progress=advance)
+            found = _Texts(DecodedSamples.of(windows, proposals))
+        if long:
+            rollout = rollouts(work.space, model, *long, samples=counts[name], seed=seed, progress=advance)
+            found = replace(found, rollout=rollout)
+        return found
+
+    with bars("decode samples and rollouts", sum(drawn.values()) + steps) as advance:
+        pieces = {name: part(name, partial(written, name)) for name in models}
         return side_by_side(pieces, work.space.encoder.device, advance)
+
+
+def _long_windows(work: Workspace, sequences: SequenceSet) -> tuple[LongWindows, list[str]] | None:
+    """Held-out contexts to write on from, and the texts of random chunks; None if all documents are too short."""
+    seed, ids = work.settings.seed, work.store.chunk_ids(work.space_id)
+    starts = long_starts(sequences, n=ROLLOUTS, seed=seed)
+    if not len(starts):
+        return None
+    following = starts[:, None] + sequences.context + np.arange(STEPS)
+    last = work.store.chunk_texts(ids[starts + sequences.context - 1].tolist())
+    windows = LongWindows(sequences.space, sequences.contexts(starts), sequences.unit[following], last)
+    rows = sequences.rows("test")
+    rows = np.sort(np.random.default_rng(seed).choice(rows, min(len(rows), RANDOM_CHUNKS), replace=False))
+    return windows, work.store.chunk_texts(ids[rows].tolist())
 
 
 def _orders(
@@ -207,30 +256,6 @@ def _orders(
                 found[name] = test
             advance(1)
     return found
-
-
-def _rollouts(
-    work: Workspace, sequences: SequenceSet, models: Mapping[str, TrainedModel], bars: Bars
-) -> dict[str, RolloutReport]:
-    """Rollouts of every model from held-out contexts; none if all held-out documents are too short."""
-    seed, ids = work.settings.seed, work.store.chunk_ids(work.space_id)
-    starts = long_starts(sequences, n=ROLLOUTS, seed=seed)
-    if not len(starts):
-        return {}
-    following = starts[:, None] + sequences.context + np.arange(STEPS)
-    last = work.store.chunk_texts(ids[starts + sequences.context - 1].tolist())
-    windows = LongWindows(sequences.space, sequences.contexts(starts), sequences.unit[following], last)
-    rows = sequences.rows("test")
-    rows = np.sort(np.random.default_rng(seed).choice(rows, min(len(rows), RANDOM_CHUNKS), replace=False))
-    pool = work.store.chunk_texts(ids[rows].tolist())
-    counts = {name: ROLLOUT_SAMPLES if model.samples else 1 for name, model in models.items()}
-
-    def written(name: str, advance: Progress) -> RolloutReport:
-        model = models[name]
-        return rollouts(work.space, model, windows, pool, samples=counts[name], seed=seed, progress=advance)
-
-    with bars("write on", sum(counts.values()) * len(starts) * STEPS) as advance:
-        return side_by_side({name: partial(written, name) for name in models}, work.space.encoder.device, advance)
 
 
 def decoded_predictions(

@@ -1,17 +1,23 @@
-"""Results as Markdown and as table rows, for the artifacts of the Prefect UI."""
+"""Results as Markdown, for the artifacts of the Prefect UI.
+
+Contract: all texts are escaped. Pictures are data URIs, so an artifact needs no other file and no server.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from lvm import gates
 from lvm.corpus.documents import Skipped
 from lvm.evaluation.roundtrip import RoundtripFigures, SourceFigures
-from lvm.report.results import best_model, results
+from lvm.gates import Verdict
+from lvm.report.page import Plot
+from lvm.report.results import VERDICT, best, best_model, columns, headline, results
 from lvm.report.summary import Summary
 
-_METRICS = ("cosine", "margin", "r1", "r5", "r10", "r50", "mrr")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def ingested(stored: str, skipped: Sequence[Skipped]) -> str:
@@ -21,104 +27,161 @@ def ingested(stored: str, skipped: Sequence[Skipped]) -> str:
         stored: in words.
         skipped: the pieces to list.
     """
-    rows = "".join(f"| {_cell(each.where)} | {_cell(each.reason)} |\n" for each in skipped)
-    return f"{stored}\n\n" + (f"| skipped | reason |\n| --- | --- |\n{rows}" if rows else "")
+    rows = [(_cell(each.where), _cell(each.reason)) for each in skipped]
+    return f"{stored}\n\n" + (_table(("skipped", "reason"), rows) if rows else "")
 
 
-def gate_evidence(figures: RoundtripFigures, message: str) -> str:
-    """The verdict, the figures of the roundtrip gate, and its examples."""
+def gate_evidence(figures: RoundtripFigures, verdict: Verdict) -> str:
+    """The verdict of the roundtrip gate: its criteria, everything that was measured, and examples."""
     low, high = figures.interval
     chance = "n/a" if figures.chance is None else f"{figures.chance:.3f}"
-    lines = [
-        f"**{message}**\n",
-        "| measurement | value |",
-        "| --- | --- |",
-        f"| inverter | {figures.inverter[:12]} |",
-        f"| mean roundtrip cosine (95 %) | {figures.mean:.3f} ({low:.3f} to {high:.3f}) |",
-        f"| p10 / median | {figures.p10:.3f} / {figures.median:.3f} |",
-        f"| chunks measured | {figures.measured} of {figures.drawn}; {figures.n} of them new to the inverter |",
-        f"| why no more | {figures.stopped or 'all were measured'} |",
-        f"| chance cosine | {chance} |",
-        f"| identification R@1 among {figures.pool} | {figures.identify_r1:.3f} |",
-        f"| word overlap (F1) | {figures.overlap:.3f} |\n",
-        *_by_source(figures.sources),
-        "| | cosine | text | decoded |",
-        "| --- | --- | --- | --- |",
+    criteria = [
+        (each.name, each.figure, f"{each.threshold:g}", "met" if each.passed else "**not met**")
+        for each in verdict.criteria
     ]
-    lines += [
-        f"| {each.kind} | {each.cosine:.3f} | {_cell(each.text)} | {_cell(each.decoded)} |" for each in figures.examples
+    measured = [
+        ("inverter", figures.inverter[:12]),
+        ("mean roundtrip cosine (95 %)", f"{figures.mean:.3f} ({low:.3f} to {high:.3f})"),
+        ("p10 / median", f"{figures.p10:.3f} / {figures.median:.3f}"),
+        ("chunks measured", f"{figures.measured} of {figures.drawn}; {figures.n} of them new to the inverter"),
+        ("why no more", figures.stopped or "all were measured"),
+        ("chance cosine", chance),
+        (f"identification R@1 among {figures.pool}", f"{figures.identify_r1:.3f}"),
+        ("word overlap (F1)", f"{figures.overlap:.3f}"),
     ]
-    return "\n".join(lines)
+    examples = [(each.kind, f"{each.cosine:.3f}", _cell(each.text), _cell(each.decoded)) for each in figures.examples]
+    return "\n".join(
+        [
+            f"**{verdict.message}**\n",
+            _table(("criterion", "value", "at least", ""), criteria),
+            _table(("measurement", "value"), measured),
+            *_by_source(figures.sources),
+            _table(("", "cosine", "text", "decoded"), examples),
+        ]
+    )
 
 
 def _by_source(sources: Sequence[SourceFigures]) -> list[str]:
     """A table of the gate's chunks by source; nothing if the verdict has no breakdown."""
-    if not sources:
-        return []
-    return [
-        "| source | chunks | mean cosine | identification R@1 | |",
-        "| --- | --- | --- | --- | --- |",
-        *(
-            f"| {_cell(each.source)} | {each.n} | {each.mean:.3f} | {each.identify_r1:.3f} "
-            f"| {'' if each.passes else '**fails**'} |"
-            for each in sources
-        ),
-        "",
-    ]
-
-
-def model_rows(summary: Summary) -> list[dict[str, Any]]:
-    """Rows of a table: models, then baselines, the floor and the ceiling. What was not measured is None.
-
-    ``nll`` is the text NLL, ``pipeline`` the pipeline cosine, ``pairwise`` the mean cosine between samples of different
-    windows, ``r10_drop_reversed`` what R@10 loses if the context is reversed.
-    """
-    rows = []
-    for row in results(summary):
-        measured = summary.models.get(row.name) or summary.baselines.get(row.name)
-        samples, order = summary.samples.get(row.name), summary.order.get(row.name)
-        rows.append(
-            {
-                "name": row.name,
-                **{key: _rounded(getattr(measured, key, None)) for key in _METRICS},
-                "nll": _rounded(row.nll),
-                "pipeline": _rounded(row.pipeline),
-                "pairwise": _rounded(samples.mean_pairwise_cosine if samples else None),
-                "r10_drop_reversed": _rounded(order.reversed.r10 if order else None),
-                "verdict": row.verdict,
-            }
+    rows = [
+        (
+            _cell(each.source),
+            str(each.n),
+            f"{each.mean:.3f}",
+            f"{each.identify_r1:.3f}",
+            "" if each.passes else "**fails**",
         )
-    return rows
+        for each in sources
+    ]
+    return [_table(("source", "chunks", "mean cosine", "identification R@1", ""), rows)] if rows else []
+
+
+def pipeline_evidence(summary: Summary) -> str:
+    """The verdicts of the pipeline gate on every model, with the figures that it judged."""
+    verdicts = {
+        name: gates.judge_pipeline(each.pipeline_cosine, each.norm_error) for name, each in summary.models.items()
+    }
+    rows = [
+        (
+            _cell(name),
+            f"{each.pipeline_cosine:.3f}",
+            f"{each.norm_error:.1e}",
+            "passed" if verdicts[name].passed else "**blocked**",
+        )
+        for name, each in summary.models.items()
+    ]
+    least, most = f"at least {gates.PIPELINE_MIN_COSINE:g}", f"at most {gates.MAX_NORM_ERROR:g}"
+    return "\n".join(
+        [
+            *(f"**{_cell(name)}: {verdict.message}**\n" for name, verdict in verdicts.items() if not verdict.passed),
+            "Pipeline cosine: between a prediction and the vector of its decoded text, the mean over held-out windows. "
+            "Norm error: largest difference between the norm of a prediction and 1.\n",
+            _table(("model", f"pipeline cosine ({least})", f"norm error ({most})", "verdict"), rows),
+        ]
+    )
+
+
+def report(summary: Summary, plots: Iterable[Plot], lineage: Mapping[str, str], link: str | None) -> str:
+    """All results of a run on one page: models beside baselines, decoded examples, plots, and where they come from.
+
+    Args:
+        summary: the results.
+        plots: in order.
+        lineage: ids in the database by what they identify.
+        link: address of ``report.html``; None if nothing serves it.
+    """
+    whole = f"[All figures and plots: report.html]({link})" if link else "`report.html` in the artifacts has more."
+    parts = [
+        f"## Models beside the baselines\n\n{_cell(headline(summary))}\n\n{whole}\n",
+        model_table(summary),
+        f"## Decoded examples\n\n{decoded_examples(summary)}\n",
+    ]
+    if written := rollout_examples(summary):
+        parts.append(f"## Texts that go on\n\n{written}\n")
+    parts += [f"## {plot.title}\n\n{plot.meaning}\n\n{picture(plot.title, plot.figure)}\n" for plot in plots]
+    rows = [(what, f"`{_cell(identity)}`") for what, identity in lineage.items()]
+    parts.append("## Where it comes from\n\n" + _table(("", "id"), rows))
+    return "\n".join(parts)
+
+
+def model_table(summary: Summary) -> str:
+    """The table of results. Bold: the best value of a column, and the model whose predictions are best as text."""
+    shown, rows = columns(summary), results(summary)
+    marked, winner = {column.key: best(rows, column) for column in shown}, best_model(summary)
+    cells = [
+        (
+            f"**{_cell(row.name)}** (best)" if row.name == winner else _cell(row.name),
+            *(_bold(row.text(column), row.name in marked[column.key]) for column in shown),
+            row.verdict,
+        )
+        for row in rows
+    ]
+    meanings = "".join(f"- {column.title}: {column.meaning}\n" for column in shown)
+    header = ("", *(column.title for column in shown), "verdict")
+    return f"{_table(header, cells)}\n{meanings}- verdict: {VERDICT}\n"
 
 
 def decoded_examples(summary: Summary) -> str:
     """Each example: the end of its context, the true next text, and what each prediction decodes to."""
     lines = []
     for example in summary.examples:
-        lines += [f"- … {example.context[-1]}", f"  - **next: {example.truth}**"]
-        lines += [f"  - {name}: {text}" for name, text in example.decoded.items()]
-    return "\n".join(line.replace("<", "&lt;") for line in lines)
+        lines += [f"- … {_line(example.context[-1])}", f"  - **next: {_line(example.truth)}**"]
+        lines += [f"  - {_line(name)}: {_line(text)}" for name, text in example.decoded.items()]
+    return "\n".join(lines)
 
 
 def rollout_examples(summary: Summary) -> str:
     """Texts that the best model wrote on from held-out contexts; empty if it has no rollout."""
     name = best_model(summary)
-    report = summary.rollouts.get(name)
-    if report is None:
+    rollout = summary.rollouts.get(name)
+    if rollout is None:
         return ""
-    repeated = f"{100 * report.written.repetition:.0f} % of the texts repeat an earlier one of their rollout."
-    lines = [f"**{_line(name)}** wrote {report.n} texts of {report.steps} steps. {repeated}\n"]
-    for context, texts in zip(report.contexts, report.examples, strict=True):
+    repeated = f"{100 * rollout.written.repetition:.0f} % of the texts repeat an earlier one of their rollout."
+    lines = [f"**{_line(name)}** wrote {rollout.n} texts of {rollout.steps} steps. {repeated}\n"]
+    for context, texts in zip(rollout.contexts, rollout.examples, strict=True):
         lines += [f"- context: … {_line(context)}", *(f"  {i}. {_line(text)}" for i, text in enumerate(texts, 1))]
     return "\n".join(lines)
 
 
+def picture(title: str, figure: Figure) -> str:
+    """A plot as a picture inside the text."""
+    from lvm.report.plots import png_uri  # importing matplotlib takes half a second
+
+    return f"![{_cell(title)}]({png_uri(figure)})"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _bold(text: str, bold: bool) -> str:
+    return f"**{text}**" if bold else text
+
+
 def _line(text: str) -> str:
     return " ".join(text.split()).replace("<", "&lt;")
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, 4)
 
 
 def _cell(text: str) -> str:

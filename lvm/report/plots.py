@@ -109,6 +109,7 @@ def training_curves(histories: Mapping[str, Sequence[EpochReport]]) -> Figure:
             axis.plot(epochs, [getattr(report, value) for report in history], color=colour, label=name, marker=".")
     for axis, title in zip(axes, ("training loss", "validation cosine", "validation R@10"), strict=True):
         axis.set(title=title, xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if histories:
         _legend(axes[0])
     return figure

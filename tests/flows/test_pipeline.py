@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prefect import State
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -78,8 +79,8 @@ def test_text_to_models_to_text_and_again_for_nothing(
         assert data["context_sequences"].shape == (summary.corpus.sequences["train"], 16, 384)
         np.testing.assert_allclose(np.linalg.norm(data["target_vectors"], axis=1), 1, atol=1e-5)
 
-    with pytest.raises(NotConfirmed, match=database.database_name):
-        clear_flow()
+    asked: State[Any] = clear_flow(return_state=True)
+    assert asked.is_completed() and f"lvm clear --confirm {database.database_name}" in str(asked.message)
     with pytest.raises(NotConfirmed):
         clear_flow(confirm="another")
     assert rows(database)["document"] == 8

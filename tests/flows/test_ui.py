@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -13,11 +14,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psutil
@@ -31,6 +32,7 @@ from lvm.store import open_store
 from tests.browser import chromium
 from tests.flows.corpora import write_unseen
 
+R = TypeVar("R")
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 WRONG_POOLING = """
 [blocked]
@@ -69,6 +71,10 @@ class Ui:
     def run(self, name: str, **parameters: Any) -> str:
         found = httpx.get(f"{self.api}/deployments/name/{name}/{name}", timeout=30).json()
         return str(self.post(f"deployments/{found['id']}/create_flow_run", parameters=parameters)["id"])
+
+    def runs(self, name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.post("flow_runs/filter", flow_runs={"name": {"any_": [name]}})
+        return found
 
     def state(self, run: str) -> dict[str, Any]:
         found: dict[str, Any] = httpx.get(f"{self.api}/flow_runs/{run}", timeout=30).json()
@@ -225,17 +231,86 @@ def test_a_failed_stage_is_retried_and_the_finished_ones_are_not(ui: Ui) -> None
     assert json.loads((ui.folder / "artifacts" / "summary.json").read_text())["models"].keys() == {"gru"}
     log = ui.logs(run)
     assert "[train space=minilm/" in log and "corpus=" in log
-    keys = {each["key"] for each in ui.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})}
-    assert {"ingest", "roundtrip-gate", "sequences", "training-curves", "models", "decoded-examples"} <= keys
+    assert (done["name"], set(done["tags"])) == ("pipeline texts context 3 model gru epochs 2", {"lvm", "writes"})
+    artifacts = ui.post(
+        "artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}, "type": {"not_any_": ["result"]}}
+    )
+    assert {each["key"] for each in artifacts} == {
+        "ingest", "roundtrip-gate", "sequences", "training-curves", "report", "pipeline-gate"
+    }, "what was in progress is gone"  # fmt: skip
+    assert all(each["description"] for each in artifacts)
+    (report,) = (each["data"] for each in artifacts if each["key"] == "report")
+    (model,) = ui.rows("SELECT training_run_id, sha256 FROM lvm.training_runs WHERE status = 'finished'")
+    assert f"`{model[0]}, sha256 {model[1][:16]}`" in report and "data:image/png" in report
+    link = re.search(r"\((http://127.0.0.1:\d+/report.html)\)", report)
+    assert link and httpx.get(link[1]).text == (ui.folder / "artifacts" / "report.html").read_text()
+
+
+def test_the_graph_of_a_run_tells_the_story(ui: Ui) -> None:
+    run = ui.run("pipeline", source=str(ui.folder / "texts"), limit=None, model="gru", epochs=2, context=3)
+    assert ui.wait(run)["state_type"] == "COMPLETED", ui.logs(run)
+    graph = httpx.get(f"{ui.api}/flow_runs/{run}/graph-v2", timeout=30).json()
+    labels = {node["id"]: node["label"].rsplit("-", 1)[0] for _, node in graph["nodes"]}
+    before = {labels[node["id"]]: {labels[each["id"]] for each in node["parents"]} for _, node in graph["nodes"]}
+    stages = ["ingest", "validate", "extract", "train", "evaluate"]
+    for one, following in itertools.pairwise(stages):
+        assert one in before[following], before
+    tagged = {each["name"].rsplit("-", 1)[0]: set(each["tags"]) for each in ui.tasks(run)}
+    assert all("stage" in tagged[each] for each in stages)
+
+
+def test_what_was_killed_does_not_stay_running(ui: Ui) -> None:
+    corpus = write_unseen(ui.folder / "killed", documents=5, characters=650, skip=10)
+    run = ui.run("pipeline", source=str(corpus), limit=None, model="gru", epochs=2, context=3)
+    ui.wait_for_task(run, "decode")
+    for process in psutil.Process(ui.process.pid).children(recursive=True):
+        if "prefect.engine" in process.cmdline():
+            process.kill()
+    assert ui.wait(run, seconds=60)["state_type"] == "CRASHED"
+    until = time.monotonic() + 30
+    while {each["state_type"] for each in ui.tasks(run)} - {"COMPLETED", "CRASHED"}:
+        assert time.monotonic() < until, [(each["name"], each["state_type"]) for each in ui.tasks(run)]
+        time.sleep(0.5)
+    ui.retry(run)
+    time.sleep(1)
+    assert ui.wait(run)["state_type"] == "COMPLETED", ui.logs(run)
+    assert {each["state_type"] for each in ui.tasks(run)} == {"COMPLETED", "CRASHED"}
+
+
+def test_a_command_ended_by_sigterm_does_not_stay_running(ui: Ui) -> None:
+    command = [sys.executable, "-c", "from lvm.cli import main; main()", "run", "sotu", "--limit", "3"]
+    environment = {name: value for name, value in ui.environment.items() if name != "PREFECT_HOME"}
+    process = subprocess.Popen(command, env=environment, cwd=ui.folder, stderr=subprocess.DEVNULL)
+    (run,) = _until(lambda: ui.runs("pipeline sotu limit 3"))
+    ui.wait_for_task(run["id"], "ingest")
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert ui.wait(run["id"], seconds=30)["state_type"] == "CRASHED"
+    assert "RUNNING" not in {each["state_type"] for each in ui.tasks(run["id"])}
+    assert {"lvm", "command-line"} <= set(run["tags"])
+
+
+def test_asked_what_it_would_clear_a_run_says_so_and_completes(ui: Ui) -> None:
+    asked = ui.wait(ui.run("clear"))
+    assert asked["state_type"] == "COMPLETED" and "lvm clear --confirm ui" in asked["state"]["message"]
+    assert ui.rows("SELECT count(*) > 0 FROM lvm.document") == [(True,)]
+
+
+def _until(found: Callable[[], R], seconds: float = 60) -> R:
+    until = time.monotonic() + seconds
+    while not (each := found()):
+        assert time.monotonic() < until
+        time.sleep(0.3)
+    return each
 
 
 def test_a_command_beside_it_shows_its_run_there(ui: Ui) -> None:
     command = [sys.executable, "-c", "from lvm.cli import main; main()", "ingest", "sotu", "--limit", "1"]
     environment = {name: value for name, value in ui.environment.items() if name != "PREFECT_HOME"}
-    before = len(ui.post("flow_runs/filter", flows={"name": {"any_": ["ingest"]}}))
     done = subprocess.run(command, env=environment, cwd=ui.folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert len(ui.post("flow_runs/filter", flows={"name": {"any_": ["ingest"]}})) == before + 1
+    (run,) = ui.runs("ingest sotu limit 1")
+    assert run["state_type"] == "COMPLETED" and "documents" in ui.logs(run["id"]), "with its log"
 
 
 def test_seen_in_a_browser(ui: Ui) -> None:
@@ -274,15 +349,29 @@ def test_seen_in_a_browser(ui: Ui) -> None:
         assert ui.wait(run)["state_type"] == "COMPLETED", ui.logs(run)  # tasks that completed are on the page before
         assert ui.state(run)["parameters"]["model"] == "gru"
         page.get_by_text("Completed", exact=True).first.wait_for()
-        page.wait_for_timeout(1500)  # the graph settles
+        page.reload()
+        page.wait_for_timeout(3000)  # the graph settles
         page.screenshot(path=pictures / "run.png")
 
-        for key, words in (("roundtrip-gate", "mean roundtrip cosine"), ("decoded-examples", "next:")):
+        for key, words in (("roundtrip-gate", "mean roundtrip cosine"), ("report", "Decoded examples")):
             page.goto(f"{address}/v2/runs/flow-run/{run}?tab=Artifacts")
             page.get_by_text(key, exact=True).click()
             page.get_by_text(re.compile("^[0-9a-f]{8}$")).first.click()
             page.get_by_text(words).first.wait_for()
             page.screenshot(path=pictures / f"{key}.png")
+
+        (report,) = (
+            each["id"]
+            for each in ui.post("artifacts/filter", artifacts={"flow_run_id": {"any_": [run]}})
+            if each["key"] == "report"
+        )
+        for version in ("", "/v2"):  # both UIs of Prefect: the plots are inside the text
+            page.goto(f"{address}{version}/artifacts/artifact/{report}")
+            page.get_by_text("Decoded examples").first.wait_for()
+            drawn = page.locator("img[src^='data:image/png']")
+            assert drawn.count() >= 2
+            assert all(each.evaluate("image => image.naturalWidth") > 100 for each in drawn.all())
+            page.screenshot(path=pictures / f"report{version.replace('/', '-')}.png")
 
         page.goto(f"{address}/v2/runs/flow-run/{failed}")
         page.get_by_text("Failed", exact=True).first.wait_for()
@@ -333,9 +422,7 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server.server_close()
 
 
-def test_what_a_gate_stops_is_called_blocked_stays_so_and_is_told(
-    ui: Ui, hook: tuple[str, list[dict[str, Any]]]
-) -> None:
+def test_what_a_gate_stops_is_seen_stays_so_and_is_told(ui: Ui, hook: tuple[str, list[dict[str, Any]]]) -> None:
     address, sent = hook
     script = Path(__file__).parents[2] / "docs" / "examples" / "notify.py"
     for _ in range(2):  # run again, it replaces what it made
@@ -345,8 +432,12 @@ def test_what_a_gate_stops_is_called_blocked_stays_so_and_is_told(
         )  # fmt: skip
     run = ui.run("pipeline", source=str(ui.folder / "texts"), limit=None, space="blocked", model="gru", context=3)
     blocked = ui.wait(run)
-    assert (blocked["state_type"], blocked["state_name"], blocked["run_count"]) == ("FAILED", "Blocked", 1)
-    assert "identification" in blocked["state"]["message"]
+    assert (blocked["state_type"], blocked["state_name"], blocked["run_count"]) == ("FAILED", "Failed", 1)
+    assert blocked["state"]["message"].startswith("Blocked by the roundtrip gate: ")
+    assert "identification" in blocked["state"]["message"] and blocked["tags"] == ["blocked", "lvm", "writes"]
+    log = ui.logs(run)
+    assert "Traceback" not in log and "unexpected exception" not in log
+    assert log.splitlines()[-1].startswith("Finished in state Failed('Blocked by the roundtrip gate: "), log
     link = blocked["state"]["message"].split("Evidence: ")[1]
     shown = httpx.get(f"{ui.api}/artifacts/{link.rsplit('/', 1)[1]}", timeout=30).json()
     assert shown["key"] == "roundtrip-gate" and "identification R@1" in shown["data"], "one click away"
@@ -354,6 +445,16 @@ def test_what_a_gate_stops_is_called_blocked_stays_so_and_is_told(
     while not sent and time.monotonic() < until:
         time.sleep(0.2)
     assert [each["flow"] for each in sent] == ["pipeline"] and link in sent[0]["message"]
+    assert (sent[0]["gate"], sent[0]["space"], sent[0]["threshold"]) == ("roundtrip", "blocked", 0.9)
+    assert sent[0]["criterion"] == "identification R@1" and sent[0]["value"] < 0.9
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(60_000)
+        for version in ("", "/v2"):  # the lists of both UIs show it, under their default filter and under "Failed"
+            page.goto(
+                f"{ui.api.removesuffix('/api')}{version}/deployments/deployment/{blocked['deployment_id']}?tab=Runs"
+            )
+            page.get_by_role("link", name=blocked["name"]).first.wait_for()
     with open_store(ui.settings) as store:
         space = store.space_id("blocked")
         assert space is not None and not store.latest_gate(space).passed  # type: ignore[union-attr]

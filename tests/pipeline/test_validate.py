@@ -55,7 +55,7 @@ def test_it_ends_at_a_look_and_full_measures_the_rest(work: Workspace) -> None:
     assert decode.sizes == [[PART_CHUNKS] * 2]
     assert (report.figures.measured, report.figures.drawn, report.figures.pool) == (200, 500, 500)
     assert "certain after 200 of 500" in report.verdict.message
-    evidence = markdown.gate_evidence(report.figures, report.verdict.message)
+    evidence = markdown.gate_evidence(report.figures, report.verdict)
     assert "| chunks measured | 200 of 500;" in evidence and "| why no more | certain after 200 of 500" in evidence
     part = work.passing_gate()
     assert validate(work, decode_parts=decode).reused and len(decode.sizes) == 1

@@ -14,6 +14,7 @@ import pytest
 from lvm.corpus.documents import Skipped
 from lvm.evaluation.lengths import by_length
 from lvm.evaluation.roundtrip import Example, SourceFigures
+from lvm.gates import judge_roundtrip
 from lvm.report import Plot, Summary, markdown, render, write
 from lvm.report.plots import (
     document_map,
@@ -75,12 +76,14 @@ def test_the_first_table_has_every_row_and_marks_the_best(summary: Summary) -> N
 def test_the_gates_sources_are_shown_if_there_are_several(summary: Summary) -> None:
     good, bad = SourceFigures("sotu", 160, 0.87, 1.0), SourceFigures(HOSTILE, 40, 0.31, 0.4)
     title = "Is each source understood?"
-    assert title not in render(summary, []) and "| source |" not in markdown.gate_evidence(summary.roundtrip, "x")
+    verdict = judge_roundtrip(0.84, 0.95, 200, True)
+    assert title not in render(summary, []) and "| source |" not in markdown.gate_evidence(summary.roundtrip, verdict)
     figures = replace(summary.roundtrip, sources=[bad, good])
     page = render(replace(summary, roundtrip=figures), [])
     table = page[page.index(title) :]
     assert HOSTILE not in table and table.index("0.310") < table.index("fails") < table.index("sotu")
-    assert "**fails** |" in markdown.gate_evidence(figures, "x") and HOSTILE not in markdown.gate_evidence(figures, "x")
+    evidence = markdown.gate_evidence(figures, verdict)
+    assert "**fails** |" in evidence and HOSTILE not in evidence
 
 
 def test_figures_that_were_not_measured_are_dashes(summary: Summary) -> None:
@@ -139,20 +142,28 @@ def test_plots_are_pictures(summary: Summary) -> None:
 
 def test_markdown_for_the_prefect_ui(summary: Summary) -> None:
     hostile = replace(summary.roundtrip, examples=[Example("best", 1, "a | b\n<i>", "c", 0.5)])
-    evidence = markdown.gate_evidence(hostile, "blocked")
+    verdict = judge_roundtrip(0.84, 0.85, 107, True)
+    evidence = markdown.gate_evidence(hostile, verdict)
     assert "| best | 0.500 | a \\| b &lt;i> | c |" in evidence and "0.840 (0.830 to 0.850)" in evidence
-    assert "<script" not in markdown.decoded_examples(summary)
+    assert "| identification R@1 | 0.850 | 0.9 | **not met** |" in evidence and verdict.message in evidence
+    assert "| sampled chunks | 107 | 20 | met |" in evidence, "a count has no decimals"
     assert "| a.txt | is empty |" in markdown.ingested("**1** document", [Skipped("a.txt", "is empty")])
 
 
-def test_rows_for_the_prefect_ui(summary: Summary) -> None:
-    rows = {row["name"]: row for row in markdown.model_rows(summary)}
-    assert list(rows)[:4] == list(COSINES) and list(rows)[-2:] == ["best_constant", "truth"]
-    gru = rows["gru"]
-    assert (gru["nll"], gru["pipeline"], gru["pairwise"], gru["r10_drop_reversed"]) == (4.38, 0.74, 0.168, 0.052)
-    assert (gru["cosine"], gru["r10"], gru["verdict"]) == (0.476, 0.164, "passed 3/3")
-    assert rows["best_constant"]["nll"] == 4.51 and rows["best_constant"]["cosine"] is None
-    json.dumps(list(rows.values()), allow_nan=False)
+def test_verdicts_of_the_pipeline_gate_show_their_numbers_passed_or_not(summary: Summary) -> None:
+    shown = markdown.pipeline_evidence(summary)
+    assert "| gru | 0.740 | 1.0e-07 | passed |" in shown and shown.count("passed |") == 3
+    (blocked,) = (name for name, each in summary.models.items() if each.pipeline_cosine < 0.6)
+    assert f"**{blocked}: pipeline gate blocked: pipeline cosine" in shown and "| **blocked** |" in shown
+
+
+def test_the_report_for_the_prefect_ui(summary: Summary) -> None:
+    shown = markdown.report(summary, summary_plots(summary), {"gate": "7"}, "http://127.0.0.1:4201/report.html")
+    assert "(http://127.0.0.1:4201/report.html)" in shown and "| gate | `7` |" in shown
+    assert "| **gru** (best) | **0.476** | **0.164** | **4.38** |" in shown and "| truth | - |" in shown
+    assert shown.count("](data:image/png;base64,") == 3, "the plots are inside"
+    assert "<script" not in shown and "**next: " in shown
+    assert "`report.html` in the artifacts" in markdown.report(summary, [], {}, None)
 
 
 def test_rollouts_for_the_prefect_ui(summary: Summary) -> None:
@@ -160,3 +171,9 @@ def test_rollouts_for_the_prefect_ui(summary: Summary) -> None:
     assert shown.startswith("**gru** wrote 12 texts of 5 steps") and "<script" not in shown
     assert shown.count("- context: …") == 2 and shown.count("  5. ") == 2
     assert markdown.rollout_examples(replace(summary, rollouts={})) == ""
+
+
+def test_epochs_are_whole_numbers() -> None:
+    history = [EpochReport(epoch, 0.5, 0.4, 0.1, 0.1, 0.001, 2.0, True) for epoch in (1, 2, 3)]
+    for axis in training_curves({"gru": history}).axes:
+        assert all(float(tick).is_integer() for tick in axis.get_xticks())
