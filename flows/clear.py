@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 
 from lvm.errors import one_line
 from lvm.pipeline.clear import Cleared, clear
+
+from .flow import flow
 
 
 @flow(name="clear")

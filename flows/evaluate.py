@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from lvm.pipeline.elsewhere import artifacts_on
@@ -31,6 +31,7 @@ from .common import (
     say,
     standing,
 )
+from .flow import flow
 from .validate import shown as gate_shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from lvm.pipeline.extract import ExtractReport, export_npz, extract
@@ -13,6 +13,7 @@ from lvm.sequences import still_there
 from lvm.settings import CONTEXT
 
 from .common import STAGE, Context, SpaceName, Standing, once, opened, reach_database, say, standing
+from .flow import flow
 
 
 @task(name="extract", **STAGE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from lvm.corpus.documents import Document
@@ -26,6 +26,7 @@ from .common import (
     standing,
     task_runner,
 )
+from .flow import flow
 
 
 @task(name="ingest shard", **PART)

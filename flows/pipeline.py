@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from lvm.models import Head
-from lvm.pipeline.ingest import IngestReport
+from lvm.pipeline.ingest import IngestReport, require_trainable
 from lvm.report import Summary
 from lvm.settings import CONTEXT
 from lvm.training import Loss
@@ -27,6 +25,7 @@ from .common import (
 )
 from .evaluate import evaluate_stage
 from .extract import extract_stage
+from .flow import flow
 from .ingest import ingest_stage
 from .options import Options
 from .train import train_stage
@@ -61,6 +60,8 @@ def pipeline_flow(
 
     Raises:
         BadConfig: if a hyperparameter does not exist or has an impossible value.
+        NothingToMeasure: if the inverter was trained on every stored document.
+        NotEnoughDocuments: if fewer than three documents have a window.
         GateBlocked: if text does not come back from its vectors, or predictions cannot be decoded.
     """
     configs = train.configurations(model, epochs, loss, head, options)
@@ -74,6 +75,7 @@ def pipeline_flow(
 
     ingested = once(ingest_stage, stored, source, limit, space, before)
     with opened(space) as work:
+        require_trainable(work, context)
         now = standing(work)
     gate = validate_stage(space, now)
     sequences = once(extract_stage, extract.there, context, space, now)

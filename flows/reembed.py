@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from lvm.pipeline.reembed import ReembedReport, reembed
 from lvm.pipeline.workspace import open_workspace
 
 from .common import PART, SpaceName, TargetSpace, gated, opened, progress, reach_database, standing, task_runner
+from .flow import flow
 from .validate import validate_stage
 
 

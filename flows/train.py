@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_image_artifact
 
 from lvm.models import Head
@@ -28,6 +28,7 @@ from .common import (
     standing,
     task_runner,
 )
+from .flow import flow
 from .options import Options
 
 

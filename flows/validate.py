@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from lvm.pipeline.errors import GateBlocked
@@ -31,6 +31,7 @@ from .common import (
     standing,
     task_runner,
 )
+from .flow import flow
 
 
 @task(name="decode", **PART)
