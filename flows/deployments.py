@@ -72,9 +72,15 @@ class DeploymentRefused(LvmError):
 
 
 class _Runner(Runner):
+    """Stops at SIGTERM as at Ctrl-C. Prefect's own handler makes a coroutine there and never awaits it."""
+
+    async def start(self, run_once: bool = False, webserver: bool | None = None) -> None:
+        self._serving = asyncio.current_task()
+        await super().start(run_once, webserver)
+
     def handle_sigterm(self, *_: Any, **__: Any) -> None:
-        """Stop as Ctrl-C does. Prefect's own handler makes a coroutine here and never awaits it."""
-        raise KeyboardInterrupt
+        if self._serving is not None:
+            asyncio.get_running_loop().call_soon_threadsafe(self._serving.cancel)  # it wakes the loop, too
 
 
 def definitions() -> list[dict[str, Any]]:
@@ -208,7 +214,7 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
         announce(api)
         stack.callback(announce, "")
         told(api.removesuffix("/api"))
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt, asyncio.CancelledError):
             asyncio.run(runner.start())
 
 
