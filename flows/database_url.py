@@ -8,6 +8,11 @@ from lvm.errors import first_line
 from lvm.store.errors import InvalidDatabaseUrl
 from lvm.terminal import without_login
 
+
+class NoSuchBlock(InvalidDatabaseUrl):
+    """Prefect keeps no URL under this name."""
+
+
 _KINDS = {"secret": "Secret block", "variable": "variable"}
 
 
@@ -19,7 +24,8 @@ def read(name: str) -> str:
         name: ``secret/NAME`` or ``variable/NAME``.
 
     Raises:
-        InvalidDatabaseUrl: if there is no such block or variable, it holds no text, or Prefect cannot be reached.
+        NoSuchBlock: if there is no such block or variable, or it holds no text.
+        InvalidDatabaseUrl: if the name is no such name, or Prefect cannot be reached.
     """
     import httpx  # imported here: the package is imported before Prefect's server is started
     from prefect.client.orchestration import get_client
@@ -46,5 +52,5 @@ def read(name: str) -> str:
         reason = first_line(error.__cause__ or error)
         raise InvalidDatabaseUrl(f"{what}, but the server at {where} cannot be used ({reason}); start it") from error
     if not isinstance(value, str):
-        raise InvalidDatabaseUrl(f"{what}, but the server at {where} has no such text; make it there, in the UI")
+        raise NoSuchBlock(f"{what}, but the server at {where} has no such text; make it there, in the UI")
     return value

@@ -45,6 +45,7 @@ from lvm.settings import Settings
 from lvm.store import open_store
 
 from .common import PrefectUnavailable, code_version
+from .database_url import NoSuchBlock
 from .flow import unfit_parameters
 
 START_SECONDS = 120
@@ -205,7 +206,10 @@ def serve_all(api: str, told: Callable[[str], None]) -> None:
     with ExitStack() as stack:
         announce = stack.enter_context(alone(PREFECT_HOME.value()))
         stack.enter_context(server(api))
-        stack.enter_context(open_store(Settings()))  # keeps an embedded server running between runs
+        try:
+            stack.enter_context(open_store(Settings()))  # keeps an embedded server running between runs
+        except NoSuchBlock as error:  # it can be made in the UI
+            err.print(str(error), soft_wrap=True)
         crash_unattended("the process that ran it is gone")  # runs of an earlier `lvm ui` that was killed
         stack.callback(crash_unattended, "`lvm ui` was stopped")
         runner = _Runner(pause_on_shutdown=False)
