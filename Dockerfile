@@ -21,9 +21,7 @@ COPY migrations migrations
 RUN pip install --no-cache-dir --no-deps .
 
 USER lvm
-# prefect.yaml names the flows as a checkout has them
-ENV PYTHONPATH=/app \
-    LVM_HOME=/data/home \
+ENV LVM_HOME=/data/home \
     LVM_ARTIFACTS=/data/artifacts \
     LVM_QUIET=1 \
     PREFECT_HOME=/data/prefect \

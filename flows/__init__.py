@@ -2,3 +2,9 @@
 
 Imports inside this package are relative: a checkout has it as ``flows``, an installed wheel as ``lvm.flows``.
 """
+
+from lvm.settings import url_readers
+
+from .database_url import read
+
+url_readers["prefect"] = read

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import cast
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from prefect.states import Completed
 
 from lvm.errors import one_line
 from lvm.pipeline.clear import Cleared, clear
 from lvm.store import NotConfirmed
 
-from .runs import FLOW, attempt
+from .flow import flow
 
 
-@flow(name="clear", **FLOW)
-@attempt
+@flow(name="clear")
 def clear_flow(confirm: str = "") -> Cleared:
     """Remove every document, vector, gate, sequence set, training run and model.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from lvm.pipeline.alone import settings_alone
@@ -37,7 +37,8 @@ from .common import (
     reach_database,
     standing,
 )
-from .runs import FLOW, attempt, progress, publish, run_id, say, telling
+from .flow import flow
+from .runs import progress, publish, run_id, say, telling
 from .validate import shown as gate_shown
 
 
@@ -83,8 +84,7 @@ def evaluate_stage(
     return summary
 
 
-@flow(name="evaluate", **FLOW)
-@attempt
+@flow(name="evaluate")
 def evaluate_flow(
     context: Context = CONTEXT,
     space: SpaceName = None,

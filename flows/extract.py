@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from lvm.pipeline.extract import ExtractReport, export_npz, extract
@@ -24,7 +24,8 @@ from .common import (
     reach_database,
     standing,
 )
-from .runs import FLOW, attempt, say, telling
+from .flow import flow
+from .runs import say, telling
 
 
 @task(name="extract", task_run_name="extract", tags=["stage"], **STAGE)
@@ -40,8 +41,7 @@ def extract_stage(context: int, where: Where, stands_on: Standing) -> ExtractRep
     return ExtractReport(counts, sequences.path.resolve(), sequences.sha256, time.monotonic() - started)
 
 
-@flow(name="extract", **FLOW)
-@attempt
+@flow(name="extract")
 def extract_flow(
     context: Context = CONTEXT,
     export: Literal["npz"] | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from lvm.corpus.documents import Document
@@ -25,7 +25,8 @@ from .common import (
     standing,
     task_runner,
 )
-from .runs import FLOW, attempt, progress, say, telling
+from .flow import flow
+from .runs import progress, say, telling
 
 
 @task(name="ingest shard", task_run_name="ingest shard", tags=["ingest"], **PART)
@@ -52,8 +53,7 @@ def ingest_stage(
     return report
 
 
-@flow(name="ingest", task_runner=task_runner(), **FLOW)
-@attempt
+@flow(name="ingest", task_runner=task_runner())
 def ingest_flow(
     source: SourceName = "sotu", limit: Limit = None, space: SpaceName = None, sync: bool = False, confirm: str = ""
 ) -> IngestReport:

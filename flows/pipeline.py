@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from prefect import flow
 from prefect.utilities.annotations import quote
 
 from lvm.corpus.sources import open_source
 from lvm.models import Head
-from lvm.pipeline.ingest import IngestReport
+from lvm.pipeline.ingest import IngestReport, require_trainable
 from lvm.report import Summary
 from lvm.settings import CONTEXT
 from lvm.training import Loss
@@ -30,15 +29,14 @@ from .common import (
 )
 from .evaluate import evaluate_stage
 from .extract import extract_stage
+from .flow import flow
 from .ingest import ingest_stage
 from .options import Options
-from .runs import FLOW, attempt
 from .train import train_stage
 from .validate import validate_stage
 
 
-@flow(name="pipeline", task_runner=task_runner(), **FLOW)
-@attempt
+@flow(name="pipeline", task_runner=task_runner())
 def pipeline_flow(
     source: SourceName = "sotu",
     limit: Limit = None,
@@ -70,6 +68,8 @@ def pipeline_flow(
 
     Raises:
         BadConfig: if a hyperparameter does not exist or has an impossible value.
+        NothingToMeasure: if the inverter was trained on every stored document.
+        NotEnoughDocuments: if fewer than three documents have a window.
         GateBlocked: if text does not come back from its vectors, or predictions cannot be decoded.
     """
     configs = train.configurations(model, epochs, loss, head, options)
@@ -86,6 +86,7 @@ def pipeline_flow(
 
     ingested = once(ingest_stage, stored, source, limit, where, before)
     with opened(where) as work:
+        require_trainable(work, context)
         now = standing(work)
     gate = validate_stage(where, now, wait_for=[ingested])
     sequences = once(extract_stage, extract.there, context, where, now, after=gate)

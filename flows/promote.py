@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_table_artifact
 from pydantic import Field
 
 from lvm.pipeline.promote import Promoted, promote, versions
 
 from .common import PART, SpaceName, Where, opened, reach_database
-from .runs import FLOW, attempt, run_id, say
+from .flow import flow
+from .runs import run_id, say
 
 Version = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(@[0-9a-f]+)?$")]
 Reason = Annotated[str, Field(min_length=1)]
@@ -38,8 +39,7 @@ def promote_stage(model: str | None, reason: str | None, back: bool, space: str 
     return promoted
 
 
-@flow(name="promote", **FLOW)
-@attempt
+@flow(name="promote")
 def promote_flow(
     model: Version | None = None, reason: Reason | None = None, back: bool = False, space: SpaceName = None
 ) -> Promoted:

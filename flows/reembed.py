@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from lvm.pipeline.reembed import ReembedReport, reembed
 from lvm.pipeline.workspace import open_workspace
 
 from .common import PART, SpaceName, TargetSpace, Where, opened, reach_database, standing, task_runner
-from .runs import FLOW, attempt, progress, telling
+from .flow import flow
+from .runs import progress, telling
 from .validate import validate_stage
 
 
@@ -25,8 +26,7 @@ def reembed_stage(to: str, space: str | None) -> ReembedReport:
     return report
 
 
-@flow(name="reembed", task_runner=task_runner(), **FLOW)
-@attempt
+@flow(name="reembed", task_runner=task_runner())
 def reembed_flow(to: TargetSpace, space: SpaceName = None) -> ReembedReport:
     """Give another space vectors of every stored chunk. The old space stays as it is.
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import cast
 
-from prefect import flow
 from prefect.states import Completed
 
 from lvm.pipeline.sources import Removed, remove
 from lvm.store import NotConfirmed
 
 from .common import SourceName, SpaceName, Where, opened, reach_database
-from .runs import FLOW, attempt, say
+from .flow import flow
+from .runs import say
 
 
-@flow(name="remove", **FLOW)
-@attempt
+@flow(name="remove")
 def remove_flow(source: SourceName, confirm: str = "", space: SpaceName = None) -> Removed:
     """Remove a source: its documents with their chunks and vectors of every space. Files of models stay.
 

@@ -128,14 +128,6 @@ def _alive(process: int) -> bool:
     return True
 
 
-FLOW: dict[str, Any] = {
-    "flow_run_name": run_name,
-    "on_crashed": [close_crashed],
-    "on_cancellation": [close_crashed],
-}
-"""Options of every flow."""
-
-
 # -- gates ------------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from lvm.models import Head
@@ -29,8 +29,9 @@ from .common import (
     standing,
     task_runner,
 )
+from .flow import flow
 from .options import Options
-from .runs import FLOW, attempt, progress, say, telling
+from .runs import progress, say, telling
 
 
 @task(name="train model", task_run_name="train {name}", tags=["train"], **PART)
@@ -64,8 +65,7 @@ def train_stage(
     return results
 
 
-@flow(name="train", task_runner=task_runner(), **FLOW)
-@attempt
+@flow(name="train", task_runner=task_runner())
 def train_flow(
     model: ModelName = "all",
     epochs: Epochs = 20,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from lvm.pipeline.errors import GateBlocked
@@ -28,7 +28,8 @@ from .common import (
     standing,
     task_runner,
 )
-from .runs import FLOW, attempt, progress, publish, run_id, say, telling
+from .flow import flow
+from .runs import progress, publish, run_id, say, telling
 
 
 @task(name="decode", task_run_name="decode", tags=["validate"], **PART)
@@ -59,8 +60,7 @@ def validate_stage(where: Where, stands_on: Standing, full: bool = False) -> Gat
     return report
 
 
-@flow(name="validate", task_runner=task_runner(), **FLOW)
-@attempt
+@flow(name="validate", task_runner=task_runner())
 def validate_flow(space: SpaceName = None, full: bool = False, inverter: InverterFolder = None) -> GateReport:
     """Measure text -> vector -> text -> vector on chunks the inverter was not trained on, and judge it.
 

@@ -5,6 +5,7 @@ Contract: no other code reads ``LVM_*`` variables. Secrets are ``SecretStr``, so
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,10 @@ CONTEXT = 16
 TEMPERATURE = 0.62
 """Temperature of samples, if nothing else is said. 1 is the trained distribution; lower ones read better."""
 
+url_readers: dict[str, Callable[[str], str]] = {}
+"""What reads a database URL that is kept elsewhere, by scheme: ``prefect:secret/NAME`` is given ``secret/NAME``. The
+command line and the flows add ``prefect``; nothing below them knows Prefect."""
+
 
 class Settings(BaseSettings):
     """Settings. The environment variable of a field is ``LVM_<FIELD>``."""
@@ -26,7 +31,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LVM_", env_file=".env", extra="ignore")
 
     database_url: SecretStr | None = Field(
-        default=None, description="Postgres with pgvector, e.g. postgresql://user@host/db. Unset: an embedded server."
+        default=None,
+        description="Postgres with pgvector, e.g. postgresql://user@host/db, or prefect:secret/NAME. "
+        "Unset: an embedded server.",
     )
     gatekeeper_url: SecretStr | None = Field(
         default=None, description="The same database, for the user who writes verdicts. Unset: LVM_DATABASE_URL."

@@ -46,6 +46,13 @@ def test_nothing_is_published_beyond_loopback_or_runs_as_root(services: dict[str
         assert ":" in image and not image.endswith("latest"), f"{image} is not pinned"
 
 
+def test_links_to_evidence_open_where_the_ui_is_published(services: dict[str, Any]) -> None:
+    (published,) = services["prefect"]["ports"]
+    assert published == "127.0.0.1:${PREFECT_PORT:-4200}:4200"
+    where = services["worker"]["environment"]["PREFECT_UI_URL"]
+    assert where == "${PREFECT_UI_URL:-http://127.0.0.1:${PREFECT_PORT:-4200}}"
+
+
 def test_only_the_migration_knows_the_owner(services: dict[str, Any]) -> None:
     knows = [name for name, each in services.items() if "LVM_POSTGRES_PASSWORD" in str(each)]
     assert knows == ["postgres", "migrate"]

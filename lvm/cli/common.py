@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from lvm.errors import UsageError
-from lvm.settings import Settings, chosen
+from lvm.settings import Settings, chosen, url_readers
 from lvm.terminal import Cell, Terminal
 
 if TYPE_CHECKING:
@@ -173,6 +173,16 @@ def flows_module(name: str) -> Any:
     """A module of the flows: ``lvm.flows`` in an installed wheel, ``flows`` in a checkout."""
     package = "lvm.flows" if find_spec("lvm.flows") else "flows"
     return import_module(f"{package}.{name}")
+
+
+def _url_kept_in_prefect(name: str) -> str:
+    """The database's URL where ``LVM_DATABASE_URL`` names a block of Prefect. Prefect is set up and imported for it."""
+    prepare_prefect(Settings())
+    url: str = flows_module("database_url").read(name)
+    return url
+
+
+url_readers["prefect"] = _url_kept_in_prefect
 
 
 def prefect_home(settings: Settings, environment: Mapping[str, str] = os.environ) -> Path:

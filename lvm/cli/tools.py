@@ -1,4 +1,4 @@
-"""``lvm doctor``, ``lvm ui``, and ``lvm pack`` for maintainers."""
+"""``lvm doctor``; ``lvm ui``, ``deploy`` and ``notify`` for Prefect; and ``lvm pack`` for maintainers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lvm.cli.common import AsJson, SpaceName, flows_module, opened, out, prepare_prefect
+from lvm.cli.common import AsJson, SpaceName, err, flows_module, opened, out, prefect_api, prepare_prefect
+from lvm.errors import UsageError
 from lvm.settings import Settings
 
 
@@ -16,6 +17,8 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(doctor)
     app.command()(ui)
+    app.command()(deploy)
+    app.command()(notify)
     app.command(hidden=True)(pack)
 
 
@@ -52,6 +55,34 @@ def ui(
 
     flows_module("deployments").serve_all(api, told)
     out.print("stopped")
+
+
+def deploy() -> None:
+    """Give every flow to the workers of the Prefect server PREFECT_API_URL. It keeps what people set there."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise UsageError(
+            "no Prefect server is named; set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api. "
+            "On one machine, `lvm ui` is enough"
+        )
+    prepare_prefect(Settings())
+    deployments = flows_module("deployments")
+    for remark in flows_module("common").call(deployments.deploy):
+        err.print(remark, soft_wrap=True)
+    names = ", ".join(each["name"] for each in deployments.definitions())
+    pool = deployments.definitions()[0]["work_pool"]["name"]
+    out.print(f"work pool {pool}: {names}", soft_wrap=True)
+    out.print(f"start a worker: prefect worker start --pool {pool} --type process", soft_wrap=True)
+
+
+def notify(url: Annotated[str, typer.Argument(help="webhook to call, https://...")]) -> None:
+    """Call a webhook when a run fails, crashes, or is blocked by a gate. Done again, it changes the address."""
+    if not url.startswith(("http://", "https://")):
+        raise UsageError(f"{url!r} is not the address of a webhook; it begins with https:// or http://")
+    if not prefect_api(Settings()):
+        raise UsageError("no Prefect server is there to call it; start `lvm ui`, or set PREFECT_API_URL")
+    prepare_prefect(Settings())
+    names = flows_module("common").call(flows_module("notifications").notify, url)
+    out.print(f"automations {', '.join(names)}: switch them on and off in the UI, under Automations", soft_wrap=True)
 
 
 def pack(

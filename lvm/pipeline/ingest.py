@@ -20,11 +20,13 @@ from typing import TypeVar
 from lvm.corpus.documents import Document, Skipped
 from lvm.corpus.sources import Source, open_source
 from lvm.devices import give_back_memory
+from lvm.evaluation.choosing import NothingToMeasure
 from lvm.pipeline import sources
 from lvm.pipeline.alone import OneSourceOnly
 from lvm.pipeline.sources import NotSyncable
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.progress import Bars, Progress
+from lvm.sequences import split_documents
 from lvm.spaces import Space
 from lvm.store import Busy, IndexNotBuilt, IngestedDocument
 
@@ -171,6 +173,27 @@ def ingest(
     after_loading(work, report.chunks, bars)
     report.corpus_revision = work.store.corpus_revision(work.space_id)
     return report
+
+
+@named_stage
+def require_trainable(work: Workspace, context: int) -> None:
+    """Refuse a corpus on which no model can be trained. This is known before the gate, which takes minutes.
+
+    Args:
+        work: its corpus and space are looked at.
+        context: vectors in a window before the one to predict.
+
+    Raises:
+        NothingToMeasure: if the inverter was trained on every document.
+        NotEnoughDocuments: if fewer than three documents have a window.
+    """
+    documents, trained = work.store.documents(work.space_id), work.space.trained_documents
+    if documents and all(each.sha256 in trained for each in documents):
+        raise NothingToMeasure(
+            f"the inverter of space {work.space.name!r} was trained on all {len(documents)} documents that are stored, "
+            "so a roundtrip measures nothing; ingest more of the source (a larger limit), or text that is new to it"
+        )
+    split_documents(documents, trained, context)
 
 
 def after_loading(work: Workspace, written: int, bars: Bars | None = None) -> None:

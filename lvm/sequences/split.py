@@ -52,7 +52,8 @@ def split_documents(
     if len(windowed) < 3:
         raise NotEnoughDocuments(
             f"{len(windowed)} of {len(documents)} documents have more than {context} chunks, but training, "
-            "validation and test need one document each; ingest more or longer documents, or use a shorter --context"
+            "validation and test need one document each; ingest more or longer documents (a book as a file a chapter), "
+            "or use a shorter --context"
         )
     known = set(trained_documents)
     fresh = [i for i, d in enumerate(documents) if d.sha256 not in known]

@@ -24,7 +24,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from lvm.errors import first_line
-from lvm.settings import Settings
+from lvm.settings import Settings, url_readers
 from lvm.store import postgres
 from lvm.store.errors import InvalidDatabaseUrl, ServerUnavailable
 
@@ -102,8 +102,16 @@ def password(url: URL) -> str | None:
 
 def _parse(secret: SecretStr, variable: str) -> URL:
     shape = "it must look like postgresql://user:password@host:5432/database, in the password %40 for @, %2F for /"
+    value = secret.get_secret_value()
+    scheme, _, name = value.partition(":")
+    if scheme in url_readers:
+        value = url_readers[scheme](name)
+    elif scheme == "prefect":
+        raise InvalidDatabaseUrl(
+            f"{variable} names a block of Prefect, which the command `lvm` and the flows read; give the URL itself here"
+        )
     try:
-        url = make_url(secret.get_secret_value())
+        url = make_url(value)
     except (ArgumentError, ValueError):  # its message may hold a part of the password, so it is not chained
         raise InvalidDatabaseUrl(f"{variable} cannot be read; {shape}") from None
     if url.get_backend_name() not in ("postgresql", "postgres") or not url.database or "@" in (url.host or ""):

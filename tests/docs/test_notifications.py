@@ -7,11 +7,11 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from flows.notifications import TRIGGERS
 from flows.runs import BLOCKED, BLOCKED_EVENT
 from lvm.store import Store
 
-DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "notifications.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "notifications.md").read_text()
 
 
 def test_names_in_the_database_exist(database: Store) -> None:
@@ -22,4 +22,5 @@ def test_names_in_the_database_exist(database: Store) -> None:
 
 def test_event_and_tag_are_the_ones_of_the_code() -> None:
     assert f"`{BLOCKED_EVENT}`" in PAGE and f"`{BLOCKED}`" in PAGE
-    assert f'"{BLOCKED_EVENT}"' in (DOCS / "examples" / "notify.py").read_text()
+    assert all(f"| `{name}` | `{event}` |" in PAGE for name, (_, event, _) in TRIGGERS.items())
+    assert TRIGGERS["lvm-blocked"][1] == BLOCKED_EVENT

@@ -76,17 +76,10 @@ def test_the_pipeline_runs_through_server_pool_and_worker(
     (tmp_path / "prefect").mkdir()
     corpus = write_unseen(tmp_path / "texts", documents=5, characters=700)
 
-    def prefect(*arguments: str) -> list[str]:
-        return [sys.executable, "-m", "prefect", *arguments]
-
     with server(api):
-        for command in (
-            prefect("work-pool", "create", "lvm", "--type", "process", "--overwrite"),
-            prefect("--no-prompt", "deploy", "--all"),
-            prefect("automation", "create", "--from-file", "automations.yaml"),
-        ):
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
+        deploy = [sys.executable, "-c", "from lvm.cli import main; main()", "deploy"]
+        done = subprocess.run(deploy, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
         with httpx.Client(base_url=api, timeout=30) as client:
             found = {each["name"]: each for each in client.post("/deployments/filter", json={}).json()}
             assert set(found) == {each["name"] for each in definitions()}
@@ -101,7 +94,10 @@ def test_the_pipeline_runs_through_server_pool_and_worker(
             run = client.post(
                 f"/deployments/{found['pipeline']['id']}/create_flow_run", json={"parameters": asked}
             ).json()["id"]
-            worker = subprocess.Popen(prefect("worker", "start", "--pool", "lvm", "--type", "process"), cwd=ROOT)
+            elsewhere = tmp_path / "elsewhere"
+            elsewhere.mkdir()
+            start = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "lvm", "--type", "process"]
+            worker = subprocess.Popen(start, cwd=elsewhere)
             try:
                 until = time.monotonic() + 300
                 while (state := client.get(f"/flow_runs/{run}").json())["state_type"] not in FINAL:

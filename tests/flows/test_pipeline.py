@@ -20,6 +20,7 @@ from flows.pipeline import pipeline_flow
 from flows.train import train_flow
 from flows.validate import validate_flow
 from lvm.pipeline.errors import GateBlocked, GateMissing
+from lvm.sequences import NotEnoughDocuments
 from lvm.settings import Settings
 from lvm.spaces import SpaceMismatch, registry
 from lvm.store import NotConfirmed, Store
@@ -86,6 +87,15 @@ def test_text_to_models_to_text_and_again_for_nothing(
     assert rows(database)["document"] == 8
     clear_flow(confirm=database.database_name)
     assert not any(rows(database).values()) and not settings.artifacts.exists()
+
+
+def test_a_book_in_one_file_is_refused_before_the_gate(
+    settings: Settings, database: Store, small: None, tmp_path: Path
+) -> None:
+    (book,) = write_unseen(tmp_path / "book", documents=1, characters=4000).iterdir()
+    with pytest.raises(NotEnoughDocuments, match=r"1 of 1 documents have more than 3 chunks.*a file a chapter"):
+        pipeline_flow(source=str(book), context=3)
+    assert rows(database)["document"] == 1 and rows(database)["gate_result"] == 0
 
 
 def test_wrong_pooling_is_measured_blocked_and_nothing_is_trained(

@@ -16,9 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -116,6 +118,22 @@ class Ui:
         return found
 
 
+def start(folder: Path, environment: dict[str, str]) -> Ui:
+    """Start an ``lvm ui``; its stderr goes to ``said.txt``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (folder / "said.txt").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from lvm.cli import main; main()", "ui", "--port", str(port)],
+            cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=said, text=True,
+        )  # fmt: skip
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    assert f"http://127.0.0.1:{port} " in first, (folder / "said.txt").read_text()
+    return Ui(process, f"http://127.0.0.1:{port}/api", folder, {**environment, "PREFECT_HOME": str(folder / "prefect")})
+
+
 @pytest.fixture(scope="module")
 def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     folder = tmp_path_factory.mktemp("ui")
@@ -131,19 +149,10 @@ def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "LVM_THREADS": "1",
     }
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from lvm.cli import main; main()", "ui", "--port", str(port)],
-        cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    said = process.stdout.readline()
-    assert f"http://127.0.0.1:{port} " in said
-    yield Ui(process, f"http://127.0.0.1:{port}/api", folder, {**environment, "PREFECT_HOME": str(folder / "prefect")})
-    if process.poll() is None:
-        for each in (*psutil.Process(process.pid).children(recursive=True), process):
+    started = start(folder, environment)
+    yield started
+    if started.process.poll() is None:
+        for each in (*psutil.Process(started.process.pid).children(recursive=True), started.process):
             each.kill()
     with engine.connect() as connection:
         connection.exec_driver_sql("DROP DATABASE ui WITH (FORCE)")
@@ -183,28 +192,6 @@ def test_every_flow_has_a_deployment_with_a_good_form(ui: Ui) -> None:
         assert options["learning_rate"]["default"] == 0.001 and options["hyper"]["description"]
         with pytest.raises(httpx.HTTPStatusError):
             ui.run(name, options={"learning_rate": 0})
-
-
-def test_a_schedule_that_somebody_activated_stays_active(ui: Ui) -> None:
-    (pipeline,) = (each for each in ui.post("deployments/filter") if each["name"] == "pipeline")
-    (nightly,) = pipeline["schedules"]
-    where = f"{ui.api}/deployments/{pipeline['id']}/schedules"
-
-    def switch(schedule: dict[str, Any], active: bool) -> None:
-        until = time.monotonic() + 30
-        while (answer := httpx.patch(f"{where}/{schedule['id']}", json={"active": active}, timeout=30)).is_server_error:
-            assert time.monotonic() < until, answer.text  # its SQLite is busy
-        answer.raise_for_status()
-
-    switch(nightly, active=True)
-    again = "from prefect.runner import Runner; from flows.deployments import add_deployments as add; add(Runner())"
-    subprocess.run(
-        [sys.executable, "-c", again],
-        env={**ui.environment, "PREFECT_API_URL": ui.api}, check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
-    (stayed,) = httpx.get(where, timeout=30).json()
-    assert stayed["active"] is True and stayed["schedule"]["cron"] == nightly["schedule"]["cron"]
-    switch(stayed, active=False)
 
 
 def test_a_failed_stage_is_retried_and_the_finished_ones_are_not(ui: Ui) -> None:
@@ -304,13 +291,24 @@ def _until(found: Callable[[], R], seconds: float = 60) -> R:
     return each
 
 
-def test_a_command_beside_it_shows_its_run_there(ui: Ui) -> None:
-    command = [sys.executable, "-c", "from lvm.cli import main; main()", "ingest", "sotu", "--limit", "1"]
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-c", "from lvm.cli import main; main()", "ingest", "sotu", "--limit", "1"],
+        ["-c", "from flows.ingest import ingest_flow; ingest_flow('sotu', limit=1)"],
+    ],
+    ids=["command", "Python"],
+)
+def test_a_run_started_beside_it_shows_there(ui: Ui, command: list[str]) -> None:
     environment = {name: value for name, value in ui.environment.items() if name != "PREFECT_HOME"}
-    done = subprocess.run(command, env=environment, cwd=ui.folder, capture_output=True, text=True, timeout=120)
+    before = {each["id"] for each in ui.runs("ingest sotu limit 1")}
+    done = subprocess.run(
+        [sys.executable, *command], env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=ui.folder, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (run,) = ui.runs("ingest sotu limit 1")
-    assert run["state_type"] == "COMPLETED" and "documents" in ui.logs(run["id"]), "with its log"
+    (new,) = [each for each in ui.runs("ingest sotu limit 1") if each["id"] not in before]
+    assert new["state_type"] == "COMPLETED" and "documents" in ui.logs(new["id"]), "with its log"
 
 
 def test_seen_in_a_browser(ui: Ui) -> None:
@@ -422,14 +420,7 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server.server_close()
 
 
-def test_what_a_gate_stops_is_seen_stays_so_and_is_told(ui: Ui, hook: tuple[str, list[dict[str, Any]]]) -> None:
-    address, sent = hook
-    script = Path(__file__).parents[2] / "docs" / "examples" / "notify.py"
-    for _ in range(2):  # run again, it replaces what it made
-        subprocess.run(
-            [sys.executable, str(script), address],
-            env={**ui.environment, "PREFECT_API_URL": ui.api}, check=True, capture_output=True, timeout=60,
-        )  # fmt: skip
+def test_what_a_gate_stops_is_seen_and_stays_so(ui: Ui) -> None:
     run = ui.run("pipeline", source=str(ui.folder / "texts"), limit=None, space="blocked", model="gru", context=3)
     blocked = ui.wait(run)
     assert (blocked["state_type"], blocked["state_name"], blocked["run_count"]) == ("FAILED", "Failed", 1)
@@ -441,12 +432,6 @@ def test_what_a_gate_stops_is_seen_stays_so_and_is_told(ui: Ui, hook: tuple[str,
     link = blocked["state"]["message"].split("Evidence: ")[1]
     shown = httpx.get(f"{ui.api}/artifacts/{link.rsplit('/', 1)[1]}", timeout=30).json()
     assert shown["key"] == "roundtrip-gate" and "identification R@1" in shown["data"], "one click away"
-    until = time.monotonic() + 30
-    while not sent and time.monotonic() < until:
-        time.sleep(0.2)
-    assert [each["flow"] for each in sent] == ["pipeline"] and link in sent[0]["message"]
-    assert (sent[0]["gate"], sent[0]["space"], sent[0]["threshold"]) == ("roundtrip", "blocked", 0.9)
-    assert sent[0]["criterion"] == "identification R@1" and sent[0]["value"] < 0.9
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.set_default_timeout(60_000)
@@ -458,6 +443,41 @@ def test_what_a_gate_stops_is_seen_stays_so_and_is_told(ui: Ui, hook: tuple[str,
     with open_store(ui.settings) as store:
         space = store.space_id("blocked")
         assert space is not None and not store.latest_gate(space).passed  # type: ignore[union-attr]
+
+
+def test_a_webhook_hears_once_of_what_failed_crashed_or_was_blocked(
+    ui: Ui, hook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    address, sent = hook
+    environment = {name: value for name, value in ui.environment.items() if name != "PREFECT_HOME"}
+    for url in ("http://127.0.0.1:9/old", address):  # the second address replaces the first
+        command = [sys.executable, "-c", "from lvm.cli import main; main()", "notify", url]
+        done = subprocess.run(command, env=environment, cwd=ui.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "lvm-failed, lvm-crashed, lvm-blocked" in done.stdout, done.stderr
+    assert len(ui.post("automations/filter")) == 3
+    message = "Blocked by the roundtrip gate: identification R@1 0.4 < 0.9"
+    failed = ui.run("ingest", source="no/such/place")
+    ui.wait(failed)
+    crashed, blocked = (ui.post("flow_runs/", flow_id=ui.state(failed)["flow_id"], name=each)["id"] for each in "cb")
+    ui.post(f"flow_runs/{crashed}/set_state", state={"type": "CRASHED", "message": "gone"}, force=True)
+    ui.post(f"flow_runs/{blocked}/set_state", state={"type": "FAILED", "message": message}, force=True)
+    event = {
+        "event": "lvm.gate.blocked", "id": str(uuid4()), "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{blocked}"},
+        "payload": {"gate": "roundtrip", "message": message},
+    }  # fmt: skip
+    httpx.post(f"{ui.api}/events", json=[event], timeout=30).raise_for_status()
+    until = time.monotonic() + 30
+    while len(sent) < 3 and time.monotonic() < until:
+        time.sleep(0.2)
+    time.sleep(1)  # for a message too many
+    heard = {each["what"]: (each["run"], each["message"]) for each in sent}
+    assert len(sent) == 3 and heard.keys() == {"lvm-failed", "lvm-crashed", "lvm-blocked"}, sent
+    assert heard["lvm-crashed"] == ("c", "gone") and heard["lvm-blocked"] == ("b", message)
+    assert "no/such/place" in heard["lvm-failed"][1]
+    assert {each["what"]: each["gate"] for each in sent} == {
+        "lvm-failed": None, "lvm-crashed": None, "lvm-blocked": event["payload"]
+    }  # fmt: skip
 
 
 def test_ctrl_c_stops_server_and_runs(ui: Ui) -> None:
@@ -475,3 +495,31 @@ def test_ctrl_c_stops_server_and_runs(ui: Ui) -> None:
     (state,) = kept.execute("SELECT state_type FROM flow_run WHERE id = ?", (run,)).fetchone()
     assert state == "CRASHED", "so that it can be retried"
     kept.close()
+    assert "Traceback" not in (ui.folder / "said.txt").read_text()
+
+
+def test_started_again_it_keeps_schedules_and_sigterm_stops_it_without_a_word(ui: Ui) -> None:
+    assert ui.process.poll() is not None, "the test before stopped it"
+    environment = {name: value for name, value in ui.environment.items() if name != "PREFECT_HOME"}
+    for change in (True, False):
+        again = start(ui.folder, environment)
+        try:
+            (pipeline,) = (each for each in again.post("deployments/filter") if each["name"] == "pipeline")
+            where = f"{again.api}/deployments/{pipeline['id']}/schedules"
+            if change:
+                (nightly,) = pipeline["schedules"]
+                theirs = {"schedule": {"cron": "30 4 * * *", "timezone": "UTC"}, "parameters": {"limit": 9}}
+                httpx.patch(f"{where}/{nightly['id']}", json={**theirs, "active": True}, timeout=30).raise_for_status()
+                weekly = {"schedule": {"cron": "0 5 * * 1", "timezone": "UTC"}, "active": True}
+                httpx.post(where, json=[weekly], timeout=30).raise_for_status()
+            found = {each["schedule"]["cron"]: each for each in httpx.get(where, timeout=30).json()}
+            assert found.keys() == {"30 4 * * *", "0 5 * * 1"} and all(each["active"] for each in found.values())
+            assert found["30 4 * * *"]["parameters"] == {"limit": 9}
+            if not change:  # the second time something runs
+                again.wait(again.run("ingest"), ("RUNNING",))
+        finally:
+            again.process.send_signal(signal.SIGTERM)
+            code = again.process.wait(60)
+        said = (ui.folder / "said.txt").read_text()
+        assert code == 0 and "Traceback" not in said and "never awaited" not in said
+        assert not (change and said)

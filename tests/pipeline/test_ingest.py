@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from lvm.corpus.sources import open_source
-from lvm.pipeline.ingest import ingest
+from lvm.evaluation.roundtrip import NothingToMeasure
+from lvm.pipeline.ingest import ingest, require_trainable
 from lvm.pipeline.workspace import open_workspace, register
 from lvm.progress import Progress
+from lvm.sequences import NotEnoughDocuments
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
 from lvm.store import Store, open_store
+from tests.flows.corpora import write_unseen
 
 KILLED = """
 import os, signal, sys
@@ -127,3 +130,17 @@ def test_a_large_ingestion_has_a_bar_for_its_index(
         opened.clear()
         ingest(work, "sotu", 2, bars=bars)
     assert "index" not in opened
+
+
+def test_what_cannot_be_trained_on_is_refused_before_the_gate(
+    database: Store, settings: Settings, tmp_path: Path
+) -> None:
+    (first,) = write_unseen(tmp_path / "book", documents=1, characters=4_000).iterdir()
+    with open_workspace("minilm", settings) as work:
+        ingest(work, "sotu", 8)
+        with pytest.raises(NothingToMeasure, match=r"trained on all 8 documents that are stored.*a larger limit"):
+            require_trainable(work, 3)
+        ingest(work, str(first))
+        require_trainable(work, 3)
+        with pytest.raises(NotEnoughDocuments, match=r"^0 of 9 documents.*a file a chapter"):
+            require_trainable(work, 10_000)
