@@ -1,7 +1,7 @@
 """Search by words, and a comment on everything in the schema.
 
 - ``find`` searches texts by their words, ``hybrid`` joins it with the search by vector. The index of words is built here:
-  25 seconds for a million chunks.
+  14 seconds for 567,000 chunks.
 - ``chunks`` has the id of the space, by which a query written by hand reaches the search index.
 - Tables, views, columns and functions have comments, which psql and other clients show.
 

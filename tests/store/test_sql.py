@@ -193,8 +193,8 @@ ANSWERS: dict[str, Callable[[World], list[tuple[Any, ...]]]] = {
     ],
     "The verdicts, newest first (a pipeline gate is about a model, a roundtrip gate about space and inverter)": (
         lambda world: [
-            (world.gates[1], "pipeline", "gru", "minilm", 0.7, None, None, 30, True, True),
-            (world.gates[0], "roundtrip", None, "minilm", 0.8, 1.0, 0.0, 33, True, True),
+            (world.gates[1], "pipeline", "gru", "minilm", "1" * 12, 0.7, None, None, 30, True, True),
+            (world.gates[0], "roundtrip", None, "minilm", "1" * 12, 0.8, 1.0, 0.0, 33, True, True),
         ]
     ),
     "The worst texts of the last roundtrip gate": lambda world: [("worse", "odder", 0.1), ("bad", "odd", 0.31)],
@@ -222,7 +222,7 @@ def test_every_query_of_the_page_answers_right(question: str, world: World) -> N
         assert all(timedelta(0) < row[-1] < timedelta(minutes=5) for row in rows)
         rows = [(*row[:-1], timedelta(0)) for row in rows]
     if question.startswith("The verdicts"):
-        rows = [(*row[:6], None if row[6] is None else round(row[6], 1), *row[7:]) for row in rows]
+        rows = [(*row[:7], None if row[7] is None else round(row[7], 1), *row[8:]) for row in rows]
     if question.startswith("Quality"):
         rows = [row[1:] for row in rows]  # without its time
     assert len(rows) == len(expected)
