@@ -60,7 +60,9 @@ def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
 def test_every_flow_has_a_deployment_with_a_good_form(ui: Ui) -> None:
     found = {each["name"]: each for each in ui.post("deployments/filter")}
     assert set(found) == {each["name"] for each in definitions()}
-    assert set(found) == set("pipeline ingest validate extract train evaluate promote reembed remove clear".split())
+    assert set(found) == set(
+        ["pipeline", "ingest", "validate", "extract", "train", "evaluate", "promote", "reembed", "remove", "clear"]
+    )
     for each in found.values():
         assert each["description"] and "lvm" in each["tags"] and each["version"]
         assert each["global_concurrency_limit"]["limit"] == 1
