@@ -32,8 +32,9 @@ class GateReport:
             (each.name, each.figure, f">= {each.threshold:g}", "met" if each.passed else "not met")
             for each in self.verdict.criteria
         ]
-        rows += [
-            (each.source, f"{each.mean:.3f}", f"n = {each.n}", "met" if each.passes else "not met")
-            for each in self.figures.sources
-        ]
+        if len(self.figures.sources) > 1:
+            rows += [
+                (each.source, f"{each.mean:.3f}", f"n = {each.n}", "met" if each.passes else "not met")
+                for each in self.figures.sources
+            ]
         return table(("criterion", "value", "threshold", "verdict"), rows)

@@ -61,8 +61,10 @@ def prefect_server() -> Iterator[None]:
 
 
 def test_photos_stay_and_are_named(artifacts: Path, database: Store) -> None:
+    asked = clear_flow(return_state=True)
+    assert asked.is_completed() and f"{len(OURS)} files" in (asked.message or "")
     with pytest.raises(NotConfirmed, match=f"{len(OURS)} files"):
-        clear_flow()
+        clear_flow(confirm="another")
     assert files(artifacts) == {*OURS, *THEIRS}
     cleared = clear_flow(confirm=database.database_name)
     assert files(artifacts) == set(THEIRS)

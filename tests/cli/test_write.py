@@ -149,7 +149,7 @@ def test_next_shows_several_ways_to_go_on(
     out = capfd.readouterr().out
     scores = [float(line.split()[1]) for line in out.splitlines() if line.startswith("score ")]
     assert 1 < len(scores) <= 4 and scores == sorted(scores, reverse=True)
-    assert out.count("document") == len(scores), "each with its stored chunks"
+    assert out.count("cosine\ttext\t") == len(scores), "each with its stored chunks"
     assert run(monkeypatch, "next", TEXT) == 0
     assert capfd.readouterr().out.startswith("gru (")
 

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect import State, flow, get_run_logger, task
+from prefect import State, get_run_logger, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
@@ -23,7 +23,8 @@ from prefect.states import AwaitingRetry, Running
 
 from flows import runs
 from flows.common import call
-from flows.runs import BLOCKED, COMMAND_LINE, FLOW, attempt, close_dead_commands, progress, telling
+from flows.flow import flow
+from flows.runs import BLOCKED, COMMAND_LINE, close_dead_commands, progress, telling
 from lvm.errors import UsageError
 from lvm.gates import judge_pipeline
 from lvm.pipeline.errors import GateBlocked
@@ -34,8 +35,7 @@ def never_ending() -> None:
     """A task whose process is killed."""
 
 
-@flow(name="pipeline", **FLOW)
-@attempt
+@flow(name="pipeline")
 def blocked_once(source: str = "sotu", limit: int | None = None, space: str | None = None) -> list[str]:
     """Blocked at the first attempt, which leaves a task and a bar behind."""
     context = FlowRunContext.get()
@@ -113,7 +113,7 @@ def _event(client: Any, resource: str) -> dict[str, Any]:
 
 
 def test_a_run_is_named_for_what_it_does_and_a_given_name_stays() -> None:
-    @flow(name="train", **FLOW)
+    @flow(name="train")
     def named(source: str = "sotu", limit: int | None = None, epochs: int = 20, options: Any = None) -> str:
         return str(flow_run.name)
 
@@ -131,7 +131,7 @@ def test_a_stage_says_what_it_does_while_it_works(
     monkeypatch.setattr(runs, "TELL_SECONDS", 0.05)
     monkeypatch.setenv("LVM_QUIET", "1")
 
-    @flow
+    @flow(name="stage")
     def stage() -> None:
         with telling("train"):
             time.sleep(0.2)
@@ -148,7 +148,7 @@ def test_a_stage_says_what_it_does_while_it_works(
 
 
 def test_a_named_error_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    @flow
+    @flow(name="refused")
     def refused() -> None:
         try:
             raise UsageError("no such folder; name another")

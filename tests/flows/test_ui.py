@@ -222,7 +222,7 @@ def test_seen_in_a_browser(ui: Ui) -> None:
         page.get_by_role("link", name="pipeline", exact=True).first.click()
         page.get_by_role("button", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Custom run").click()
-        page.get_by_label("source").fill(str(ui.folder / "texts"))
+        page.get_by_role("textbox", name="source").fill(str(ui.folder / "texts"))
         page.get_by_text("None", exact=True).first.click()
         page.get_by_label("context").fill("3")
         page.get_by_role("spinbutton", name="epochs (Optional)", exact=True).fill("2")
