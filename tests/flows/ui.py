@@ -41,14 +41,17 @@ class Ui:
         values = {name[4:].lower(): value for name, value in self.environment.items() if name.startswith("LVM_")}
         return Settings(**values)  # type: ignore[arg-type]
 
-    def post(self, path: str, **body: Any) -> Any:
+    def send(self, method: str, path: str, body: Any) -> Any:
         for _ in range(10):
-            answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+            answer = httpx.request(method, f"{self.api}/{path}", json=body, timeout=30)
             if answer.status_code != 503:  # its SQLite database is locked; Prefect's own client tries again too
                 break
             time.sleep(1)
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
+
+    def post(self, path: str, **body: Any) -> Any:
+        return self.send("POST", path, body)
 
     def run(self, name: str, **parameters: Any) -> str:
         found = httpx.get(f"{self.api}/deployments/name/{name}/{name}", timeout=30).json()
