@@ -158,6 +158,9 @@ def attempt(run: Callable[P, R]) -> Callable[P, R]:
             return run(*args, **kwargs)
         except GateBlocked as error:
             return cast(R, _blocked(error))
+        finally:
+            while _deleting:
+                _deleting.pop().join()
 
     # Prefect reads the parameters from the signature, and would look for their types in this module
     flow_of_it.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]
@@ -260,8 +263,8 @@ def telling(stage: str) -> Iterator[None]:
 
 @contextmanager
 def progress(description: str, total: int | None) -> Iterator[Progress]:
-    """A bar in the terminal; in Prefect, if ``total`` is known, a progress artifact that goes when the work ends."""
-    artifact = _progress_artifact(description) if total else None
+    """A bar in the terminal; in Prefect, a progress artifact while long work goes on whose ``total`` is known."""
+    artifact, began = None, time.monotonic()
     doing, shown = _doing.get({}), 0
     doing[description] = description
     try:
@@ -269,21 +272,34 @@ def progress(description: str, total: int | None) -> Iterator[Progress]:
             bar = shown_bars.add_task(description, total=total)
 
             def advance(count: int) -> None:
-                nonlocal shown
+                nonlocal shown, artifact
                 shown_bars.advance(bar, count)
                 done = int(shown_bars.tasks[0].completed)
                 doing[description] = f"{description}: {done}" + (f" of {total}" if total else "")
                 percent = int(100 * done / total) if total else 0
-                if artifact is not None and percent >= shown + 10:  # one request for each tenth, not for each batch
-                    shown = percent
+                if percent >= shown + 10 and time.monotonic() - began > SHOWN_AFTER:
+                    shown = percent  # one request for each tenth, not for each batch
+                    artifact = artifact or _progress_artifact(description)
                     update_progress_artifact(artifact, float(min(percent, 100)))
 
             yield advance
     finally:
         doing.pop(description, None)
-        if artifact is not None:
-            with suppress(Exception), get_client(sync_client=True) as client:  # results are what the run is opened for
-                client.delete_artifact(artifact)
+        if artifact is not None:  # results are what the run is opened for
+            _deleting.append(Thread(target=copy_context().run, args=(_delete, artifact)))
+            _deleting[-1].start()
+
+
+SHOWN_AFTER = 2.0
+"""Seconds of work after which its progress shows in Prefect."""
+
+_deleting: list[Thread] = []
+"""Prefect takes half a second to delete an artifact; the run waits for that at its end only."""
+
+
+def _delete(artifact: UUID) -> None:
+    with suppress(Exception), get_client(sync_client=True) as client:
+        client.delete_artifact(artifact)
 
 
 def _progress_artifact(description: str) -> UUID:
