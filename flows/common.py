@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
@@ -64,11 +65,11 @@ def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     try:
         with tags("lvm", COMMAND_LINE):
             return flow(*args, **kwargs)
-    except (RuntimeError, httpx.HTTPError) as error:
+    except (RuntimeError, httpx.HTTPError, JSONDecodeError) as error:  # the last from what is no Prefect server
         unreachable = ("Failed to reach API", "Found incompatible versions", "Timed out while attempting to connect")
         if isinstance(error, RuntimeError) and not str(error).startswith(unreachable):
             raise
-        reason = first_line(error.__cause__ or error)
+        reason = without_login(first_line(error.__cause__ or error))
         raise PrefectUnavailable(
             f"the Prefect server at {api or 'this machine'} cannot be used ({reason}); nothing that was stored is "
             "lost: start it, or unset PREFECT_API_URL, and run the same command again; `lvm doctor` says more"

@@ -48,9 +48,11 @@ def read(name: str) -> str:
                 value = variable.value
     except ObjectNotFound:
         pass
-    except (RuntimeError, httpx.HTTPError) as error:
-        reason = first_line(error.__cause__ or error)
-        raise InvalidDatabaseUrl(f"{what}, but the server at {where} cannot be used ({reason}); start it") from error
+    except (RuntimeError, ValueError, httpx.HTTPError) as error:  # ValueError: what answers is no Prefect server
+        reason = without_login(first_line(error.__cause__ or error))
+        raise InvalidDatabaseUrl(
+            f"{what}, but the server at {where} cannot be used ({reason}); start it, or correct PREFECT_API_URL"
+        ) from error
     if not isinstance(value, str):
         raise NoSuchBlock(f"{what}, but the server at {where} has no such text; make it there, in the UI")
     return value

@@ -231,7 +231,8 @@ def reports_beside(api: str) -> Iterator[str]:
     url, settings = httpx.URL(api), Settings()
     public = settings.artifacts_url
     names = [httpx.URL(public).host] if public else []
-    with served(settings.artifacts, url.host, (url.port or 4200) + 1, names) as address:
+    port = (url.port or 4200) + 1
+    with served(settings.artifacts, url.host, port if port < 65_536 else 0, names) as address:
         os.environ["LVM_ARTIFACTS_URL"] = public or address
         yield public or address
 

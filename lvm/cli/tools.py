@@ -77,7 +77,7 @@ def deploy() -> None:
 def notify(url: Annotated[str, typer.Argument(help="webhook to call, https://...")]) -> None:
     """Call a webhook when a run fails, crashes, or is blocked by a gate. Done again, it changes the address."""
     if not url.startswith(("http://", "https://")):
-        raise UsageError(f"{url!r} is not the address of a webhook; it begins with https:// or http://")
+        raise UsageError("this is not the address of a webhook; one begins with https:// or http://")
     if not prefect_api(Settings()):
         raise UsageError("no Prefect server is there to call it; start `lvm ui`, or set PREFECT_API_URL")
     prepare_prefect(Settings())

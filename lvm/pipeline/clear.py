@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,39 +77,45 @@ def clear(confirm: str = "", settings: Settings | None = None) -> Cleared:
         with store.lock("ingest"):
             gone = store.clear(confirm)
         dropped, kept = drop_beside(store)
+        used = [each.name.rpartition("_")[2] for each in databases_beside(store)]  # they need their files
     if dropped:
         gone["other corpus"] = dropped
-    return Cleared(gone, remove(settings.artifacts), [*kept, *left(settings.artifacts)])
+    return Cleared(gone, remove(settings.artifacts, used), [*kept, *left(settings.artifacts, used)])
 
 
-def written(artifacts: Path) -> Iterator[Path]:
-    """The files that the project wrote, unfinished ones included. No link is followed."""
-    for folder, pattern in _folders(artifacts).items():
+def written(artifacts: Path, used: Collection[str] = ()) -> Iterator[Path]:
+    """The files that the project wrote, unfinished ones included. No link is followed.
+
+    Args:
+        artifacts: the folder.
+        used: keys of databases beside whose folders are left out.
+    """
+    for folder, pattern in _folders(artifacts, used).items():
         for path in folder.iterdir():
             plain = re.sub(r"^\.(.+)\.tmp$", r"\1", path.name)
             if re.fullmatch(pattern, plain) and stat.S_ISREG(path.lstat().st_mode):
                 yield path
 
 
-def remove(artifacts: Path) -> int:
-    """Remove what the project wrote, then empty folders. Returns the number of files."""
+def remove(artifacts: Path, used: Collection[str] = ()) -> int:
+    """Remove what the project wrote, then empty folders. See ``written``. Returns the number of files."""
     count = 0
-    for path in list(written(artifacts)):
+    for path in list(written(artifacts, used)):
         with suppress(OSError):  # ``left`` names it
             path.unlink()
             count += 1
-    for folder in reversed(list(_folders(artifacts))):
+    for folder in reversed(list(_folders(artifacts, used))):
         with suppress(OSError):  # it is not empty
             folder.rmdir()
     return count
 
 
-def left(artifacts: Path) -> list[str]:
-    """What is in the folders that the project writes to, in words."""
+def left(artifacts: Path, used: Collection[str] = ()) -> list[str]:
+    """What is in the folders that the project writes to, in words. See ``written``."""
     if artifacts.is_symlink():
         where = artifacts.readlink()
         return [f"all that is in {artifacts}, a link to {where}; to clear it set LVM_ARTIFACTS to the folder itself"]
-    folders = _folders(artifacts)
+    folders = _folders(artifacts, used)
     return [
         f"{path}, a link" if path.is_symlink() else str(path)
         for folder in folders
@@ -118,7 +124,7 @@ def left(artifacts: Path) -> list[str]:
     ]
 
 
-def _folders(artifacts: Path) -> dict[Path, str]:
+def _folders(artifacts: Path, used: Collection[str]) -> dict[Path, str]:
     """The project's folders, outer ones first, with the pattern of its files there. None if a link leads elsewhere."""
     if artifacts.is_symlink():
         return {}
@@ -130,8 +136,10 @@ def _folders(artifacts: Path) -> dict[Path, str]:
         for corpus in sorted(others.iterdir()):
             if not re.fullmatch(elsewhere.FOLDER_NAME, corpus.name) or corpus.is_symlink():
                 continue
+            if corpus.name.rpartition("-")[2] in used:
+                continue
             if others.name == alone.FOLDER:  # it has models and other corpora of its own
-                found |= _folders(corpus)
+                found |= _folders(corpus, used)
             else:
                 found |= {corpus / name: pattern for name, pattern in _REPORTS.items()}
     return {path: pattern for path, pattern in found.items() if path.is_dir() and not _behind_link(path, artifacts)}

@@ -7,6 +7,7 @@ removed while a stage reads the corpus or a model is trained on it, nor for a so
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ class SourceNotStored(UsageError):
 
 class NotSyncable(UsageError):
     """The source cannot be compared with what is stored of it."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,14 @@ class Changes:
     Attributes:
         moves: keys of stored documents that the source has under another name, and what they are called now.
         vanished: keys of stored documents whose text the source does not have any more.
-        doubled: keys of documents of a source that was renamed, which are stored under the new name already.
+        before: name of the source before it was renamed; empty if it was not.
+        left: number of documents that stay stored under that name. Only ``remove`` takes them out.
     """
 
     moves: tuple[tuple[Key, DocumentInfo], ...] = ()
     vanished: tuple[Key, ...] = ()
-    doubled: tuple[Key, ...] = ()
+    before: str = ""
+    left: int = 0
 
 
 @named_stage
@@ -134,7 +140,8 @@ def changes(store: Store, source: Source) -> Changes:
     """Compare a source with what is stored of it, by content. It is read to its end, and nothing is changed.
 
     A stored document with the text of a new one has moved: its file was renamed, or the whole source was. A source was
-    renamed if its folder or file is gone, and most of its documents are in this one.
+    renamed if its folder or file is gone, and most of its documents are in this one. It may be gone for another reason,
+    such as a disk that is not mounted, so none of its documents vanishes.
 
     Args:
         store: the database.
@@ -159,25 +166,21 @@ def changes(store: Store, source: Source) -> Changes:
     kept = {each.where for each in skipped}  # a file that is damaged or empty now is still there
     stored = store.source_documents(source.name)
     left = {(source.name, name): sha256 for name, sha256 in stored.items() if name not in now and name not in kept}
-    doubled: list[Key] = []
-    if renamed := _renamed(store, source.name, {info.sha256 for info in now.values()}):
-        for name, sha256 in store.source_documents(renamed).items():
-            if stored.get(name) == sha256:
-                doubled.append((renamed, name))
-            elif name not in kept:
-                left[renamed, name] = sha256
+    before = _renamed(store, source.name, {info.sha256 for info in now.values()})
+    others = {(before, name): sha256 for name, sha256 in store.source_documents(before).items()} if before else {}
     new: dict[str, list[DocumentInfo]] = {}
     for name, info in now.items():
         if name not in stored:
             new.setdefault(info.sha256, []).append(info)
-    moves = tuple((key, new[sha256].pop(0)) for key, sha256 in sorted(left.items()) if new.get(sha256))
-    vanished = tuple(sorted(left.keys() - {key for key, _ in moves}))
+    moves = tuple((key, new[sha256].pop(0)) for key, sha256 in sorted({**left, **others}.items()) if new.get(sha256))
+    moved = {key for key, _ in moves}
+    vanished = tuple(sorted(left.keys() - moved))
     if vanished and skipped and Path(source.name).suffix.lower() == ".jsonl":
         raise NotSyncable(
             f"{len(skipped)} lines of {source.name} cannot be used (first: {skipped[0].where}: {skipped[0].reason}), "
             "so what vanished from it is not known; nothing was touched: correct them, or leave --sync out"
         )
-    return Changes(moves, vanished, tuple(doubled))
+    return Changes(moves, vanished, before, len(others.keys() - moved))
 
 
 def sync(store: Store, source: Source, confirm: str) -> Changes:
@@ -206,8 +209,15 @@ def sync(store: Store, source: Source, confirm: str) -> Changes:
             f"{len(found.vanished)} stored documents are not in {source.name!r} any more: {listed}{more}; nothing was "
             f"touched, to remove them and ingest the rest: lvm ingest {name} --sync --confirm {name}"
         )
-    if found != Changes():
-        store.move_documents(found.moves, (*found.vanished, *found.doubled))
+    if found.moves or found.vanished:
+        store.move_documents(found.moves, found.vanished)
+    if found.left:
+        log.warning(
+            "%d documents stay stored under %r, which is not there any more; `lvm remove %s` takes them out",
+            found.left,
+            found.before,
+            shlex.quote(found.before),
+        )
     return found
 
 

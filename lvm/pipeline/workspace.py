@@ -31,6 +31,9 @@ from lvm.training.checkpoints import MODEL, version_file
 
 Stage = TypeVar("Stage", bound=Callable[..., Any])
 
+MOST_SKIPPED = 1_000_000_000
+"""The most results that a search leaves out. The sum with the wanted ones fits into Postgres' integer."""
+
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """Names of models: each is a folder."""
 
@@ -147,8 +150,8 @@ class Workspace:
         """
         if hybrid and not isinstance(query, str):
             raise UsageError("a hybrid search needs the words of a text, and a vector has none; pass the text")
-        if skip < 0:
-            raise UsageError(f"skip is {skip}; it must be 0 or more")
+        if not 0 <= skip <= MOST_SKIPPED:
+            raise UsageError(f"skip is {skip}; it must be between 0 and {MOST_SKIPPED}")
         vectors = self.space.encode([query]) if isinstance(query, str) else query
         words = query if hybrid and isinstance(query, str) else None
         return Hits(self.store.search(self.space_id, vectors, k, words=words, skip=skip, filter=filter, exact=exact))

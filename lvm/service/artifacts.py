@@ -75,13 +75,13 @@ def served(folder: Path, host: str, port: int, names: Iterable[str] = ()) -> Ite
         names: other names that requests may call the server by, e.g. that of a proxy.
     """
     with _listening(host, port) as bound:
-        hosts = ["127.0.0.1", "localhost", *names] if host in ("127.0.0.1", "localhost") else ["*"]
+        hosts = ["127.0.0.1", "localhost", "[::1]", *names] if host in ("127.0.0.1", "localhost", "::1") else ["*"]
         config = uvicorn.Config(build(folder, hosts), log_level="critical", ws="none", lifespan="off")
         server = uvicorn.Server(config)
         thread = Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
         try:
-            yield f"http://{host}:{bound.getsockname()[1]}"
+            yield f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from prefect.blocks.system import Secret
@@ -78,3 +80,30 @@ def test_a_server_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch)
     with unreachable, pytest.raises(InvalidDatabaseUrl, match=r"cannot be used .*start it") as raised:
         open_store(Settings())
     assert "sesame" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("status", "body"), [(401, b"no"), (200, b"<html>Log in</html>")])
+def test_what_is_no_prefect_server_is_one_line_without_its_login(
+    status: int, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("LVM_DATABASE_URL", "prefect:secret/lvm-database")
+    address = f"http://me:sesame@127.0.0.1:{server.server_port}/api"
+    try:
+        with temporary_settings({PREFECT_API_URL: address}), pytest.raises(InvalidDatabaseUrl) as raised:
+            open_store(Settings())
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "sesame" not in str(raised.value) and "cannot be used (" in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -94,15 +94,22 @@ def test_a_renamed_folder_is_recognised_and_not_encoded_again(work: lvm.Workspac
     assert (report.documents, report.unchanged, report.moved, report.removed) == (1, 4, 4, 0)
     assert names(work) == {str(moved): ["a.txt", "b.txt", "c.txt", "deep/d.txt", "new.txt"]}
 
-    again = moved.with_name("again")  # doubled by an ingestion without a sync, and one file is gone
-    moved.rename(again)
-    lvm.ingest(work, again)
-    (again / "a.txt").unlink()
-    assert work.counts()["documents"] == 10
-    with pytest.raises(NotConfirmed, match=r"1 stored documents .* any more: a.txt; nothing"):
-        lvm.ingest(work, again, sync=True)
-    lvm.ingest(work, again, sync=True, confirm=str(again))
-    assert names(work) == {str(again): ["b.txt", "c.txt", "deep/d.txt", "new.txt"]}
+
+def test_a_copy_of_a_folder_that_is_not_there_now_removes_nothing_of_it(
+    work: lvm.Workspace, texts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lvm.ingest(work, texts)
+    copied = texts.with_name("copied")
+    shutil.copytree(texts, copied)
+    lvm.ingest(work, copied)
+    texts.rename(texts.with_name("not mounted"))
+    (copied / "a.txt").unlink()
+    with pytest.raises(NotConfirmed, match=f"1 stored documents are not in '{copied}' any more: a.txt; nothing"):
+        lvm.ingest(work, copied, sync=True)
+    assert lvm.ingest(work, copied, sync=True, confirm=str(copied)).removed == 1
+    four = ["a.txt", "b.txt", "c.txt", "deep/d.txt"]
+    assert names(work) == {str(texts): four, str(copied): four[1:]}
+    assert f"4 documents stay stored under '{texts}'" in caplog.text and "lvm remove" in caplog.text
 
 
 def test_a_renamed_file_is_moved_and_a_copied_folder_stays(work: lvm.Workspace, texts: Path) -> None:
@@ -300,3 +307,18 @@ def test_a_verdict_is_about_its_inverter(work: lvm.Workspace, tmp_path: Path) ->
     lvm.extract(work, context=3)
     with pytest.raises(UsageError, match="there is no folder"):
         chosen(tmp_path / "nowhere")
+
+
+def test_clearing_leaves_the_files_of_a_database_that_is_in_use(work: lvm.Workspace, texts: Path) -> None:
+    own = lvm.open_workspace(settings=alone(work.settings, texts))
+    try:
+        lvm.ingest(own, texts)
+        file = own.settings.artifacts / "sequences" / "ctx16.safetensors"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"vectors")
+        kept = clear(work.store.database_name, work.settings)
+        assert any("being accessed" in each for each in kept.left) and file.is_file() and kept.files == 0
+    finally:
+        own.close()
+    cleared = clear(work.store.database_name, work.settings)
+    assert not file.exists() and cleared.files == 1 and cleared.rows["other corpus"] == 1

@@ -18,7 +18,7 @@ CREATE TABLE evaluation_figure (
     kind text NOT NULL CHECK (kind IN ('model', 'baseline', 'floor', 'ceiling', 'gate', 'run')),
     training_run_id bigint REFERENCES training_run,
     metric text NOT NULL CHECK (metric <> ''),
-    value double precision NOT NULL CHECK (value <> 'NaN'),
+    value double precision NOT NULL CHECK (value > '-Infinity' AND value < 'Infinity'), -- NaN is above all
     low double precision,
     high double precision,
     n bigint,
