@@ -17,7 +17,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 
 from flows.deployments import definitions, server
 from tests.flows.corpora import write_unseen
-from tests.flows.test_ui import FINAL
+from tests.flows.ui import FINAL
 
 ROOT = Path(__file__).parents[2]
 USERS = ("worker", "gatekeeper", "reader")

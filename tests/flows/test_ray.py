@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,8 +26,12 @@ TWO_WORKERS = {"LVM_RUNNER": "ray", "LVM_WORKERS": "2", "RAY_ENABLE_UV_RUN_RUNTI
 
 def at_work(process: Process, task: str) -> list[psutil.Process]:
     """Ray's worker processes that run this task now."""
-    family = psutil.Process(process.process.pid).children(recursive=True)
-    return [each for each in family if each.is_running() and f"ray::{task}" in " ".join(each.cmdline())]
+    found = []
+    for each in psutil.Process(process.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            if f"ray::{task}" in " ".join(each.cmdline()):
+                found.append(each)
+    return found
 
 
 def test_two_workers_leave_what_one_process_leaves_though_one_is_killed(peace: Peace) -> None:

@@ -17,6 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
+from prefect.events.worker import EventsWorker
 from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run
 from prefect.states import AwaitingRetry, Running
@@ -28,6 +29,12 @@ from flows.runs import BLOCKED, COMMAND_LINE, close_dead_commands, progress, tel
 from lvm.errors import UsageError
 from lvm.gates import judge_pipeline
 from lvm.pipeline.errors import GateBlocked
+
+
+@pytest.fixture(autouse=True, scope="module")
+def events_go_to_this_server() -> None:
+    """Prefect's worker for events is one for the process, and keeps the server of an earlier test."""
+    EventsWorker.drain_all(timeout=10)
 
 
 @task
@@ -162,7 +169,7 @@ def test_a_named_error_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) 
 
     with caplog.at_level(logging.INFO, "prefect.flow_runs"):
         refused()
-    errors = [each for each in caplog.records if each.levelno == logging.ERROR]
+    errors = [each for each in caplog.records if each.levelno == logging.ERROR and each.name == "prefect.flow_runs"]
     assert [(each.getMessage()[:11], each.exc_info is not None) for each in errors] == [
         ("Encountered", False),
         ("This one ne", True),
