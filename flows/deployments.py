@@ -112,7 +112,7 @@ def register(apply: Callable[[RunnerDeployment], object], pool: bool = False) ->
         One line for each set of parameters that this version does not take. Runs with them will fail.
 
     Raises:
-        DeploymentRefused: if the server takes one of them not at all.
+        DeploymentRefused: if the server refuses one of them.
     """
     remarks: list[str] = []
     with get_client(sync_client=True) as client:

@@ -19,8 +19,8 @@ from lvm.pipeline.workspace import Workspace
 from lvm.progress import Progress
 from lvm.report import Summary, markdown
 from lvm.report.questions import summary_plots
-from lvm.sequences import SequenceSet
 from lvm.settings import CONTEXT, Settings
+from lvm.store import SequenceSetRecord
 
 from .common import (
     PART,
@@ -65,14 +65,14 @@ def evaluate_stage(
 ) -> Summary:
     """Figures, decoded predictions, the pipeline gate, summary.json and report.html."""
     with telling("evaluate"), opened(where) as work:
-        sequences, _ = work.sequences(context)
+        sequences, record = work.sequences(context)
         try:
             summary = evaluate(
                 work, sequences, on=on, limit=limit, seconds=seconds, bars=progress, part=as_task, flow_run_id=run_id()
             )
         except GateBlocked as error:
             if isinstance(error.report, Summary):
-                publish(error, _shown(work, sequences, error.report))
+                publish(error, _shown(work, record, error.report))
             elif error.report is not None:  # the gate of the other corpus
                 publish(error, gate_shown(error.report))
             say(work, "evaluate", str(error), sequences.corpus_revision)
@@ -80,7 +80,7 @@ def evaluate_stage(
         about = f"{len(summary.models)} models beside {len(summary.baselines)} baselines"
         about += "" if summary.on is None else f", on {summary.on}"
         say(work, "evaluate", about, sequences.corpus_revision)
-        _shown(work, sequences, summary)
+        _shown(work, record, summary)
     return summary
 
 
@@ -129,13 +129,13 @@ def artifacts_of(summary: Summary, settings: Settings) -> Path:
     return settings.artifacts if summary.on is None else artifacts_on(settings, summary.space.name, summary.on)
 
 
-def _shown(work: Workspace, sequences: SequenceSet, summary: Summary) -> UUID:
+def _shown(work: Workspace, record: SequenceSetRecord, summary: Summary) -> UUID:
     """Publish the report and the verdicts of the pipeline gate in the Prefect UI. Returns the id of the verdicts."""
     link, settings = None, Settings()  # what is served is the whole folder of artifacts
     if settings.artifacts_url:
         path = artifacts_of(summary, work.settings).relative_to(settings.artifacts).as_posix()
         link = f"{settings.artifacts_url}/{'' if path == '.' else path + '/'}report.html"
-    text = markdown.report(summary, summary_plots(summary), _lineage(work, sequences, summary), link)
+    text = markdown.report(summary, summary_plots(summary), _lineage(work, record, summary), link)
     about = "The report of the run: models beside baselines, decoded examples, plots, and the ids of what they are of."
     create_markdown_artifact(text, key="report", description=about)
     about = "The pipeline gate: can the predictions of a model be decoded? The figures and the verdict on every model."
@@ -144,12 +144,11 @@ def _shown(work: Workspace, sequences: SequenceSet, summary: Summary) -> UUID:
     )
 
 
-def _lineage(work: Workspace, sequences: SequenceSet, summary: Summary) -> dict[str, str]:
+def _lineage(work: Workspace, record: SequenceSetRecord, summary: Summary) -> dict[str, str]:
     """Ids in the database of what the report is about."""
-    _, record = work.reopened(sequences)
     runs = {run.sha256: run for run in work.store.training_runs(record.id) if run.sha256 is not None}
     found = {
-        "corpus revision": sequences.corpus_revision[:16],
+        "corpus revision": record.corpus_revision[:16],
         "space": f"{summary.space.name} ({summary.space.fingerprint})",
         "roundtrip gate (lvm.gates, gate_id)": str(record.gate_result_id),
         "sequence set (lvm.sequence_set, id)": f"{record.id}, sha256 {record.sha256[:16]}",

@@ -11,6 +11,8 @@ from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from pydantic import SecretStr
 
+from .runs import BLOCKED_EVENT
+
 BLOCK = "lvm-notifications"
 """Name of the Webhook block that holds the address."""
 
@@ -23,7 +25,7 @@ TRIGGERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {**_RUN, "prefect.state-message": "!Blocked by *"},  # a blocked run ends in the state Failed, too
     ),
     "lvm-crashed": ("The process of a run is gone. It can be retried.", "prefect.flow-run.Crashed", _RUN),
-    "lvm-blocked": ("A gate stopped a run. The message has its evidence.", "lvm.gate.blocked", _RUN),
+    "lvm-blocked": ("A gate stopped a run. The message has its evidence.", BLOCKED_EVENT, _RUN),
 }
 """Automations by name: description, event, and what the resource of the event must be."""
 

@@ -61,7 +61,7 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def attention_of_any_shape(device: torch.device) -> AbstractContextManager[Any]:
-    """Let torch's attention on a GPU not use cuDNN's, which plans anew for each shape: texts have hundreds of them."""
+    """Turn cuDNN's attention off on a GPU: it plans anew for each shape, and texts have hundreds of shapes."""
     if device.type != "cuda":
         return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
