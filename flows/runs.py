@@ -159,8 +159,7 @@ def attempt(run: Callable[P, R]) -> Callable[P, R]:
         except GateBlocked as error:
             return cast(R, _blocked(error))
         finally:
-            while _deleting:
-                _deleting.pop().join()
+            _end()
 
     # Prefect reads the parameters from the signature, and would look for their types in this module
     flow_of_it.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]
@@ -180,6 +179,12 @@ def _begin() -> None:
         if BLOCKED in run.tags:
             client.update_flow_run(run.id, tags=[each for each in run.tags if each != BLOCKED])
         close(client, run.id, "the process of an earlier attempt is gone")
+
+
+def _end() -> None:
+    """Wait until progress artifacts are deleted. Apart from the flow, because Ray pickles what a flow's code names."""
+    while _deleting:
+        _deleting.pop().join()
 
 
 def _blocked(error: GateBlocked) -> State[Any]:
