@@ -132,7 +132,7 @@ class Process:
             time.sleep(0.005)
         return True
 
-    def end(self, seconds: float = 240) -> int:
+    def end(self, seconds: float = 1200) -> int:
         code = self.process.wait(seconds)
         for reader in self.readers:
             reader.join()
