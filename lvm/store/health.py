@@ -147,8 +147,8 @@ def examine(settings: Settings, space: str) -> Health:
 
 
 _MOVED = text(
-    r"SELECT known FROM (SELECT substring(prosrc FROM '(\S+)\.vector_dims\(') AS known FROM pg_proc "
-    "WHERE pronamespace = 'lvm'::regnamespace AND proname = 'check_embeddings') f "
+    r"""SELECT known FROM (SELECT substring(prosrc FROM '("[^"]+"|\w+)\.vector_dims\(') AS known FROM pg_proc """
+    "WHERE pronamespace = 'lvm'::regnamespace AND proname = 'embedding_in') f "
     "WHERE known NOT IN (SELECT quote_ident(n.nspname) FROM pg_extension e "
     "JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector')"
 )

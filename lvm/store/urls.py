@@ -74,9 +74,21 @@ def read(value: str, variable: str) -> URL:
 
 
 def for_libpq(url: URL) -> str:
-    """A URL as psql, psycopg and other clients of libpq take it, password included."""
-    database = quote(url.database or "", safe="")  # SQLAlchemy writes it as it is
-    return url.set(drivername="postgresql", database=database).render_as_string(hide_password=False)
+    """A URL as psql, psycopg and other clients of libpq take it, password included.
+
+    SQLAlchemy's own rendering writes a space as ``+`` or as it is.
+    """
+    login = ":".join(_quoted(part) for part in (url.username, url.password) if part is not None)
+    host = url.host or ""
+    host = f"[{host}]" if ":" in host else _quoted(host)
+    port = "" if url.port is None else f":{url.port}"
+    query = "&".join(f"{_quoted(name)}={_quoted(str(value))}" for name, value in url.query.items())
+    at, mark = "@" if login else "", "?" if query else ""
+    return f"postgresql://{login}{at}{host}{port}/{_quoted(url.database or '')}{mark}{query}"
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
 
 
 def _check(parameters: dict[str, str], variable: str) -> None:
