@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from lvm.errors import first_line
 from lvm.store.errors import LockLost
-from lvm.store.migrate import EXTENSION_SCHEMA, SCHEMA
+from lvm.store.migrate import ENCODING, EXTENSION_SCHEMA, SCHEMA
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +71,10 @@ class Lock:
         Raises:
             LockLost: if it is not: Postgres released the lock.
         """
-        driver: Any = self.connection.connection.driver_connection
         try:
+            driver: Any = self.connection.connection.driver_connection
             driver.execute("SELECT")
-        except psycopg.Error as error:
+        except (psycopg.Error, PendingRollbackError) as error:
             raise LockLost(
                 f"the session that held the lock of {self.work} ended ({first_line(error)}), so another process may be "
                 "doing the same work; nothing was written since then, and nothing that was stored is lost: run the "
@@ -220,7 +220,7 @@ def create_database(url: URL, name: str) -> None:
             if _exists(connection, name):
                 return
             try:
-                connection.exec_driver_sql(f"CREATE DATABASE {quoted}")
+                connection.exec_driver_sql(f"CREATE DATABASE {quoted} {_in_utf8(connection)}")
                 # For people in psql. The project sets the path on its own connections.
                 connection.exec_driver_sql(f"ALTER DATABASE {quoted} SET search_path TO {SCHEMA}, public")
             except DBAPIError:
@@ -228,6 +228,16 @@ def create_database(url: URL, name: str) -> None:
                     raise
     finally:
         engine.dispose()
+
+
+def _in_utf8(connection: Connection) -> str:
+    """What makes a new database UTF-8, where the template is not: the locale of this database, which is UTF-8."""
+    statement = text(
+        "SELECT quote_literal(datcollate), quote_literal(datctype) FROM pg_database WHERE datname = current_database() "
+        "AND (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = 'template1') <> :encoding"
+    )
+    found = connection.execute(statement, {"encoding": ENCODING}).first()
+    return f"TEMPLATE template0 ENCODING '{ENCODING}' LC_COLLATE {found[0]} LC_CTYPE {found[1]}" if found else ""
 
 
 def _exists(connection: Connection, name: str) -> bool:

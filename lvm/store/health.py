@@ -40,7 +40,7 @@ class Health:
         pgvector: version of the extension; None if it is not enabled.
         pgvector_available: version that the server can enable; None if it is not installed.
         pgvector_moved: the schema that it was in when the schema was migrated, if it is in another one now.
-        rights: what this user may not do, and a migration must: in words, with what to do.
+        rights: what this user may not do, and a migration or every statement must: in words, with what to do.
         migration: of the schema; None before the first migration.
         newest: the newest migration of this code.
         known: whether this code knows the schema's migration.
@@ -124,7 +124,7 @@ def examine(settings: Settings, space: str) -> Health:
                     text("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
                 ),
                 pgvector_moved=connection.scalar(_MOVED) if migration is not None else None,
-                rights=() if migration == migrations.get_current_head() else _missing_rights(connection),
+                rights=_missing_rights(connection, migration == migrations.get_current_head()),
                 migration=migration,
                 newest=migrations.get_current_head(),
                 known=migration in {None, *(step.revision for step in migrations.walk_revisions())},
@@ -166,16 +166,21 @@ _RIGHTS = text(
 )
 
 
-def _missing_rights(connection: Connection) -> tuple[tuple[str, str], ...]:
-    """What this user may not do, and a migration must, with what to do."""
+def _missing_rights(connection: Connection, current: bool) -> tuple[tuple[str, str], ...]:
+    """What this user may not do, with what to do.
+
+    Args:
+        connection: of this user.
+        current: whether nothing is to be migrated.
+    """
     user, database, creates, superuser, trusted, closed, enabled, owned = connection.execute(_RIGHTS).one()
     missing = []
     if not enabled and not superuser and not (trusted and creates):
         missing.append(("may not enable pgvector", "let an administrator run CREATE EXTENSION vector in this database"))
     if closed is not None:
         missing.append((f"may not use pgvector's schema {closed}", f"GRANT USAGE ON SCHEMA {closed} TO {user}"))
-    if owned is None and not creates:
+    if owned is None and not creates and not current:
         missing.append(("may not create the schema lvm", f"GRANT CREATE ON DATABASE {database} TO {user}"))
-    if owned is False:
+    if owned is False and not current:
         missing.append(("does not own the schema lvm", "let its owner run `lvm db migrate`"))
     return tuple((f"user {user} {what}", advice) for what, advice in missing)

@@ -55,6 +55,8 @@ def read(value: str, variable: str) -> URL:
             ) from None
         raise InvalidDatabaseUrl(f"{variable} cannot be read; {_SHAPE}") from None
     _check(parameters, variable)
+    if "options" in parameters:  # SQLAlchemy writes spaces as +, and means them nowhere else
+        parameters["options"] = parameters["options"].replace("-c+", "-c ").replace("+-c", " -c")
     hosts, ports = parameters.pop("host", ""), parameters.pop("port", "")
     # SQLAlchemy has no place for a socket's folder or several hosts but the parameters.
     plain = bool(hosts) and not {"/", ",", "@"} & set(hosts) and "," not in ports

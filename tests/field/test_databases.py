@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import psycopg
@@ -29,13 +30,15 @@ from lvm.store import (
     Busy,
     DatabaseUnavailable,
     InvalidDatabaseUrl,
+    LockLost,
     NotAllowed,
     SchemaUnusable,
+    StatementTimeout,
     Store,
     named_errors,
     open_store,
 )
-from lvm.store.errors import LockLost, StatementTimeout
+from lvm.store.server import without_secrets
 from lvm.store.urls import for_libpq, read
 from tests.field.pooler import pooler
 from tests.store.toy import fill, gate, ingested, register, sequence_set, set_gate_size, start
@@ -116,6 +119,12 @@ def test_an_owner_without_further_rights_and_pgvector_in_a_schema_of_its_own(
         [hit] = store.search(space, store.vectors(space, ids[:1]), 1)
         assert hit.chunk_id == ids[0] and hit.cosine == pytest.approx(1)
         assert gate(store, space).passed
+        admin(f'REVOKE USAGE ON SCHEMA "My Extensions" FROM {OWNER}', database="field_managed")
+        closed = findings(settings_of(postgres, "field_managed"))["rights"]
+        assert closed.advice == f'GRANT USAGE ON SCHEMA "My Extensions" TO {OWNER}'
+        with pytest.raises(SchemaUnusable, match="see `lvm doctor`"), named_errors(store.engine):
+            store.search(space, store.vectors(space, ids[:1]), 1)
+        admin(closed.advice, database="field_managed")
         assert store.clear("field_managed")["chunk"] == len(ids)  # drops the schema, and migrates again
         assert store.contents()["chunk"] == 0
     admin('ALTER EXTENSION vector SET SCHEMA "public"', database="field_managed")
@@ -476,8 +485,6 @@ def test_no_message_shows_a_part_of_a_password(password: str, parameter: bool) -
     except InvalidDatabaseUrl as error:
         assert not set("Ωψжあ") & set(str(error))
     else:
-        from lvm.store.server import without_secrets
-
         assert not set("Ωψжあ") & set(for_libpq(without_secrets(taken)))
 
 
@@ -487,8 +494,6 @@ def test_no_message_shows_a_part_of_a_password(password: str, parameter: bool) -
     st.sampled_from(["localhost", "[::1]", "%2Ftmp%2Fa%20b", "a,b", ""]),
 )
 def test_an_encoded_url_is_read_and_written_as_libpq_does(word: str, host: str) -> None:
-    from urllib.parse import quote
-
     encoded = quote(word, safe="")
     url = f"postgresql://{encoded}:{encoded}@{host}/{encoded}?application_name={encoded}"
     taken = read(url, "LVM_DATABASE_URL")
@@ -506,6 +511,8 @@ def test_several_hosts_work_as_with_libpq(database_url: str, tmp_path: Path) -> 
         assert store.contents()["document"] == 0
     both = f"postgresql://postgres@a:1,b:2/{name}?target_session_attrs=read-write"
     assert dict(read(both, "").query) == {"host": "a,b", "port": "1,2", "target_session_attrs": "read-write"}
+    spaces = read("postgresql://u@h/db?options=-c+a%3D1+-c+b%3D2&application_name=a+b", "")  # as SQLAlchemy writes them
+    assert dict(spaces.query) == {"options": "-c a=1 -c b=2", "application_name": "a+b"}
     with pytest.raises(DatabaseUnavailable) as error:
         open_store(Settings(database_url=f"postgresql://u:pw@127.0.0.1:9,127.0.0.1:10/{name}"))  # type: ignore[arg-type]
     is_one_line(error, "127.0.0.1,127.0.0.1")
