@@ -4,12 +4,11 @@ from alembic import context
 
 connection = context.config.attributes.get("connection")
 if connection is None:  # `alembic` on the command line
-    from sqlalchemy import create_engine
-
     from lvm.settings import Settings
+    from lvm.store.connect import connect
     from lvm.store.server import database_url
 
-    connection = create_engine(database_url(Settings())).connect()
+    connection = connect(database_url(Settings())).connect()
 
 # A transaction a migration: one that is killed does not undo earlier ones. Inside a caller's transaction, all are in it.
 context.configure(connection=connection, version_table_schema="lvm", transaction_per_migration=True)

@@ -46,13 +46,12 @@ def url(
     ] = False,
 ) -> None:
     """Print the database's URL as psql, psycopg and other clients of libpq take it."""
-    from lvm.store import server
+    from lvm.store import server, urls
 
     settings = Settings()
     stops = settings.database_url is None and not server.running(settings)
-    found = server.database_url(settings).set(drivername="postgresql")
-    shown = found if with_password else server.without_secrets(found)
-    typer.echo(visible(shown.render_as_string(hide_password=False)))
+    found = server.database_url(settings)
+    typer.echo(visible(urls.for_libpq(found if with_password else server.without_secrets(found))))
     if stops:
         err.print("the embedded server runs while a command uses it; `lvm db start` leaves it running")
 
@@ -76,14 +75,15 @@ def index(space: SpaceName = None) -> None:
 
 def psql(context: typer.Context) -> None:
     """Open psql on the database; further arguments are psql's."""
-    from lvm.store import open_store, server
+    from lvm.store import open_store, server, urls
 
     settings = Settings()
-    with open_store(settings):
-        url = server.database_url(settings).set(drivername="postgresql")
-        environment = {**os.environ, "PGOPTIONS": "-csearch_path=lvm,public"}
+    with open_store(settings) as store:
+        url = server.database_url(settings)
+        path = store.search_path().replace("\\", r"\\").replace(" ", r"\ ")
+        environment = {**os.environ, "PGOPTIONS": f"-csearch_path={path}"}
         if password := server.password(url):  # every user of the machine can read arguments
             environment["PGPASSWORD"] = password
-        target = server.without_secrets(url).render_as_string()
+        target = urls.for_libpq(server.without_secrets(url))
         done = subprocess.run([server.psql(), target, *context.args], env=environment, check=False)
     raise typer.Exit(done.returncode)

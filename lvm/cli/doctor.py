@@ -28,7 +28,7 @@ from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.settings import Settings
 from lvm.store import databases_beside, open_store, server
 from lvm.store.health import Health, examine
-from lvm.store.migrate import PGVECTOR, version_of
+from lvm.store.migrate import ENCODING, PGVECTOR, version_of
 from lvm.terminal import without_login
 
 GIGABYTE = 10**9
@@ -169,13 +169,25 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _schema(health: Health) -> Iterator[Finding]:
-    if health.pgvector is None:
-        advice = "the first run enables it" if health.pgvector_available else "install pgvector on the server"
-        yield Finding("pgvector", "warning" if health.pgvector_available else "problem", "not enabled", advice)
-    else:
-        old = version_of(health.pgvector) < PGVECTOR
+    if health.encoding != ENCODING:
+        advice = "use one in UTF-8: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+        yield Finding("encoding", "problem", f"{health.encoding} cannot hold every text", advice)
+    version = health.pgvector or health.pgvector_available
+    if version is None:
+        yield Finding("pgvector", "problem", "not enabled", "install pgvector on the server")
+    elif version_of(version) < PGVECTOR:
         needed = f"{'.'.join(map(str, PGVECTOR))} or newer is needed"
-        yield Finding("pgvector", "problem" if old else "ok", health.pgvector, needed if old else "")
+        yield Finding("pgvector", "problem", version, f"{needed}: install it, then ALTER EXTENSION vector UPDATE")
+    elif health.pgvector is None:
+        yield Finding("pgvector", "warning", "not enabled", "the first run enables it, if the user may")
+    elif health.pgvector_moved is not None:
+        moved = f"{version}, moved out of schema {health.pgvector_moved}, where functions of this project use it"
+        advice = f"ALTER EXTENSION vector SET SCHEMA {health.pgvector_moved}"
+        yield Finding("pgvector", "problem", moved, advice)
+    else:
+        yield Finding("pgvector", "ok", version)
+    for missing, advice in health.rights:
+        yield Finding("rights", "problem", missing, advice)
     if not health.known:
         newer = f"{health.migration}, which is newer than this lvm ({health.newest})"
         yield Finding("schema", "problem", newer, "upgrade lvm, or use another database")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
-from sqlalchemy import Engine, text
+from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -17,6 +17,7 @@ from lvm.errors import LvmError, UsageError, first_line
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 _LOCK_NOT_AVAILABLE = "55P03"
+_PROTOCOL_VIOLATION = "08P01"  # poolers report their own errors with it
 _INCOMPLETE = "55000"  # of lvm.gate_places
 _NO_ROOM = {
     "53000": "free memory and disk space on the server",
@@ -30,23 +31,54 @@ _NO_ROOM = {
 _WRONG_JSON = {"22023", "22P02", "22P05", "22021"}
 """Codes of a filter that the database refuses."""
 
+_CANCELED = "57014"
+_TIMEOUT = "the server ended the session because of {}; raise it for this user (ALTER ROLE name SET {} = 0)"
+
+_NOT_THERE = {"3F000", "42P01", "42703", "42704", "42883"}
+"""Codes of a schema, table, column, type or function that does not exist, e.g. because pgvector was moved."""
+
 _MEANINGS = {
     "28P01": "the password is wrong; put the right one into LVM_DATABASE_URL",
     "28000": "the user may not log in; check the user in LVM_DATABASE_URL",
     "3D000": "there is no such database; create it: CREATE DATABASE name",
     "53300": "it has no free connection; raise max_connections or the user's limit, or end other clients",
     "53100": "the server's disk is full; free some space there and run the same command again",
-    "25006": "it is read-only, perhaps a standby; name the primary in LVM_DATABASE_URL",
+    "53200": "the server is out of memory; free some there, or lower its work_mem and maintenance_work_mem",
+    "53400": "a limit of the server is reached; raise it there",
+    "58030": "the server cannot read or write its files; its log says more",
+    "25006": "it is read-only, perhaps a standby; name the primary in LVM_DATABASE_URL, or set "
+    "default_transaction_read_only = off for this user",
+    "25P03": _TIMEOUT.format("idle_in_transaction_session_timeout", "idle_in_transaction_session_timeout"),
+    "25P04": _TIMEOUT.format("transaction_timeout", "transaction_timeout"),
+    "57P05": _TIMEOUT.format("idle_session_timeout", "idle_session_timeout"),
+    "57P01": "an administrator ended the session or stops the server; run the same command again",
+    "57P03": "the server is starting or stopping; run the same command again in a moment",
+    "40P01": "another session waited for this one; run the same command again",
+    "40001": "another session was in the way; run the same command again",
+    "pooler full": "the pooler has no free server connection: a process of lvm needs up to ten; raise its "
+    "default_pool_size, or end other clients",
+    "pool mode": "the pooler splits transactions; set its pool_mode to transaction or session",
 }
 """What an error code means for the user, and what to do."""
 
 _CODES_BY_TEXT = {
-    "53300": "too many c",
-    "28P01": "password authentication failed",
-    "28000": 'role "',
-    "3D000": "does not exist",
+    "too many c": "53300",
+    "remaining connection slots": "53300",
+    "query_wait_timeout": "pooler full",
+    "no more connections allowed": "pooler full",
+    "statement pooling mode": "pool mode",
+    "query_timeout": _CANCELED,
+    "password authentication failed": "28P01",
+    "idle-in-transaction timeout": "25P03",
+    "transaction timeout": "25P04",
+    "idle-session timeout": "57P05",
+    "administrator command": "57P01",
+    "is starting up": "57P03",
+    "is shutting down": "57P03",
+    'role "': "28000",
+    "does not exist": "3D000",
 }
-"""Parts of messages that stand for a code: libpq reports no code while it connects."""
+"""Codes by parts of messages: libpq reports no code while it connects, and a pooler one that says little."""
 
 
 RETRY_SECONDS = (2, 5, 15)
@@ -63,6 +95,14 @@ class ServerUnavailable(LvmError):
 
 class InvalidDatabaseUrl(UsageError):
     """``LVM_DATABASE_URL`` or ``LVM_GATEKEEPER_URL`` is not a Postgres URL."""
+
+
+class LockLost(DatabaseUnavailable):
+    """The session that held a lock ended, so another process may be doing the same work. Nothing more is written."""
+
+
+class StatementTimeout(LvmError):
+    """The server ended a statement that took too long."""
 
 
 class SchemaUnusable(LvmError):
@@ -123,41 +163,78 @@ class TrainingActive(LvmError):
 
 @contextmanager
 def named_errors(engine: Engine) -> Iterator[None]:
-    """Turn a lost connection, a full pool and a lock timeout inside the block into named errors.
+    """Turn a lost connection, a full pool, a timeout and a missing right inside the block into named errors.
 
     Committed data stays. The same command continues from it.
 
     Raises:
         DatabaseUnavailable: if the database cannot be reached or goes away.
         LockTimeout: if another session holds a lock for too long.
+        StatementTimeout: if a statement takes longer than the server allows.
+        NotAllowed: if the user lacks a right.
     """
-    name = engine.url.database
     try:
         yield
     except PoolTimeout as error:
         raise DatabaseUnavailable(
-            f"all connections of this process to database {name!r} are in use; nothing that was stored is lost: "
-            "lower LVM_WORKERS, then run the same command again"
+            f"all connections of this process to database {engine.url.database!r} are in use; nothing that was stored "
+            "is lost: lower LVM_WORKERS, then run the same command again"
         ) from error
     except (DBAPIError, psycopg.Error) as error:
-        cause = driver_error(error)
-        code = sqlstate(error)
-        if code == _LOCK_NOT_AVAILABLE:
-            raise LockTimeout(
-                f"another session holds a lock in database {name!r}{lock_holders(engine)}; nothing that was stored is "
-                "lost: run the same command again when that session has ended, or have an administrator end it "
-                "(SELECT pg_terminate_backend(PID))"
-            ) from error
-        if code is None:
-            code = next((code for code, part in _CODES_BY_TEXT.items() if part in str(cause)), None)
-        lost = isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
-        if code not in _MEANINGS and not lost:
+        named = error_of(engine, error)
+        if named is None:
             raise
-        meaning = _MEANINGS.get(code or "", "check LVM_DATABASE_URL and that the server is up")
-        raise DatabaseUnavailable(
-            f"database {name!r} on {engine.url.host or 'the local socket'} cannot be used ({first_line(cause)}): "
-            f"{meaning}; nothing that was stored is lost"
-        ) from error
+        raise named from error
+
+
+def error_of(engine: Engine, error: DBAPIError | psycopg.Error) -> LvmError | None:
+    """The named error of an error of the driver; None if it has no meaning for a user."""
+    name, cause, code = engine.url.database, driver_error(error), sqlstate(error)
+    reason = first_line(cause)
+    if code is None or code == _PROTOCOL_VIOLATION:
+        code = next((code for part, code in _CODES_BY_TEXT.items() if part in str(cause)), code)
+    if code == _LOCK_NOT_AVAILABLE:
+        return LockTimeout(
+            f"another session holds a lock in database {name!r}{lock_holders(engine)}; nothing that was stored is "
+            "lost: run the same command again when that session has ended, or have an administrator end it "
+            "(SELECT pg_terminate_backend(PID))"
+        )
+    if code == _CANCELED and "user request" in reason:
+        return StatementTimeout(
+            f"somebody canceled a statement in database {name!r}; nothing that was stored is lost: run the same "
+            "command again"
+        )
+    if code == _CANCELED:
+        return StatementTimeout(
+            f"a statement took longer than database {name!r} allows user {engine.url.username!r} ({reason}); nothing "
+            "that was stored is lost: raise the limit (ALTER ROLE name SET statement_timeout = 0; in a pooler, "
+            "query_timeout), then run the same command again"
+        )
+    if code == _INSUFFICIENT_PRIVILEGE:
+        return NotAllowed(
+            f"user {engine.url.username!r} lacks a right in database {name!r} ({reason}); nothing that was stored is "
+            "lost: let the owner grant it, or name another user in LVM_DATABASE_URL"
+        )
+    if code in _NOT_THERE:
+        return SchemaUnusable(
+            f"the schema of database {name!r} is not as this project made it ({reason}); nothing that was stored is "
+            "lost: see `lvm doctor`"
+        )
+    failed = isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError))
+    if code not in _MEANINGS and not failed:
+        return None
+    lost = code is None or code.startswith(("08", "57"))
+    meaning = "check LVM_DATABASE_URL and that the server is up" if lost else "the server's log says more"
+    return DatabaseUnavailable(
+        f"database {name!r} on {host_of(engine.url)} cannot be used ({reason}): {_MEANINGS.get(code or '', meaning)}; "
+        "nothing that was stored is lost"
+    )
+
+
+def host_of(url: URL) -> str:
+    """The host or hosts of a URL, or the folder of its socket."""
+    host = url.host or url.query.get("host") or "the local socket"
+    return host if isinstance(host, str) else ",".join(host)
 
 
 @contextmanager

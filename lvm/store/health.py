@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from lvm.settings import Settings
 from lvm.store import server
@@ -36,8 +36,11 @@ class Health:
 
     Attributes:
         version: of the server, e.g. ``18.1``.
+        encoding: of the database, e.g. ``UTF8``.
         pgvector: version of the extension; None if it is not enabled.
-        pgvector_available: whether the server can enable it.
+        pgvector_available: version that the server can enable; None if it is not installed.
+        pgvector_moved: the schema that it was in when the schema was migrated, if it is in another one now.
+        rights: what this user may not do, and a migration or every statement must: in words, with what to do.
         migration: of the schema; None before the first migration.
         newest: the newest migration of this code.
         known: whether this code knows the schema's migration.
@@ -52,8 +55,9 @@ class Health:
     """
 
     version: str
+    encoding: str
     pgvector: str | None
-    pgvector_available: bool
+    pgvector_available: str | None
     migration: str | None
     newest: str | None
     known: bool
@@ -63,6 +67,8 @@ class Health:
     incomplete: int
     unindexed: int
     size: int
+    pgvector_moved: str | None = None
+    rights: tuple[tuple[str, str], ...] = ()
     off: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
 
@@ -112,10 +118,13 @@ def examine(settings: Settings, space: str) -> Health:
                 )
             return Health(
                 version=str(connection.scalar(text("SHOW server_version"))).split()[0],
+                encoding=str(connection.scalar(text("SHOW server_encoding"))),
                 pgvector=connection.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")),
-                pgvector_available=bool(
-                    connection.scalar(text("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"))
+                pgvector_available=connection.scalar(
+                    text("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
                 ),
+                pgvector_moved=connection.scalar(_MOVED) if migration is not None else None,
+                rights=_missing_rights(connection, migration == migrations.get_current_head()),
                 migration=migration,
                 newest=migrations.get_current_head(),
                 known=migration in {None, *(step.revision for step in migrations.walk_revisions())},
@@ -135,3 +144,43 @@ def examine(settings: Settings, space: str) -> Health:
             )
     finally:
         engine.dispose()
+
+
+_MOVED = text(
+    r"""SELECT known FROM (SELECT substring(prosrc FROM '("[^"]+"|\w+)\.vector_dims\(') AS known FROM pg_proc """
+    "WHERE pronamespace = 'lvm'::regnamespace AND proname = 'embedding_in') f "
+    "WHERE known NOT IN (SELECT quote_ident(n.nspname) FROM pg_extension e "
+    "JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector')"
+)
+"""The functions name pgvector's schema."""
+
+_RIGHTS = text(
+    "SELECT quote_ident(current_user), quote_ident(current_database()), "
+    "has_database_privilege(current_database(), 'CREATE'), "
+    "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user), "
+    "(SELECT bool_or(trusted) FROM pg_available_extension_versions WHERE name = 'vector'), "
+    "(SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    "WHERE e.extname = 'vector' AND NOT has_schema_privilege(n.oid, 'USAGE')), "
+    "EXISTS (SELECT FROM pg_extension WHERE extname = 'vector'), "
+    "(SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = 'lvm')"
+)
+
+
+def _missing_rights(connection: Connection, current: bool) -> tuple[tuple[str, str], ...]:
+    """What this user may not do, with what to do.
+
+    Args:
+        connection: of this user.
+        current: whether nothing is to be migrated.
+    """
+    user, database, creates, superuser, trusted, closed, enabled, owned = connection.execute(_RIGHTS).one()
+    missing = []
+    if not enabled and not superuser and not (trusted and creates):
+        missing.append(("may not enable pgvector", "let an administrator run CREATE EXTENSION vector in this database"))
+    if closed is not None:
+        missing.append((f"may not use pgvector's schema {closed}", f"GRANT USAGE ON SCHEMA {closed} TO {user}"))
+    if owned is None and not creates and not current:
+        missing.append(("may not create the schema lvm", f"GRANT CREATE ON DATABASE {database} TO {user}"))
+    if owned is False and not current:
+        missing.append(("does not own the schema lvm", "let its owner run `lvm db migrate`"))
+    return tuple((f"user {user} {what}", advice) for what, advice in missing)

@@ -12,12 +12,12 @@ from typing import Any
 
 from pgvector import Vector
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, Select, func, select, text, update
+from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.orm import Session
 
 from lvm.encoding.vectors import SpaceMismatch, Vectors
 from lvm.gates import PIPELINE_MIN_COSINE, ROUNDTRIP_MIN_COSINE
-from lvm.store.connect import Connections, ignore_lost_session
+from lvm.store.connect import Connections, Lock
 from lvm.store.errors import Busy, missing_privilege, no_verdicts, refused_by_gate
 from lvm.store.records import Gate, GateMeasurement, RunMetrics, SequenceSetRecord, TrainingRun
 from lvm.store.tables import GateRow, SequenceSetRow, SpaceRow, TrainingRunRow, only, to_record
@@ -29,13 +29,13 @@ _TRAINING_LOCK = 0x6C766D  # first key of the advisory lock of an active trainin
 class Lineage(Connections):
     """Records gates, sequence sets and training runs."""
 
-    _run_locks: dict[int, Connection] = field(default_factory=dict, init=False, repr=False)
-    """By id of a run that this process trains, the session that holds its lock."""
+    _run_locks: dict[int, Lock] = field(default_factory=dict, init=False, repr=False)
+    """By id of a run that this process trains, its lock."""
 
     def close(self) -> None:
         """Release the locks of training runs and close all connections."""
-        for session in self._run_locks.values():
-            session.close()
+        for lock in self._run_locks.values():
+            self.release_lock(lock)
         self._run_locks.clear()
         super().close()
 
@@ -201,8 +201,7 @@ class Lineage(Connections):
     ) -> int:
         """Start a training run, or resume an unfinished one of the same arguments.
 
-        The run is active while this process lives: a session lock marks it, and Postgres releases the lock after a
-        crash.
+        The run is active while this process lives: a lock marks it, and Postgres releases the lock after a crash.
 
         Args:
             architecture: name of the model.
@@ -226,7 +225,7 @@ class Lineage(Connections):
             TrainingRunRow.hyperparameters == hyperparameters,
             TrainingRunRow.status != "finished",
         )
-        lock: Connection | None = None
+        lock: Lock | None = None
         try:
             with refused_by_gate(), Session(self.engine) as session, session.begin():
                 session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('lvm training', 0))"))
@@ -242,10 +241,12 @@ class Lineage(Connections):
                     session.add(row)
                     session.flush()
                 number = row.id
-                lock = self.engine.connect()
-                locked = lock.scalar(text("SELECT pg_try_advisory_lock(:a, :b)"), {"a": _TRAINING_LOCK, "b": number})
-                lock.commit()
-                if not locked:
+                lock = self.take_lock(
+                    f"training run {number}",
+                    "pg_try_advisory_xact_lock(:a, :b)",
+                    {"a": _TRAINING_LOCK, "b": number},
+                )
+                if lock is None:
                     raise Busy(
                         f"training run {number} ({architecture}) is active in another process, so it was not started "
                         "again; wait for it to end"
@@ -253,7 +254,7 @@ class Lineage(Connections):
                 row.status = "running"
         except BaseException:  # the triggers may refuse at commit, when the lock is held already
             if lock is not None:
-                _release(lock)
+                self.release_lock(lock)
             raise
         self._run_locks[number] = lock
         return number
@@ -336,7 +337,7 @@ class Lineage(Connections):
                 )
         finally:
             if lock is not None:
-                _release(lock)
+                self.release_lock(lock)
 
     def _runs(self, *conditions: Any) -> list[TrainingRun]:
         statement = select(TrainingRunRow).where(*conditions).order_by(TrainingRunRow.id)
@@ -357,13 +358,6 @@ def _same_content(sha256: str, gate: Gate) -> Select[SequenceSetRow]:
         .order_by(SequenceSetRow.id.desc())
         .limit(1)
     )
-
-
-def _release(lock: Connection) -> None:
-    """Release the lock of a training run and return its session to the pool."""
-    with ignore_lost_session():
-        lock.execute(text("SELECT pg_advisory_unlock_all()"))
-    lock.close()
 
 
 def _vector_texts(vectors: Vectors) -> Sequence[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import text
 
-from lvm.store.connect import ignore_lost_session
 from lvm.store.errors import Busy, NotAllowed, NotConfirmed, TrainingActive, lock_holders, missing_privilege
 from lvm.store.lineage import Lineage
-from lvm.store.migrate import SCHEMA, upgrade
+from lvm.store.migrate import SCHEMA, migration_errors, upgrade
 
 TABLES = (
     "space",
@@ -30,8 +28,6 @@ TABLES = (
 VACUUM_FROM, VACUUM_SHARE = 1_000, 0.2
 """New chunks, and their share of all, from which on tables are vacuumed: the defaults of autovacuum."""
 
-_WAIT_SECONDS = 0.1  # between two attempts to take a lock
-
 
 class Maintenance(Lineage):
     """Locks and clears a database. Active training runs prevent clearing, so it builds on ``Lineage``."""
@@ -47,26 +43,21 @@ class Maintenance(Lineage):
 
         Raises:
             Busy: if another process holds the lock, and this one does not wait.
+            LockLost: by the next commit of this store, if the session that holds the lock ends.
         """
-        with self.engine.connect() as connection:
-            key, kind = {"name": f"lvm lock {name}"}, "_shared" if shared else ""
-            taken = text(f"SELECT pg_try_advisory_lock{kind}(hashtextextended(:name, 0))")
-            while not connection.scalar(taken, key):
-                if not wait:
-                    raise Busy(
-                        f"another process is doing {name!r} on database {self.database_name!r}"
-                        f"{lock_holders(self.engine)}, so nothing was done here; "
-                        "wait for it to end, then run this again"
-                    )
-                connection.commit()
-                time.sleep(_WAIT_SECONDS)
-            connection.commit()
-            try:
-                yield
-            finally:
-                with ignore_lost_session():
-                    connection.execute(text(f"SELECT pg_advisory_unlock{kind}(hashtextextended(:name, 0))"), key)
-                    connection.commit()
+        kind = "_shared" if shared else ""
+        taken = f"pg_try_advisory_xact_lock{kind}(hashtextextended(:name, 0))"
+        lock = self.take_lock(repr(name), taken, {"name": f"lvm lock {name}"}, wait)
+        if lock is None:
+            raise Busy(
+                f"another process is doing {name!r} on database {self.database_name!r}"
+                f"{lock_holders(self.engine)}, so nothing was done here; "
+                "wait for it to end, then run this again"
+            )
+        try:
+            yield
+        finally:
+            self.release_lock(lock)
 
     def vacuum(self, written: int) -> bool:
         """Vacuum and analyse documents, chunks and vectors after much was written, without waiting for autovacuum.
@@ -81,10 +72,10 @@ class Maintenance(Lineage):
             Whether it was enough.
         """
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            stored = "SELECT sum(chunk_count) FROM ONLY document"
+            stored = "SELECT sum(chunk_count) FROM ONLY lvm.document"  # no transaction, so no search path
             if written < VACUUM_FROM or written < VACUUM_SHARE * (connection.scalar(text(stored)) or 0):
                 return False
-            connection.execute(text("VACUUM (ANALYZE, SKIP_LOCKED) document, chunk, embedding"))
+            connection.execute(text("VACUUM (ANALYZE, SKIP_LOCKED) lvm.document, lvm.chunk, lvm.embedding"))
         return True
 
     def contents(self) -> dict[str, int]:
@@ -116,7 +107,7 @@ class Maintenance(Lineage):
             )
         self.refuse_while_training()
         deleted = self.contents()
-        with missing_privilege(self._not_owner), self.engine.begin() as connection:
+        with migration_errors(self.engine), missing_privilege(self._not_owner), self.engine.begin() as connection:
             # The triggers let nobody delete the rows of a gate, so the schema is dropped and made anew.
             connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
             connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))

@@ -19,15 +19,22 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, PendingRollbackError
+from sqlalchemy.exc import DBAPIError
 
 import lvm
 from lvm.errors import first_line
-from lvm.store.errors import SchemaUnusable, driver_error, lacks_privilege, sqlstate
+from lvm.store.errors import SchemaUnusable, driver_error, error_of, lacks_privilege, sqlstate
 
 log = logging.getLogger(__name__)
 
 SCHEMA = "lvm"
+ENCODING = "UTF8"
+EXTENSION_SCHEMA = (
+    "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+    "WHERE e.extname = 'vector'"
+)
+"""Query of pgvector's schema, quoted."""
+
 PGVECTOR = (0, 8)
 """The oldest version of pgvector that the schema can use: it has halfvec and iterative scans."""
 
@@ -42,6 +49,31 @@ def folder() -> Path:
     return packaged if packaged.is_dir() else Path(lvm.__file__).parent.parent / "migrations"
 
 
+def prepared(connection: Connection) -> tuple[Any, str]:
+    """Prepare the transaction of a migration: the search path, and pgvector's library.
+
+    Without the library only a superuser may set ``hnsw.ef_search`` in a function.
+
+    Args:
+        connection: ``op.get_bind()``.
+
+    Returns:
+        The driver's connection, and pgvector's schema, quoted. The driver, without parameters, takes no percent sign
+        for a placeholder.
+
+    Raises:
+        SchemaUnusable: if pgvector is not enabled.
+    """
+    driver: Any = connection.connection.driver_connection
+    found = driver.execute(EXTENSION_SCHEMA).fetchone()
+    if found is None:
+        raise SchemaUnusable("pgvector is not enabled in this database; run CREATE EXTENSION vector as a superuser")
+    schema = str(found[0])
+    driver.execute(f"SET LOCAL search_path = {SCHEMA}, {schema}")
+    driver.execute(f"SELECT '[1]'::{schema}.vector")
+    return driver, schema
+
+
 def run_statements(connection: Connection, revision: str, parts: Sequence[str], named: Mapping[str, str]) -> None:
     """Run the statements of a migration, from ``sql/REVISION/PART.sql`` beside the migrations.
 
@@ -51,18 +83,12 @@ def run_statements(connection: Connection, revision: str, parts: Sequence[str], 
         parts: names of the files, in order.
         named: what ``{NAME}`` stands for in them. ``@.`` stands for pgvector's schema.
     """
-    # The driver itself, without parameters: the percent signs of RAISE are not placeholders.
-    driver: Any = connection.connection.driver_connection
-    found = driver.execute(
-        "SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
-        "WHERE extname = 'vector'"
-    ).fetchone()
-    driver.execute(f"SET LOCAL search_path = {SCHEMA}, {found[0]}")
+    driver, schema = prepared(connection)
     for part in parts:
         sql = (folder() / "sql" / revision / f"{part}.sql").read_text(encoding="utf-8")
         for name, meaning in named.items():
             sql = sql.replace(f"{{{name}}}", meaning)
-        driver.execute(sql.replace("@.", f"{found[0]}."))
+        driver.execute(sql.replace("@.", f"{schema}."))
 
 
 def migrate(engine: Engine) -> None:
@@ -71,34 +97,66 @@ def migrate(engine: Engine) -> None:
     A current schema is only read: any role that may read it can open it, and no lock is taken.
 
     Raises:
-        SchemaUnusable: if pgvector is missing and cannot be created, if the database is newer than this code, or if
-            this user may not read or migrate the schema.
+        SchemaUnusable: if the database is not in UTF-8, if pgvector is missing and cannot be created, if the database
+            is newer than this code, if this user may not read or migrate the schema, or if a migration fails.
     """
-    try:
+    with migration_errors(engine):
         with engine.connect() as connection:
+            _require_utf8(connection)
             if current_revision(connection) == script().get_current_head():
                 return
             _owned(connection)
-        with engine.connect() as connection, _one_at_a_time(connection):
-            with connection.begin():
-                _extension(connection)
-                # Load the library: without it, only a superuser may set hnsw.ef_search in a function.
-                connection.execute(text("SELECT CAST('[1]' AS vector)"))
-                if not connection.scalar(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
-                    connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
-            upgrade(connection)
+            _announce(connection)
+        while _step(engine):
+            pass
+
+
+def _step(engine: Engine) -> bool:
+    """Apply the next migration in a transaction of its own.
+
+    Returns:
+        Whether there was one.
+    """
+    with engine.connect() as connection, connection.begin():
+        _one_at_a_time(connection)
+        current, known = current_revision(connection), script()
+        if current == known.get_current_head():
+            return False
+        if current is None:
+            _extension(connection)
+            if not connection.scalar(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": SCHEMA}):
+                connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+        upgrade(connection, "+1")
+        return True
+
+
+@contextmanager
+def migration_errors(engine: Engine) -> Iterator[None]:
+    """Turn whatever the driver raises in a migration into a named error.
+
+    Raises:
+        SchemaUnusable: if the database refuses a statement.
+        DatabaseUnavailable: and the other errors of ``named_errors``.
+    """
+    try:
+        yield
     except (DBAPIError, psycopg.Error) as error:  # migrations use the driver too
+        database, reason = engine.url.database, first_line(driver_error(error))
         if sqlstate(error) == _DEPENDENT_OBJECTS:
             raise SchemaUnusable(
-                f"database {engine.url.database!r} was not migrated, because objects of yours depend on what "
+                f"database {database!r} was not migrated, because objects of yours depend on what "
                 f"a migration replaces ({_detail(error)}); drop them, run `lvm db migrate`, and create them again"
             ) from error
-        if not lacks_privilege(error):
-            raise
-        raise SchemaUnusable(
-            f"user {engine.url.username!r} may not read or create this project's schema in database "
-            f"{engine.url.database!r} ({first_line(driver_error(error))}); let its owner run `lvm db migrate` once, "
-            "and grant this user the role lvm_reader or more"
+        if lacks_privilege(error):
+            raise SchemaUnusable(
+                f"user {engine.url.username!r} may not read or create this project's schema in database "
+                f"{database!r} ({reason}); let its owner run `lvm db migrate` once, "
+                "and grant this user the role lvm_reader or more"
+            ) from error
+        raise error_of(engine, error) or SchemaUnusable(
+            f"database {database!r} was not migrated, because it refused a statement ({reason}); the migration was "
+            "undone and nothing that was stored is lost: see `lvm doctor` and the server's log, then run "
+            "`lvm db migrate`"
         ) from error
 
 
@@ -119,13 +177,17 @@ def _config() -> Config:
     return config
 
 
-def upgrade(connection: Connection) -> None:
-    """Apply missing migrations: inside the caller's transaction if there is one, else each in its own.
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Apply missing migrations inside the caller's transaction.
+
+    Args:
+        connection: a transaction's.
+        to: the last migration to apply, or ``+1`` for the next one.
 
     Raises:
         SchemaUnusable: if the database is newer than this code.
     """
-    config, known, outer = _config(), script(), connection.in_transaction()
+    config, known = _config(), script()
     current = current_revision(connection)
     if current == known.get_current_head():
         return
@@ -134,15 +196,11 @@ def upgrade(connection: Connection) -> None:
             f"the database is at migration {current}, which this version of lvm does not know; "
             "a newer version used it: upgrade lvm, or use another database"
         )
-    if current is not None:
-        _announce(connection, current, str(known.get_current_head()))
-    if not outer:
-        connection.rollback()  # Alembic begins its own transactions
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
-def _announce(connection: Connection, current: str, newest: str) -> None:
+def _announce(connection: Connection) -> None:
     """Tell the user that the migration of a large database takes time."""
     size = connection.scalar(text("SELECT pg_table_size(to_regclass(:name))"), {"name": f"{SCHEMA}.embedding"}) or 0
     if size >= _LARGE:
@@ -151,27 +209,32 @@ def _announce(connection: Connection, current: str, newest: str) -> None:
             "if it is interrupted, the next command goes on",
             connection.engine.url.database,
             size / 1e9,
-            current,
-            newest,
+            current_revision(connection),
+            script().get_current_head(),
         )
 
 
-@contextmanager
-def _one_at_a_time(connection: Connection) -> Iterator[None]:
-    """Hold the lock of migrations for this session. Postgres releases it if the process dies."""
-    with suppress(DBAPIError), connection.begin():  # not every platform can
+def _one_at_a_time(connection: Connection) -> None:
+    """Take the lock of migrations for this transaction. Postgres releases it if the process dies."""
+    with suppress(DBAPIError), connection.begin_nested():  # not every platform can
         # A long statement of a process that died ends within seconds, and so does its lock.
-        connection.execute(text("SELECT set_config('client_connection_check_interval', '2s', false)"))
-    with connection.begin():
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
-    try:
-        yield
-    finally:
-        # If the session died, Postgres released the lock. The original error is reported.
-        with suppress(DBAPIError, PendingRollbackError):
-            connection.rollback()
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
-            connection.commit()
+        connection.execute(text("SELECT set_config('client_connection_check_interval', '2s', true)"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+def _require_utf8(connection: Connection) -> None:
+    """Refuse a database that cannot hold every text."""
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != ENCODING:
+        raise SchemaUnusable(wrong_encoding(str(connection.engine.url.database), str(encoding)))
+
+
+def wrong_encoding(database: str, encoding: str) -> str:
+    """What to say of a database that is not in UTF-8."""
+    return (
+        f"database {database!r} is in encoding {encoding}, which cannot hold every text, so nothing is stored there; "
+        "use one in UTF-8: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
+    )
 
 
 def _owned(connection: Connection) -> None:
@@ -199,26 +262,18 @@ def _detail(error: BaseException) -> str:
 
 
 def _extension(connection: Connection) -> None:
-    """Create the extension in schema public, where the project looks for it."""
-    found = connection.execute(
-        text("SELECT extnamespace::regnamespace::text, extversion FROM pg_extension WHERE extname = 'vector'")
-    ).first()
-    schema, extension = found or (None, None)
-    if extension is not None and version_of(extension) < PGVECTOR:
-        raise SchemaUnusable(
-            f"pgvector is {extension} and this version of lvm needs {'.'.join(map(str, PGVECTOR))}; install it on the "
-            "server, then let the extension's owner run ALTER EXTENSION vector UPDATE"
-        )
-    if schema == "public":
+    """Create the extension, unless it is there, in whatever schema."""
+    version = connection.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
+    if version is not None:
+        if version_of(version) < PGVECTOR:
+            raise SchemaUnusable(
+                f"pgvector is {version} and this version of lvm needs {'.'.join(map(str, PGVECTOR))}; install it on "
+                "the server, then let the extension's owner run ALTER EXTENSION vector UPDATE"
+            )
         return
-    if schema is not None:
-        raise SchemaUnusable(
-            f"pgvector is in schema {schema} and this project uses it in schema public; let its owner run "
-            "ALTER EXTENSION vector SET SCHEMA public"
-        )
     try:
         with connection.begin_nested():
-            connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public"))
+            connection.execute(text("CREATE EXTENSION vector WITH SCHEMA public"))
     except DBAPIError as error:
         raise SchemaUnusable(
             f"pgvector cannot be enabled in this database ({first_line(error.orig)}); install pgvector on the "

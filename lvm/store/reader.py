@@ -119,7 +119,7 @@ class Reader(Connections):
             "JOIN ONLY embedding e ON e.chunk_id = c.id WHERE c.document_id = ANY(%s) AND e.space_id = %s) "
             "TO STDOUT (FORMAT binary)"
         )
-        with self.engine.connect() as connection:
+        with self.engine.begin() as connection:
             cursor = connection.connection.cursor()
             cursor.execute(_BY_INDEX)
             for group in document_groups(documents, READ_ROWS):
@@ -160,7 +160,7 @@ class Reader(Connections):
             "JOIN ONLY embedding e ON e.chunk_id = c.id WHERE e.space_id = %s) TO STDOUT (FORMAT binary)"
         )
         ids = [document.id for document in self.documents(space_id)]
-        with self.engine.connect() as connection, connection.connection.cursor().copy(statement, (space_id,)) as copy:
+        with self.engine.begin() as connection, connection.connection.cursor().copy(statement, (space_id,)) as copy:
             table = copying.parse(copying.receive(copy), copying.CHUNK_KEYS)
         table = table[np.isin(table["document"], ids)]
         return table["chunk"].astype(np.int64)[_order(table, ids)]

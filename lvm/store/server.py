@@ -21,17 +21,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from lvm.errors import first_line
 from lvm.settings import Settings, url_readers
-from lvm.store import postgres
+from lvm.store import postgres, urls
 from lvm.store.errors import InvalidDatabaseUrl, ServerUnavailable
 
 DATABASE = "lvm"
-
-SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-"""Parameters of a Postgres URL that are secret."""
 
 HOME_ENTRIES = {
     "postgres",
@@ -90,7 +86,7 @@ def without_secrets(url: URL) -> URL:
         host=url.host,
         port=url.port,
         database=url.database,
-        query={name: value for name, value in url.query.items() if name not in SECRETS},
+        query={name: value for name, value in url.query.items() if name not in urls.SECRETS},
     )
 
 
@@ -101,7 +97,6 @@ def password(url: URL) -> str | None:
 
 
 def _parse(secret: SecretStr, variable: str) -> URL:
-    shape = "it must look like postgresql://user:password@host:5432/database, in the password %40 for @, %2F for /"
     value = secret.get_secret_value()
     scheme, _, name = value.partition(":")
     if scheme in url_readers:
@@ -110,13 +105,7 @@ def _parse(secret: SecretStr, variable: str) -> URL:
         raise InvalidDatabaseUrl(
             f"{variable} names a block of Prefect, which the command `lvm` and the flows read; give the URL itself here"
         )
-    try:
-        url = make_url(value)
-    except (ArgumentError, ValueError):  # its message may hold a part of the password, so it is not chained
-        raise InvalidDatabaseUrl(f"{variable} cannot be read; {shape}") from None
-    if url.get_backend_name() not in ("postgresql", "postgres") or not url.database or "@" in (url.host or ""):
-        raise InvalidDatabaseUrl(f"{variable} is not the URL of a Postgres database; {shape}")
-    return url.set(drivername="postgresql+psycopg")
+    return urls.read(value, variable)
 
 
 # -- the embedded server --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Engine, select, text
 
 from lvm.arrays import FloatArray, IntArray
 from lvm.encoding.vectors import InvalidVectors, require
@@ -34,8 +34,7 @@ class Writer(Connections):
         with self.engine.connect() as connection:
             statement = select(SpaceRow.name, SpaceRow.fingerprint, SpaceRow.dim).where(SpaceRow.id == space_id)
             name, fingerprint, dim = connection.execute(statement).one()
-            connection.rollback()
-            yield BulkWriter(connection, space_id, name, fingerprint, dim)
+        yield BulkWriter(self.engine, space_id, name, fingerprint, dim)
 
     def keep_documents(self, keys: Collection[tuple[str, str]]) -> int:
         """Delete all other documents, with their chunks and vectors of every space.
@@ -59,8 +58,8 @@ class Writer(Connections):
 class BulkWriter:
     """Writes whole documents into one space. A call of ``write_documents`` is one transaction."""
 
-    def __init__(self, connection: Connection, space_id: int, space_name: str, fingerprint: str, dim: int) -> None:
-        self._connection = connection
+    def __init__(self, engine: Engine, space_id: int, space_name: str, fingerprint: str, dim: int) -> None:
+        self._engine = engine  # no connection is idle while texts are encoded
         self.space_id, self.space_name, self.fingerprint, self.dim = space_id, space_name, fingerprint, dim
 
     def write_documents(self, documents: Sequence[IngestedDocument]) -> int:
@@ -81,8 +80,8 @@ class BulkWriter:
             require(item.vectors, self.space_name, self.fingerprint, self.dim)
             _check(item)
         try:
-            with self._connection.begin():
-                return self._write(self._connection.connection.cursor(), documents)
+            with self._engine.begin() as connection:
+                return self._write(connection.connection.cursor(), documents)
         except psycopg.errors.CheckViolation as error:
             raise InvalidVectors(first_line(error)) from error
 

@@ -7,6 +7,8 @@ The numbers are those of ``lvm/gates.py``; a test compares them.
 
 from alembic import op
 
+from lvm.store.migrate import prepared
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -245,8 +247,6 @@ CREATE TRIGGER training_run_gated BEFORE INSERT OR UPDATE ON training_run FOR EA
 
 
 def upgrade() -> None:
-    # The driver itself, without parameters: the percent signs of RAISE are not placeholders.
-    driver = op.get_bind().connection.driver_connection
-    driver.execute("SET LOCAL search_path = lvm, public")
+    driver, schema = prepared(op.get_bind())
     for part in (TABLES, REVISION, CORPUS_RULES, GATE_RULES):
-        driver.execute(part)
+        driver.execute(part.replace("= lvm, public,", f"= lvm, {schema},"))  # pgvector may be elsewhere

@@ -5,6 +5,8 @@
 
 from alembic import op
 
+from lvm.store.migrate import prepared
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -118,8 +120,6 @@ END $$;
 
 
 def upgrade() -> None:
-    # The driver itself, without parameters: the percent signs of RAISE are not placeholders.
-    driver = op.get_bind().connection.driver_connection
-    driver.execute("SET LOCAL search_path = lvm, public")
+    driver, schema = prepared(op.get_bind())
     for part in (VIEWS, FUNCTIONS, READER):
-        driver.execute(part)
+        driver.execute(part.replace("= lvm, public,", f"= lvm, {schema},"))  # pgvector may be elsewhere

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from alembic import op
 
+from lvm.store.migrate import prepared
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -97,12 +99,6 @@ def statements(part: str) -> str:
 
 
 def upgrade() -> None:
-    # The driver itself, without parameters: the percent signs of RAISE are not placeholders.
-    driver = op.get_bind().connection.driver_connection
-    found = driver.execute(
-        "SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
-        "WHERE extname = 'vector'"
-    ).fetchone()
-    driver.execute(f"SET LOCAL search_path = lvm, {found[0]}")
+    driver, schema = prepared(op.get_bind())
     for part in PARTS:
-        driver.execute(statements(part).replace("@.", f"{found[0]}."))
+        driver.execute(statements(part).replace("@.", f"{schema}."))

@@ -267,14 +267,6 @@ def test_a_newer_database_is_left_alone(database: Store, settings: Settings) -> 
         open_store(settings)
 
 
-def test_pgvector_in_another_schema(database: Store, settings: Settings) -> None:
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA lvm CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA elsewhere; ALTER EXTENSION vector SET SCHEMA elsewhere")
-    with pytest.raises(SchemaUnusable, match="ALTER EXTENSION vector SET SCHEMA public"):
-        open_store(settings)
-
-
 def test_without_the_right_to_create_the_extension(database: Store, postgres: str) -> None:
     with database.engine.begin() as connection:
         connection.exec_driver_sql("DROP SCHEMA lvm CASCADE")
