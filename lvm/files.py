@@ -168,6 +168,8 @@ def verify(path: Path, left_out: Mapping[str, str] | None = None) -> tuple[dict[
         CorruptedFile: if the file is missing, cut short, or its digest does not match.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+            raise CorruptedFile(_corrupted(path, "it is not a regular file"))
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if not 0 < size <= _MAX_HEADER:
