@@ -7,24 +7,18 @@ skipped something by name. It raises a named error, or it is a failure.
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import os
-import random
 import shutil
 import socket
 import sys
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
-import pyarrow
-import pyarrow.parquet
 import torch
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
@@ -36,7 +30,6 @@ from lvm.encoding import vector_files
 from lvm.encoding.encoder import TextEncoder
 from lvm.encoding.vectors import Vectors
 from lvm.inversion.inverter import PrefixInverter
-from lvm.pipeline.workspace import Workspace
 from lvm.sequences import load
 from lvm.spaces import open_space, registry
 from lvm.spaces.statistics import Statistics
@@ -45,268 +38,25 @@ from lvm.training import load_model
 from tests.attacks.folders import RECIPE
 from tests.attacks.hostile import JSON, mutated
 from tests.attacks.test_hostile_files import sealed, split
-
-SECONDS = 20
-"""A case that takes longer hangs."""
-
-SECRET = "s3cr3tPart"
-"""In tokens and passwords; no message may show it."""
-
-SKIPPED, WORKS, NAMED = "named skip", "works", "named error"
-
-Dice = random.Random
-Case = tuple[str, Callable[[], str]]
-
-
-class Broken(Exception):
-    """A case broke a rule without an exception."""
-
-
-@dataclass
-class World:
-    """What cases attack: a database with three documents, a service on a socket, and files to damage.
-
-    Attributes:
-        folder: of everything; ``files`` in it has what ``files`` damages.
-        url: of the database.
-        work: the database and the space.
-        port: of the service.
-        kept: the documents that stay.
-        logged: faults of the log since the case began.
-    """
-
-    folder: Path
-    url: str
-    work: Workspace
-    port: int
-    kept: list[tuple[str, str]]
-    logged: list[str] = field(default_factory=list)
-
-    @property
-    def dsn(self) -> str:
-        """The URL as psycopg takes it."""
-        return self.url.replace("+psycopg", "")
-
-    def contents(self) -> object:
-        """What a failed case must leave as it was."""
-        rows = self.work.store.contents()
-        return {**rows, "space": 0}, self.work.store.corpus_revision(self.work.space_id)
-
-
-# -- values -------------------------------------------------------------------------------------------------------
-
-WORDS = [
-    "the",
-    "harbour",
-    "ice",
-    "ship",
-    "street",
-    "union",
-    "winter",
-    "canal",
-    "treaty",
-    "we",
-    "they",
-    "broke",
-    "met",
-    "is",
-]
-TEXTS = [
-    "", " ", "\0", "\ud800", "a\nERROR: forged", "\x1b[31mred", "[/b]", "\u202eabc", "x" * 3000, "\u00e9" * 50,
-    "\uff45", "\u0e27\u0e31\u0e19\u0e19\u0e35\u0e49", "\u6f22\u5b57\u304b\u306a", "\U0001f600" * 20, "a\u0301\u0323",
-    "\ufeffbegin", "\\u0000", "-", "--help", "%00", "%s%n", "{}", "{0}", "NaN", "null", "\u2028",
-    "'; DROP TABLE lvm.document; --", "../../etc/passwd", "/dev/null", "~", "~nobody/x", "a" * 300 + "/b", "C:\\x",
-    "file:///etc", "hf:", "minilm", "minilm:pooling=cls", "shipped", "gru", "gru@", "gru@" + "0" * 64,
-]  # fmt: skip
-INTEGERS = [0, 1, 2, 3, -1, 7, 2**15, 2**31 - 1, 2**31, 2**63 - 1, 2**63, -(2**63), 10**30, 10**400]
-REALS = [0.0, 0.5, 1.0, -1.0, 1e-320, 1e308, -0.0, 11.0, float("nan"), float("inf"), float("-inf")]
-
-
-def sentence(dice: Dice) -> str:
-    return " ".join(dice.choices(WORDS, k=dice.randint(4, 9))).capitalize() + "."
-
-
-def text(dice: Dice) -> str:
-    return dice.choice([sentence(dice), dice.choice(TEXTS), sentence(dice) + dice.choice(TEXTS)])
-
-
-def anything(dice: Dice, depth: int = 2) -> Any:
-    """A value of JSON."""
-    kind = dice.randrange(8 if depth else 6)
-    if kind == 6:
-        return [anything(dice, depth - 1) for _ in range(dice.randrange(4))]
-    if kind == 7:
-        return {dice.choice(TEXTS): anything(dice, depth - 1) for _ in range(dice.randrange(4))}
-    plain: list[Any] = [text(dice), text(dice), dice.choice(INTEGERS), dice.choice(REALS), dice.random() < 0.5, None]
-    return plain[kind]
-
-
-def raw(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def harmed(data: bytes, dice: Dice) -> bytes:
-    """The same bytes, or after an accident."""
-    text = data.decode("utf-8", "replace")
-    return dice.choice(
-        [
-            lambda: data,
-            lambda: data,
-            lambda: mutated(data or b"\0", dice),
-            lambda: data[: dice.randrange(len(data) + 1)],
-            lambda: data + data,
-            lambda: b"",
-            lambda: b"\xef\xbb\xbf" + data,
-            lambda: text.encode(dice.choice(["utf-16", "utf-32", "utf-16-be"])),
-            lambda: text.encode(dice.choice(["latin-1", "gb18030", "cp1252"]), "ignore"),
-            lambda: data.replace(b" ", dice.choice([b"\0", b"\r", b"\xff", b"\n" * 9, b"\xc2\xa0"])),
-        ]
-    )()
-
-
-# -- files to ingest ----------------------------------------------------------------------------------------------
-
-NAMES = [
-    "a", "\udcff\udcfe", "new\nline", "-rf", " ", "\u202egnp", "x" * 200, "[b]", "a.b.c", "caf\u00e9", "'quote\"", "%s",
-    "#", "~",
-]  # fmt: skip
-
-
-def texts(world: World, dice: Dice, place: Path) -> Case:
-    """A file or a folder to ingest."""
-    suffix = dice.choice([*FORMATS, ".md", ".TXT", ".zip", "", ".jsonl.gz"])
-    data = harmed(FORMATS.get(suffix.lower(), _plain)(dice), dice)
-    source, about = place / f"source{suffix}", f"source{suffix} {data[:300]!r}"
-    if dice.random() < 0.4:
-        source.write_bytes(data)
-    else:
-        source = place / dice.choice(["folder", "My & $folder;", "\u0e27\u0e31\u0e19", "a\nb", ".hidden"])
-        source.mkdir()
-        names = [name + suffix for name in dice.sample(NAMES, 3)]
-        for name in names:
-            (source / name).write_bytes(harmed(data, dice))
-        thing = dice.choice(["loop", "dangling", "zero", "pipe", "folder", "socket", "nothing", "nothing"])
-        about = f"folder {source.name!r} of {names} and a {thing}, {about}"
-        _plant(thing, source / "odd.txt")
-    limit = dice.choice([None, None, 1, 2**40])
-
-    def attempt() -> str:
-        report = lvm.ingest(world.work, source, limit)
-        assert str(report)
-        world.work.store.keep_documents(world.kept)
-        return SKIPPED if report.skipped else WORKS
-
-    return f"ingest {about}, limit {limit}", attempt
-
-
-def _plant(thing: str, at: Path) -> None:
-    """Something that is no file, under the name of a file."""
-    targets = {"loop": at, "dangling": at.with_name("none"), "zero": Path("/dev/zero")}
-    if thing in targets:
-        at.symlink_to(targets[thing])
-    elif thing == "pipe":
-        os.mkfifo(at)
-    elif thing == "folder":
-        at.mkdir()
-    elif thing == "socket":
-        with socket.socket(socket.AF_UNIX) as bound, contextlib.chdir(at.parent):
-            bound.bind(at.name)
-
-
-def _plain(dice: Dice) -> bytes:
-    return raw(" ".join(text(dice) for _ in range(dice.randint(0, 6))))
-
-
-def _rows(dice: Dice) -> Iterator[dict[str, Any]]:
-    for number in range(dice.randint(0, 5)):
-        row: dict[str, Any] = {"id": number, "text": sentence(dice), "title": "A title", "year": 1846}
-        for name in dice.sample([*row, "more"], dice.randrange(3)):
-            row[name] = anything(dice)
-        for name in dice.sample([*row], dice.choice([0, 0, 1])):
-            del row[name]
-        yield row
-
-
-def _jsonl(dice: Dice) -> bytes:
-    return raw("\n".join(dice.choice([as_json(row), as_json(row), dice.choice(JSON)]) for row in _rows(dice)))
-
-
-def _table(dice: Dice, delimiter: str = ",") -> bytes:
-    file = io.StringIO()
-    writer = csv.writer(file, delimiter=delimiter, quoting=dice.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
-    writer.writerow(dice.choice([["id", "text", "title"], ["text"], ["TEXT", "id"], ["text", "text"], [], ["a", "b"]]))
-    for row in _rows(dice):
-        writer.writerow(dice.sample([*row.values()], len(row))[: dice.choice([1, 2, 3, 9])])
-    return raw(file.getvalue())
-
-
-def _parquet(dice: Dice) -> bytes:
-    count = dice.randint(0, 4)
-    column = dice.choice(
-        [
-            pyarrow.array([sentence(dice) for _ in range(count)]),
-            pyarrow.array([None] * count, pyarrow.string()),
-            pyarrow.array([b"\xff"] * count, pyarrow.binary()),
-            pyarrow.array([float("nan")] * count),
-            pyarrow.array([["a"]] * count),
-            pyarrow.array(["a"] * count).dictionary_encode(),
-        ]
-    )
-    file = io.BytesIO()
-    names = dice.choice(["text", "text", "Text", "content"])
-    pyarrow.parquet.write_table(pyarrow.table({"id": pyarrow.array(range(count)), names: column}), file)
-    return file.getvalue()
-
-
-def _html(dice: Dice) -> bytes:
-    body = "".join(f"<p>{text(dice)}</p>" for _ in range(4)) + dice.choice(["", "<div>" * 5000, "<!--", "<script>a<b"])
-    charset = dice.choice(["utf-8", "latin-1", "none", ""])
-    return raw(f"<html><head><meta charset='{charset}'></head><body>{body}</body></html>")
-
-
-def _epub(dice: Dice) -> bytes:
-    opf = dice.choice(["content.opf", "../x", "", "a\0b"])
-    container = f"<container><rootfiles><rootfile full-path='{opf}'/></rootfiles></container>"
-    package = (
-        "<package xmlns='http://www.idpf.org/2007/opf'><manifest><item id='a' href='a.xhtml' "
-        "media-type='application/xhtml+xml'/></manifest><spine><itemref idref='a'/></spine></package>"
-    )
-    bomb = "<!DOCTYPE a [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>]><package>&b;</package>"
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("mimetype", "application/epub+zip")
-        archive.writestr("META-INF/container.xml", container)
-        archive.writestr("content.opf", dice.choice([package, package, bomb, "<"]))
-        archive.writestr("a.xhtml", dice.choice([_html(dice), b" " * 2**24]))
-    return file.getvalue()
-
-
-def _pdf(dice: Dice) -> bytes:
-    stream = f"BT /F1 12 Tf 72 720 Td ({sentence(dice)}) Tj ET".encode()
-    objects = [
-        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[%d 0 R]/Count 1>>" % dice.choice([3, 3, 3, 2, 99]),
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
-        b"<</Length %d>>stream\n%s\nendstream" % (dice.choice([len(stream), len(stream), 10**9, -1]), stream),
-        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
-    ]  # fmt: skip
-    data, places = b"%PDF-1.4\n", []
-    for number, each in enumerate(objects, start=1):
-        places.append(len(data))
-        data += b"%d 0 obj%s endobj\n" % (number, each)
-    table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    tail = b"trailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % len(data)
-    return data + b"xref\n0 6\n0000000000 65535 f \n" + table + tail
-
-
-FORMATS: dict[str, Callable[[Dice], bytes]] = {
-    ".txt": _plain, ".jsonl": _jsonl, ".csv": _table, ".tsv": lambda dice: _table(dice, "\t"), ".parquet": _parquet,
-    ".html": _html, ".epub": _epub, ".pdf": _pdf,
-}  # fmt: skip
-
+from tests.field.corpora import plant, texts
+from tests.field.values import (
+    INTEGERS,
+    NAMED,
+    REALS,
+    SECONDS,
+    SECRET,
+    WORKS,
+    Broken,
+    Case,
+    Dice,
+    World,
+    anything,
+    as_json,
+    harmed,
+    raw,
+    sentence,
+    text,
+)
 
 # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -559,7 +309,7 @@ def files(world: World, dice: Dice, place: Path) -> Case:
         data = mutated(data, dice)
     target.unlink(missing_ok=True)
     if how in ("folder", "pipe", "loop"):
-        _plant(how, target)
+        plant(how, target)
     elif how != "gone":
         target.write_bytes(data)
 

@@ -43,7 +43,8 @@ from lvm.spaces.statistics import FILE
 from lvm.store import errors, open_store, server
 from tests.attacks.folders import make
 from tests.attacks.test_hostile_folders import CARD, SIZES, small_tokenizer
-from tests.field.cases import KINDS, NAMED, SECONDS, SECRET, SKIPPED, WORKS, Dice, World, sentence
+from tests.field.cases import KINDS
+from tests.field.values import NAMED, SECONDS, SECRET, SKIPPED, WORKS, Dice, World, sentence
 from tests.service.running import listening, untrained
 from tests.training.toy import corpus
 
@@ -85,7 +86,6 @@ def world(url: str, space: Space) -> Iterator[World]:
             spaces=folder / "spaces.toml", inverter=None, token=SecretStr(f"{SECRET}token"),
         )  # fmt: skip
         _files(folder / "files", space, settings)
-        untrained(settings.artifacts, space, 5, "gru")
         sources = folder / "corpus"
         sources.mkdir()
         for number in range(3):

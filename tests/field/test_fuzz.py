@@ -9,14 +9,21 @@ from pathlib import Path
 import pytest
 
 import lvm
+from flows import database_url
 from lvm.cli.vectors import NoSuchFile, check
 from lvm.corpus.chunker import NotUnicode
+from lvm.encoding.weights import WeightsUnusable, open_tokenizer
+from lvm.errors import UsageError
 from lvm.files import CorruptedFile, verify
+from lvm.inversion.inverter import PrefixInverter
+from lvm.report import Summary
 from lvm.settings import Settings
 from lvm.spaces import Space
+from lvm.store.errors import InvalidDatabaseUrl
 from tests.conftest import fresh_database
-from tests.field.cases import KINDS, World
+from tests.field.cases import KINDS
 from tests.field.fuzz import FAILED, quick, run, table, world
+from tests.field.values import World
 
 CASES = 40
 
@@ -78,3 +85,26 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
             check(tmp_path / f"vectors{suffix}", None, Settings())
     with pytest.raises(CorruptedFile, match="not a regular file"):
         verify(tmp_path / "vectors.safetensors")
+
+
+def test_pipes_in_folders_of_weights_are_not_waited_for(tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "modules.json"):
+        os.mkfifo(tmp_path / name)
+    for opens in (lambda: PrefixInverter.load(tmp_path), lambda: open_tokenizer(tmp_path / "tokenizer.json")):
+        with pytest.raises(WeightsUnusable, match="regular file"):
+            opens()
+    os.mkfifo(tmp_path / "summary.json")
+    assert Summary.read(tmp_path / "summary.json") is None
+
+
+@pytest.mark.parametrize("number", [2**31, 10**30, -1])
+def test_a_number_of_results_that_no_database_takes_is_refused(number: int, made: World) -> None:
+    with pytest.raises(UsageError, match="k is"):
+        made.work.search("The ice broke.", number)
+
+
+@pytest.mark.parametrize("name", ["secret://u:s3cr3t@h/d", "secret/u:s3cr3t@h", "u:s3cr3t@h", "secret/", ""])
+def test_a_url_behind_prefect_is_not_shown(name: str) -> None:
+    with pytest.raises(InvalidDatabaseUrl, match="prefect:secret/NAME") as refused:
+        database_url.read(name)
+    assert "s3cr3t" not in str(refused.value)

@@ -150,6 +150,18 @@ def test_a_refused_body_gets_one_answer(port: int) -> None:
     assert body.count(b"{") == 1
 
 
+@pytest.mark.parametrize("path", ["/none", "/encode", "/spaces"])
+def test_an_answer_reaches_a_client_that_still_sends(path: str, port: int) -> None:
+    size = 12 * 2**20
+    line = f"{'GET' if path == '/spaces' else 'POST'} {path} HTTP/1.1".encode()
+    header = raw(line, b"Host: x", b"Connection: close", b"Content-Length: %d" % size)
+    with socket.create_connection(("127.0.0.1", port), 20) as client, client.makefile("rb") as answer:
+        client.sendall(header)
+        for _ in range(size // 2**16):
+            client.sendall(b" " * 2**16)
+        assert answer.readline().split()[1] in (b"404", b"413", b"200")
+
+
 @pytest.mark.parametrize("token", [b"pass\xc3\xa9", b"\xff", b"hunter2, hunter2", b"", b"hunter2\t;", b"\xed\xa0\x80"])
 def test_a_token_of_other_letters_is_no_token(token: bytes, minilm: Space, tmp_path: Path) -> None:
     settings = Settings(artifacts=tmp_path, token=SecretStr("hunter2"))
