@@ -204,6 +204,7 @@ class TextEncoder:
 
     def over_limit(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that ``encode`` cuts at the token limit."""
+        require_unicode(texts)
         ids = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [row for row, encoding in enumerate(ids) if len(encoding.ids) > self.recipe.max_tokens]
 

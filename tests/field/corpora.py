@@ -29,6 +29,8 @@ def texts(world: World, dice: Dice, place: Path) -> Case:
     """A file or a folder to ingest."""
     suffix = dice.choice([*FORMATS, ".md", ".TXT", ".zip", "", ".jsonl.gz"])
     data = harmed(FORMATS.get(suffix.lower(), _plain)(dice), dice)
+    if dice.random() < 0.03:
+        data += b"x" * 17 * 2**20  # a line and a document that are too long
     source, about = place / f"source{suffix}", f"source{suffix} {data[:300]!r}"
     if dice.random() < 0.4:
         source.write_bytes(data)
@@ -71,7 +73,7 @@ def _plain(dice: Dice) -> bytes:
 
 
 def _rows(dice: Dice) -> Iterator[dict[str, Any]]:
-    for number in range(dice.randint(0, 5)):
+    for number in range(dice.randint(1, 5)):
         row: dict[str, Any] = {"id": number, "text": sentence(dice), "title": "A title", "year": 1846}
         for name in dice.sample([*row, "more"], dice.randrange(3)):
             row[name] = anything(dice)
@@ -87,7 +89,9 @@ def _jsonl(dice: Dice) -> bytes:
 def _table(dice: Dice, delimiter: str = ",") -> bytes:
     file = io.StringIO()
     writer = csv.writer(file, delimiter=delimiter, quoting=dice.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
-    writer.writerow(dice.choice([["id", "text", "title"], ["text"], ["TEXT", "id"], ["text", "text"], [], ["a", "b"]]))
+    writer.writerow(
+        dice.choice([["id", "text", "title"]] * 5 + [["text"], ["TEXT", "id"], ["text", "text"], [], ["a", "b"]])
+    )
     for row in _rows(dice):
         writer.writerow(dice.sample([*row.values()], len(row))[: dice.choice([1, 2, 3, 9])])
     return raw(file.getvalue())

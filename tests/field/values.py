@@ -105,8 +105,8 @@ def harmed(data: bytes, dice: Dice) -> bytes:
     text = data.decode("utf-8", "replace")
     return dice.choice(
         [
-            lambda: data,
-            lambda: data,
+            *[lambda: data] * 5,
+            lambda: data + b" word" * 2000,
             lambda: mutated(data or b"\0", dice),
             lambda: data[: dice.randrange(len(data) + 1)],
             lambda: data + data,
