@@ -23,7 +23,7 @@ from lvm.store.errors import InvalidDatabaseUrl
 from tests.conftest import fresh_database
 from tests.field.cases import KINDS
 from tests.field.fuzz import FAILED, quick, run, table, world
-from tests.field.values import World
+from tests.field.values import NAMED, WORKS, World
 
 CASES = 40
 
@@ -39,7 +39,7 @@ def test_no_case_fails(made: World) -> None:
     failures = [f"{each.number}, {each.kind}: {each.about}\n{each.why}" for each in results if each.outcome == FAILED]
     assert not failures, "\n\n".join(failures)
     assert {each.kind for each in results} == {*KINDS}
-    assert len({each.outcome for each in results}) == 3, table(results)
+    assert {WORKS, NAMED} <= {each.outcome for each in results}, table(results)
 
 
 def test_a_case_can_be_repeated(made: World) -> None:
