@@ -11,7 +11,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 TORCH := torch==2.13.0
 TORCH_INDEX ?=
 
-.PHONY: run test docs crashes lock install dev clean
+.PHONY: run test docs crashes fuzz lock install dev clean
 run: $(VENV)/.run
 	$(BIN)/lvm run
 
@@ -26,6 +26,9 @@ docs: $(VENV)/.dev # the documentation site, into site/; --quiet would hide warn
 
 crashes: $(VENV)/.dev # every kind of harm at every stage, then at random: about half an hour
 	$(BIN)/python -m tests.flows.crashes --points 40
+
+fuzz: $(VENV)/.dev # 1,000 hostile files, requests, settings, URLs, checkpoints, arguments and calls: about ten minutes
+	$(BIN)/python -m tests.field.fuzz --cases 1000 --seed $(or $(SEED),0)
 
 install: $(VENV)/.run
 

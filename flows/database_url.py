@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from lvm.errors import first_line
@@ -33,9 +34,10 @@ def read(name: str) -> str:
     from prefect.settings import PREFECT_API_URL
 
     kind, _, own = name.partition("/")
-    if kind not in _KINDS or not own:
+    if kind not in _KINDS or not re.fullmatch(r"[\w.-]+", own):  # it may be a URL with a password: it is not shown
         raise InvalidDatabaseUrl(
-            f"'prefect:{name}' names no URL that Prefect keeps; write prefect:secret/NAME or prefect:variable/NAME"
+            "what follows prefect: is no name of a URL that Prefect keeps; write prefect:secret/NAME or "
+            "prefect:variable/NAME, or a URL without prefect:"
         )
     what = f"the database's URL is kept in the {_KINDS[kind]} {own!r} of Prefect"
     where = without_login(PREFECT_API_URL.value() or "") or "this machine"

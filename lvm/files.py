@@ -168,6 +168,7 @@ def verify(path: Path, left_out: Mapping[str, str] | None = None) -> tuple[dict[
         CorruptedFile: if the file is missing, cut short, or its digest does not match.
     """
     try:
+        require_regular(path)
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if not 0 < size <= _MAX_HEADER:
@@ -197,6 +198,16 @@ def _hash(file: IO[bytes], digest: hashlib._Hash, count: int | None = None) -> N
     while block := file.read(_BLOCK if count is None else min(_BLOCK, count)):
         digest.update(block)
         count = None if count is None else count - len(block)
+
+
+def require_regular(path: Path) -> None:
+    """Refuse a pipe or a device in place of a file: opening it would wait for a writer.
+
+    Raises:
+        OSError: if the file is missing, or there is something else.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def file_sha256(path: Path) -> str:

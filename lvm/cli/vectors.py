@@ -184,5 +184,7 @@ def _lines(source: Path | None) -> list[str]:
 
 
 def _vectors(source: Path | None) -> VectorFile:
+    if source is not None and source.suffix != ".jsonl" and source.is_fifo():
+        raise NoSuchFile(f"{source} is a pipe, from which only .jsonl can be read; name a file")
     with _open(source) as file:
         return vector_files.read(source, file)

@@ -9,7 +9,7 @@ time is linear in the length of the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -17,6 +17,7 @@ import sentencex
 from tokenizers import Encoding, Tokenizer
 
 from lvm.corpus.documents import Skipped
+from lvm.errors import UsageError
 
 MAX_CHARACTERS_PER_TOKEN = 16
 """Characters per allowed token. A longer chunk is split too: WordPiece makes one unknown token of any word of more than
@@ -33,6 +34,26 @@ _CONJUNCTION = re.compile(
     r"though|since|as|than|for|to|in|on|by|with|from|of|at|under|upon|through)\b",
     re.IGNORECASE,
 )
+
+
+class NotUnicode(UsageError):
+    """A text has a lone surrogate: no tokenizer reads it, and no file or database can hold it."""
+
+
+def require_unicode(texts: Sequence[str]) -> None:
+    """Refuse lone surrogates, which Python makes of bytes that are not UTF-8.
+
+    Raises:
+        NotUnicode: for the first text that has one.
+    """
+    for number, text in enumerate(texts, start=1):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise NotUnicode(
+                f"text {number} of {len(texts)} is not valid Unicode (lone surrogate at character {error.start}); read "
+                "its file in the encoding that it has"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -73,7 +94,11 @@ class Chunker:
 
         Returns:
             The chunks in reading order, and the skipped pieces: those without a letter or a digit.
+
+        Raises:
+            NotUnicode: if the text has a lone surrogate.
         """
+        require_unicode([text])
         pieces = [block for sentence in self._sentences(text) for block in _blocks(sentence)]
         sized: list[tuple[str, int]] = []
         pending = pieces

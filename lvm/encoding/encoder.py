@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from lvm.corpus.chunker import require_unicode
 from lvm.devices import attention_of_any_shape, multiplies_bf16
 from lvm.encoding.attention import use_short_attention
 from lvm.encoding.network import configuration, network, quietly
@@ -172,8 +173,10 @@ class TextEncoder:
             n vectors, row i for text i.
 
         Raises:
+            NotUnicode: if a text has a lone surrogate.
             InvalidVectors: if the network returns a zero or non-finite vector.
         """
+        require_unicode(texts)
         raw = np.empty((len(texts), self.dim), dtype=np.float32)
         larger = 1 if self.device.type == "cpu" else _ON_GPU
         for start in range(0, len(texts), larger * _TEXTS_PER_SORT):
@@ -201,6 +204,7 @@ class TextEncoder:
 
     def over_limit(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that ``encode`` cuts at the token limit."""
+        require_unicode(texts)
         ids = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [row for row, encoding in enumerate(ids) if len(encoding.ids) > self.recipe.max_tokens]
 

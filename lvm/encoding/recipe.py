@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from lvm.encoding.weights import WeightsUnusable, inside, read_json
 from lvm.errors import first_line
+from lvm.files import require_regular
 
 Pooling = Literal["mean", "cls", "max", "pooler"]
 
@@ -53,6 +54,7 @@ def sentence_transformers_recipe(folder: Path, weights: str, max_tokens: int) ->
         WeightsUnusable: if the list is missing, or has a module that a recipe cannot express.
     """
     try:
+        require_regular(folder / "modules.json")
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}
         modes = read_json(inside(folder, kinds["Pooling"]) / "config.json")

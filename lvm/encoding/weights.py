@@ -27,7 +27,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from lvm.errors import LvmError, first_line
-from lvm.files import replacing
+from lvm.files import replacing, require_regular
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -123,6 +123,7 @@ def read_json(path: Path) -> dict[str, Any]:
         WeightsUnusable: if the file is missing or holds no JSON object.
     """
     try:
+        require_regular(path)
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsUnusable(f"{path} cannot be read ({first_line(error)}); fetch or restore it") from error
@@ -142,6 +143,7 @@ def open_tokenizer(path: Path, words: int | None = None) -> Tokenizer:
         WeightsUnusable: if the file cannot be read, or has token ids outside the network's vocabulary.
     """
     try:
+        require_regular(path)
         tokenizer: Tokenizer = Tokenizer.from_file(str(path))
         ids = tokenizer.encode("Any text, in any script: \u4e2d\u6587 \U0001f600").ids
         largest = max([*ids, *tokenizer.get_vocab(with_added_tokens=True).values()], default=0)

@@ -34,7 +34,7 @@ from lvm.arrays import FloatArray, IntArray
 from lvm.devices import multiplies_bf16
 from lvm.encoding.weights import WeightsUnusable, fill, open_tokenizer, read_json
 from lvm.errors import first_line
-from lvm.files import file_sha256, replacing
+from lvm.files import file_sha256, replacing, require_regular
 from lvm.inversion.generation import generate
 from lvm.inversion.network import END, DecoderConfig, VectorDecoder, text_nats
 from lvm.inversion.protocol import Candidate, Encode, Inverted, distinct, joined
@@ -194,6 +194,7 @@ class PrefixInverter:
         """
         config = read_json(folder / CONFIG)
         try:
+            require_regular(folder / WEIGHTS)
             tensors = load_file(folder / WEIGHTS)
             trained_chunks = tensors.pop(_TRAINED_CHUNKS).numpy()
             sizes, card = _sizes(config, len(tensors)), _card(config)

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lvm import gates
-from lvm.files import CorruptedFile
+from lvm.files import CorruptedFile, require_regular
 from lvm.pipeline.errors import GateMissing
 from lvm.settings import Settings
 from lvm.spaces import Space
@@ -174,6 +174,7 @@ def shipped_model(space: Space, settings: Settings) -> TrainedModel | None:
 
 def _read_card(folder: Path, space_name: str) -> Card:
     try:
+        require_regular(folder / CARD)
         return Card.model_validate_json((folder / CARD).read_bytes())
     except OSError as error:
         raise _damaged(space_name, f"{folder / CARD} cannot be read ({error.strerror})") from error

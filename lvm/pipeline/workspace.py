@@ -31,8 +31,8 @@ from lvm.training.checkpoints import MODEL, version_file
 
 Stage = TypeVar("Stage", bound=Callable[..., Any])
 
-MOST_SKIPPED = 1_000_000_000
-"""The most results that a search leaves out. The sum with the wanted ones fits into Postgres' integer."""
+MOST_RESULTS = 1_000_000_000
+"""The most results that a search gives or leaves out. The sum fits into Postgres' integer."""
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """Names of models: each is a folder."""
@@ -146,12 +146,14 @@ class Workspace:
             SpaceMismatch: if the vector is of another space.
             InvalidVectors: if it is a bare array, or not exactly one vector.
             InvalidFilter: if the filter has another key, or a value of a wrong type.
-            UsageError: if a hybrid search gets a vector, which has no words, or if ``skip`` is negative.
+            UsageError: if a hybrid search gets a vector, which has no words, or if ``skip`` or ``k`` is negative
+                or too large.
         """
         if hybrid and not isinstance(query, str):
             raise UsageError("a hybrid search needs the words of a text, and a vector has none; pass the text")
-        if not 0 <= skip <= MOST_SKIPPED:
-            raise UsageError(f"skip is {skip}; it must be between 0 and {MOST_SKIPPED}")
+        for name, number in (("skip", skip), ("k", k)):
+            if not 0 <= number <= MOST_RESULTS:
+                raise UsageError(f"{name} is {number}; it must be between 0 and {MOST_RESULTS}")
         vectors = self.space.encode([query]) if isinstance(query, str) else query
         words = query if hybrid and isinstance(query, str) else None
         return Hits(self.store.search(self.space_id, vectors, k, words=words, skip=skip, filter=filter, exact=exact))

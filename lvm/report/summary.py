@@ -20,7 +20,7 @@ from lvm.evaluation.retrieval import Lead, RetrievalMetrics
 from lvm.evaluation.rollout import RolloutReport
 from lvm.evaluation.roundtrip import RoundtripFigures
 from lvm.evaluation.samples import DecodedSamples, SampleFigures
-from lvm.files import replacing
+from lvm.files import replacing, require_regular
 
 PACKAGES = ("lvm", "prefect", "sqlalchemy", "psycopg", "pgvector", "torch", "transformers", "numpy", "sentencex")
 
@@ -177,6 +177,7 @@ class Summary:
             None if the file is missing or of another version, or if a figure that must be a number is null.
         """
         try:
+            require_regular(path)
             return TypeAdapter(cls).validate_json(path.read_bytes())
         except (OSError, ValidationError):
             return None

@@ -4,7 +4,8 @@ Contract: every answer has the space's fingerprint, and a request that names ano
 the models. If the queue is full, the answer is 503. A writing gets the thread for one text at a time, so it does not
 keep others waiting. Error messages are short: they do not repeat the request and do not
 name paths of the server. If a token is set, callers without it get only ``{"status": "ok"}`` of ``/health``, and the
-page, which is the same for all services.
+page, which is the same for all services. Whatever a client sends is answered with JSON ``{"error", "detail"}`` and a
+status from 400 to 499; one of 500 is a fault of the service.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
 
 from lvm.arrays import FloatArray
-from lvm.errors import LvmError, UsageError
+from lvm.errors import LvmError, UsageError, one_line
 from lvm.pipeline.alone import settings_alone
 from lvm.pipeline.errors import GateMissing, NoModel
 from lvm.pipeline.generate import REASONS, Writing
@@ -174,6 +176,7 @@ def build(space: Space, settings: Settings) -> FastAPI:
         title="lvm",
         description="Encode, decode and continue texts in one space, by the path that training used.",
         lifespan=lifespan,
+        redirect_slashes=False,  # its redirects would name the host that the request names
     )
     app.add_middleware(BodyLimit)
     app.add_middleware(Bearer, token=settings.token.get_secret_value() if settings.token else "")
@@ -190,8 +193,17 @@ def build(space: Space, settings: Settings) -> FastAPI:
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "body")
-        detail = f"{where or 'body'}: {first['msg']}"
+        detail = one_line(f"{where or 'body'}: {first['msg']}")
         return JSONResponse({"error": "InvalidRequest", "detail": detail[:500]}, 422)
+
+    @app.exception_handler(HTTPException)
+    def not_served(_: Request, error: HTTPException) -> JSONResponse:
+        name, detail = _UNANSWERED.get(error.status_code, ("InvalidRequest", str(error.detail)))
+        return JSONResponse({"error": name, "detail": detail}, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    def failed(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(_failed(error).model_dump(), 500)  # the server logs the traceback
 
     @app.get("/", include_in_schema=False)
     async def page_() -> HTMLResponse:
@@ -363,9 +375,25 @@ _STATUSES: tuple[tuple[type[LvmError], int], ...] = (
 )
 
 
+_UNANSWERED = {
+    400: (
+        "InvalidRequest",
+        "the body is not JSON in UTF-8, or is nested too deeply; send an object as /docs describes",
+    ),
+    404: ("NotFound", "there is no such path; /docs lists them"),
+    405: ("MethodNotAllowed", "this path takes another method; /docs names it"),
+}
+"""Error and detail by status, where the framework's own words say too little."""
+
+
 def _failure(error: Exception) -> Failure:
+    """The same as ``_failed``, with a line in the log."""
+    log.error("%s: %s", type(error).__name__, one_line(str(error)))
+    return _failed(error)
+
+
+def _failed(error: Exception) -> Failure:
     """What a client gets to know of a failure of the service. The message may name files of the server."""
-    log.error("%s: %s", type(error).__name__, error)
     name = type(error).__name__ if isinstance(error, LvmError) else "Failed"
     return Failure(error=name, detail="the service cannot do this; its log has the reason")
 

@@ -27,6 +27,10 @@ class CannotListen(UsageError):
     """The service cannot listen on this address."""
 
 
+class UnusableToken(UsageError):
+    """No client can send this token."""
+
+
 def serve(host: str, port: int, space_name: str | None, settings: Settings) -> None:
     """Serve until stopped.
 
@@ -38,16 +42,25 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
 
     Raises:
         CannotListen: if the port is in use, or the address is not loopback and no token is set.
+        UnusableToken: if no header can hold the token.
     """
+    token = settings.token.get_secret_value() if settings.token else ""
+    if not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise UnusableToken(
+            "LVM_TOKEN has characters that an HTTP header cannot hold, so no client could send it; use letters, digits "
+            "and punctuation, without spaces around them"
+        )
     if not _loopback(host) and settings.token is None:
         raise CannotListen(f"{host} can be reached from other machines; set LVM_TOKEN, which callers must send")
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:  # the last two: no host can have this name
+        reason = getattr(error, "strerror", None) or error
         raise CannotListen(
-            f"{host}:{port} cannot be listened on ({error.strerror or error}); choose another port with --port"
+            f"{host}:{port} cannot be listened on ({reason}); choose another port with --port, or an address of this "
+            "machine with --host"
         ) from error
     space = open_space(space_name or settings.space, settings)
     sys.setswitchinterval(0.0005)  # seconds; shorter than the default, so that the encoder does not delay answers
