@@ -52,14 +52,14 @@ class BoundedConnection(H11Protocol):
             return False
         waiting = self.cycle is not None and not self.cycle.response_started
         if (self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]) or (waiting and self._sends()):
-            self.send_400_response("the request ended before it was complete")
+            self._refuse(b"400 Bad Request", "InvalidRequest", "the request ended before it was complete")
             return False
         if waiting:
             self.cycle.keep_alive = False
         return waiting  # False closes the connection
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(b"400 Bad Request", "InvalidRequest", msg)
+        self._refuse(b"400 Bad Request", "InvalidRequest", "this is no HTTP/1.1 request; check what the client sends")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._arriving.clear()

@@ -37,9 +37,9 @@ def texts(world: World, dice: Dice, place: Path) -> Case:
     else:
         source = place / dice.choice(["folder", "My & $folder;", "\u0e27\u0e31\u0e19", "a\nb", ".hidden"])
         source.mkdir()
-        names = [name + suffix for name in dice.sample(NAMES, 3)]
+        names = [name + dice.choice([suffix, ".txt", ".md"]) for name in dice.sample(NAMES, 3)]
         for name in names:
-            (source / name).write_bytes(harmed(data, dice))
+            (source / name).write_bytes(harmed(data if name.endswith(suffix) else _plain(dice), dice))
         thing = dice.choice(["loop", "dangling", "zero", "pipe", "folder", "socket", "nothing", "nothing"])
         about = f"folder {source.name!r} of {names} and a {thing}, {about}"
         plant(thing, source / "odd.txt")
@@ -69,7 +69,7 @@ def plant(thing: str, at: Path) -> None:
 
 
 def _plain(dice: Dice) -> bytes:
-    return raw(" ".join(text(dice) for _ in range(dice.randint(0, 6))))
+    return raw(" ".join([sentence(dice), *(text(dice) for _ in range(dice.randint(0, 6)))]))
 
 
 def _rows(dice: Dice) -> Iterator[dict[str, Any]]:
