@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from lvm.corpus.readable import is_unreadable, unknown_id
 from lvm.devices import attention_of_any_shape, multiplies_bf16
 from lvm.encoding.attention import use_short_attention
 from lvm.encoding.network import configuration, network, quietly
@@ -203,6 +204,24 @@ class TextEncoder:
         """Indices of the texts that ``encode`` cuts at the token limit."""
         ids = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [row for row, encoding in enumerate(ids) if len(encoding.ids) > self.recipe.max_tokens]
+
+    def unreadable(self, texts: Sequence[str]) -> list[int]:
+        """Indices of the texts that are unknown tokens for the most part, as all texts of an unknown script are.
+
+        Of a text over the token limit, what is encoded of it counts.
+        """
+        if self._unknown is None:
+            return []
+        found = []
+        for row, encoding in enumerate(self.truncating.encode_batch(list(texts), add_special_tokens=False)):
+            text = texts[row] if not encoding.overflowing else texts[row][: encoding.offsets[-1][1]]
+            if is_unreadable(text, encoding, self._unknown):
+                found.append(row)
+        return found
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        return unknown_id(self.truncating)
 
     def in_parallel(self, run: Callable[[list[int]], int], batches: list[list[int]]) -> Iterator[int]:
         """Run batches. On a CPU every core runs its own batch: 15 % faster than all cores on one batch at a time.
