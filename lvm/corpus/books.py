@@ -193,11 +193,9 @@ def _pages(reader: Any, said: list[str]) -> Iterator[str]:
         try:
             contents = page.get_contents()
             if contents is not None and len(contents.get_data()) > MAX_PAGE_BYTES:
-                said.append(
-                    f"has a page with more than {MAX_PAGE_BYTES // 2**20} MiB of instructions, left out (page {number})"
-                )
+                said.append(f"has a page of too many instructions, left out (page {number})")
                 continue
-            text = page.extract_text()
+            text = page.extract_text().strip()
         except Exception as error:  # one page does not stop the others
             said.append(f"has a page that cannot be read, left out (page {number}: {type(error).__name__})")
             continue

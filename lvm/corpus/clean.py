@@ -54,7 +54,8 @@ def _clean(document: Document, changes: Counter[str]) -> Document:
     identity = _escaped(document.external_id)
     if identity != document.external_id:
         changes[_ID] += 1
-    text, title = _string(document.text, changes), _string(document.title, changes)
+    own_title = document.title != document.external_id
+    text, title = _string(document.text, changes), _string(document.title, changes) if own_title else identity
     metadata = _plain(document.metadata, changes, 0) if document.metadata else {}
     if metadata and len(json.dumps(metadata)) > documents.MAX_DOCUMENT_BYTES:
         metadata, changes[_LARGE] = {}, 1

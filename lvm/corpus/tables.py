@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -309,8 +310,9 @@ GRAMMAR = "hf:[OWNER/]NAME[/CONFIGURATION][:SPLIT]"
 def hub_name(spec: str) -> tuple[str, str | None, str | None]:
     """Dataset, configuration and split of ``hf:[OWNER/]NAME[/CONFIGURATION][:SPLIT]``.
 
-    Two parts are owner and name, as in the hub's own addresses; three name a configuration too. In the path of a
-    local folder, what comes after the folder is the configuration.
+    Two parts are owner and name, as in the hub's own addresses, unless that owner has no such dataset: then they are
+    name and configuration. Three name all. In the path of a local folder, what comes after the folder is the
+    configuration.
 
     Raises:
         SourceNotFound: if it is not of that form.
@@ -331,10 +333,8 @@ def hugging_face(spec: str, text_column: str) -> Callable[[], Iterator[Document 
     name, configuration, split = hub_name(spec)
 
     def read() -> Iterator[Document | Skipped]:
-        from datasets import load_dataset
-
         try:
-            rows = load_dataset(name, configuration, split=split or "train", streaming=True)
+            rows = _loaded(name, configuration, split or "train")
             if rows.column_names:
                 _require(text_column, rows.column_names, spec)
             for number, row in enumerate(rows, start=1):
@@ -345,6 +345,22 @@ def hugging_face(spec: str, text_column: str) -> Callable[[], Iterator[Document 
             raise SourceUnreadable(_unreadable(error, name, configuration)) from error
 
     return read
+
+
+def _loaded(name: str, configuration: str | None, split: str) -> Any:
+    """A dataset as a stream. Where there is none of that owner, ``NAME/CONFIGURATION`` of a name without owner."""
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        return load_dataset(name, configuration, split=split, streaming=True)
+    except DatasetNotFoundError:
+        first, _, second = name.partition("/")
+        if configuration is not None or not first or not second:
+            raise
+        with suppress(DatasetNotFoundError):
+            return load_dataset(first, second, split=split, streaming=True)
+        raise
 
 
 def _unreadable(error: Exception, name: str, configuration: str | None) -> str:
