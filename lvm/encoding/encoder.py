@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from lvm.corpus.readable import is_unreadable, unknown_id
+from lvm.corpus.readable import ADVICE, UNREADABLE, is_unreadable, unknown_id
 from lvm.devices import attention_of_any_shape, multiplies_bf16
 from lvm.encoding.attention import use_short_attention
 from lvm.encoding.network import configuration, network, quietly
@@ -32,6 +33,8 @@ from lvm.encoding.weights import WeightsUnusable, inside, open_tokenizer, refuse
 from lvm.errors import first_line
 from lvm.files import file_sha256
 from lvm.progress import Progress
+
+log = logging.getLogger(__name__)
 
 _TOKENS_PER_BATCH = 2048  # enough to keep a core busy; larger batches are not faster
 _TEXTS_PER_SORT = 8192  # texts that are grouped by length together, so that batches need no padding
@@ -165,6 +168,8 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
         """Encode texts in bulk. Texts of equal length form a batch, so there is no padding.
 
+        A warning is logged if some texts are in a writing system that the encoder does not know: see ``unreadable``.
+
         Args:
             texts: n strings. A text over the token limit is cut there; chunks never are.
             progress: called with the number of encoded texts.
@@ -176,10 +181,12 @@ class TextEncoder:
             InvalidVectors: if the network returns a zero or non-finite vector.
         """
         raw = np.empty((len(texts), self.dim), dtype=np.float32)
+        doubtful: list[str] = []
         larger = 1 if self.device.type == "cpu" else _ON_GPU
         for start in range(0, len(texts), larger * _TEXTS_PER_SORT):
             part = list(texts[start : start + larger * _TEXTS_PER_SORT])
             ids = [encoding.ids for encoding in self.truncating.encode_batch_fast(part)]
+            doubtful += [text for text, tokens in zip(part, ids, strict=True) if self._unknown in tokens]
 
             def run(rows: list[int], ids: list[list[int]] = ids, start: int = start) -> int:
                 tokens = torch.tensor([ids[row] for row in rows], device=self.device)
@@ -189,6 +196,11 @@ class TextEncoder:
             for done in self.in_parallel(run, batches_of(ids, larger * _TOKENS_PER_BATCH)):
                 if progress:
                     progress(done)
+        if unreadable := self.unreadable(doubtful):
+            log.warning(
+                "%d of %d texts: each %s (the first: %r), so their vectors say nothing about them; %s",
+                *(len(unreadable), len(texts), UNREADABLE, doubtful[unreadable[0]][:40], ADVICE),
+            )
         return Vectors.from_raw(self.fingerprint, raw)
 
     def probe(self) -> Vectors:

@@ -171,7 +171,8 @@ class Space:
         """Encode texts.
 
         Args:
-            texts: n strings. A text over the token limit is cut there; see ``over_limit``.
+            texts: n strings. A text over the token limit is cut there; see ``over_limit``. Of texts in a writing system
+                that the encoder does not know, which all get one vector, a warning is logged; see ``unreadable``.
             progress: called with the number of encoded texts.
 
         Returns:

@@ -229,7 +229,13 @@ def test_long_words_are_cut_until_the_encoder_knows_them(space: Space) -> None:
     assert [chunk.text for chunk in emoji] == ["Thanks 😀😀😀😀😀😀!"] and not nothing
 
 
-def test_queries_and_lines_that_the_encoder_cannot_read_are_refused(work: Workspace, tmp_path: Path) -> None:
+def test_queries_and_lines_that_the_encoder_cannot_read_are_refused(
+    work: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    work.space.encode(["Fine.", "Thanks 😀😀😀"])
+    assert not caplog.messages
+    work.space.encode(["Fine.", THAI])
+    assert [each.partition(": each")[0] for each in caplog.messages] == ["1 of 2 texts"]
     with pytest.raises(UnreadableText, match=r"^the text is in a writing system, .*ตลาด.* work in a space"):
         work.search(THAI)
     (tmp_path / "lines.txt").write_text(f"Hello there.\n{THAI}\n")
