@@ -45,6 +45,7 @@ class PrefectUnavailable(LvmError):
 
 SourceName = Annotated[str, Field(min_length=1)]
 Limit = Annotated[int | None, Field(ge=1)]
+TextColumn = Annotated[str | None, Field(min_length=1)]
 _ONE_SPACE = {"type": "string", "enum": available_spaces(Settings())}
 SpaceName = Annotated[str | None, WithJsonSchema({"anyOf": [_ONE_SPACE, {"type": "null"}]})]
 TargetSpace = Annotated[str, WithJsonSchema(_ONE_SPACE)]

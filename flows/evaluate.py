@@ -31,6 +31,7 @@ from .common import (
     SourceName,
     SpaceName,
     Standing,
+    TextColumn,
     Where,
     once,
     opened,
@@ -62,13 +63,22 @@ def evaluate_stage(
     stands_on: Standing,
     on: str | None = None,
     limit: int | None = None,
+    text_column: str | None = None,
 ) -> Summary:
     """Figures, decoded predictions, the pipeline gate, summary.json and report.html."""
     with telling("evaluate"), opened(where) as work:
         sequences, record = work.sequences(context)
         try:
             summary = evaluate(
-                work, sequences, on=on, limit=limit, seconds=seconds, bars=progress, part=as_task, flow_run_id=run_id()
+                work,
+                sequences,
+                on=on,
+                limit=limit,
+                text_column=text_column,
+                seconds=seconds,
+                bars=progress,
+                part=as_task,
+                flow_run_id=run_id(),
             )
         except GateBlocked as error:
             if isinstance(error.report, Summary):
@@ -91,15 +101,17 @@ def evaluate_flow(
     on: SourceName | None = None,
     limit: Limit = None,
     inverter: InverterFolder = None,
+    text_column: TextColumn = None,
 ) -> Summary:
     """Evaluate every model trained on the sequence set of the corpus as it is now, and write summary and report.
 
     Args:
         context: vectors before the one to predict.
         space: space to work in; LVM_SPACE unless given.
-        on: another corpus to measure on instead, e.g. a .jsonl file; it is stored apart, and nothing learns it.
+        on: another corpus to measure on instead, e.g. a folder or file; it is stored apart, and nothing learns it.
         limit: documents of that corpus at most; all unless given.
         inverter: folder of an inverter on the machine of the run, e.g. a fine-tuned one; LVM_INVERTER unless given.
+        text_column: column of the text of that corpus, if it is a table or dataset; text unless given.
 
     Raises:
         GateMissing: if no model is trained on the corpus as it is now.
@@ -110,7 +122,7 @@ def evaluate_flow(
     where = Where(space, inverter)
     with opened(where) as work:
         stands_on = standing(work)
-    return once(evaluate_stage, there(where), context, where, {}, stands_on, on, limit)
+    return once(evaluate_stage, there(where), context, where, {}, stands_on, on, limit, text_column)
 
 
 def there(where: Where) -> Callable[[Summary], bool]:

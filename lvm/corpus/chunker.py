@@ -17,6 +17,7 @@ import sentencex
 from tokenizers import Encoding, Tokenizer
 
 from lvm.corpus.documents import Skipped
+from lvm.corpus.readable import UNREADABLE, is_unreadable, unknown_id
 from lvm.errors import UsageError
 
 MAX_CHARACTERS_PER_TOKEN = 16
@@ -80,6 +81,8 @@ class Chunker:
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int, language: str = "en") -> None:
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())  # a copy, because truncation is turned off
+        self._unknown = unknown_id(tokenizer)
+        self._longest_word: int | None = getattr(tokenizer.model, "max_input_chars_per_word", None)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.max_tokens = max_tokens
@@ -93,35 +96,39 @@ class Chunker:
             text: the whole text of the document.
 
         Returns:
-            The chunks in reading order, and the skipped pieces: those without a letter or a digit.
+            The chunks in reading order, and the skipped pieces: those without a letter or a digit, and those that the
+            encoder cannot read.
 
         Raises:
             NotUnicode: if the text has a lone surrogate.
         """
         require_unicode([text])
         pieces = [block for sentence in self._sentences(text) for block in _blocks(sentence)]
-        sized: list[tuple[str, int]] = []
+        sized: list[tuple[str, int, bool]] = []
         pending = pieces
         # Every round tokenizes all new pieces in one call and halves those that are too long. The order is kept.
-        measured: list[tuple[str, int] | None] = [None] * len(pending)
+        measured: list[tuple[str, int, bool] | None] = [None] * len(pending)
         while True:
             todo = [i for i, known in enumerate(measured) if known is None]
             if not todo:
                 break
             encodings = self._tokenizer.encode_batch([pending[i] for i in todo], add_special_tokens=False)
             next_pending: list[str] = []
-            next_measured: list[tuple[str, int] | None] = []
+            next_measured: list[tuple[str, int, bool] | None] = []
             halves = dict(zip(todo, encodings, strict=True))
             for i, piece in enumerate(pending):
                 encoding = halves.get(i)
                 if encoding is None:
                     next_pending.append(piece)
                     next_measured.append(measured[i])
-                elif len(encoding) <= self.max_tokens and len(piece) <= self._max_characters:
+                    continue
+                small = len(encoding) <= self.max_tokens and len(piece) <= self._max_characters
+                unreadable = small and is_unreadable(piece, encoding, self._unknown)
+                if small and not (unreadable and self._has_long_word(piece)):
                     next_pending.append(piece)
-                    next_measured.append((piece, len(encoding)))
+                    next_measured.append((piece, len(encoding), unreadable))
                 else:
-                    cut = self._cut(piece, encoding)
+                    cut = _middle(piece) if small else self._cut(piece, encoding)
                     for half in (piece[:cut].strip(), piece[cut:].strip()):
                         if half:
                             next_pending.append(half)
@@ -130,12 +137,23 @@ class Chunker:
         sized = [known for known in measured if known is not None]
         chunks: list[Chunk] = []
         skipped: list[Skipped] = []
-        for number, (piece, tokens) in enumerate(sized):
-            if tokens and any(c.isalnum() for c in piece):
+        for number, (piece, tokens, unreadable) in enumerate(sized):
+            if unreadable:
+                skipped.append(Skipped(f"piece {number}", f"{UNREADABLE}: {piece[:40]!r}"))
+            elif tokens and any(c.isalnum() for c in piece):
                 chunks.append(Chunk(piece, tokens))
             else:
                 skipped.append(Skipped(f"piece {number}", f"no letter or digit: {piece[:40]!r}"))
         return chunks, skipped
+
+    def _has_long_word(self, piece: str) -> bool:
+        """Whether a word is unknown only because it is long: WordPiece does not look into those."""
+        if self._longest_word is None:
+            return False
+        long = next((word for word in piece.split() if len(word) > self._longest_word), "")
+        beginning = long[: self._longest_word // 2]
+        encoding = self._tokenizer.encode(beginning, add_special_tokens=False)
+        return bool(beginning) and not is_unreadable(beginning, encoding, self._unknown)
 
     def _sentences(self, text: str) -> list[str]:
         sentences = (
@@ -207,6 +225,13 @@ class Chunker:
             if (cost, index) < (best_cost, best_index):
                 best, best_cost, best_index = position, cost, index
         return best or len(piece) // 2
+
+
+def _middle(piece: str) -> int:
+    """Where a piece is cut in two: at the space that is nearest to its middle, if there is one."""
+    middle = len(piece) // 2
+    spaces = [at for at in (piece.rfind(" ", 0, middle), piece.find(" ", middle)) if at > 0]
+    return min(spaces, key=lambda at: abs(at - middle), default=middle)
 
 
 def _blocks(sentence: str) -> list[str]:

@@ -9,6 +9,11 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_DOCUMENT_BYTES = 16 * 2**20
+"""A longer text file, line or row is skipped, because a document is held in memory as a whole."""
+
+TOO_LONG = f"is longer than {MAX_DOCUMENT_BYTES // 2**20} MiB; split it"
+
 
 def normalise(text: str) -> str:
     """Convert line ends to LF and remove a byte order mark. Nothing else is changed."""
@@ -69,8 +74,13 @@ class Skipped:
 
     Attributes:
         where: which part of the source.
-        reason: why, in words that follow ``where`` as a sentence.
+        reason: why, in words that follow ``where`` as a sentence. What stands in brackets or after a colon is about
+            this one: reports count by what stands before.
+        count: how many files are meant.
+        kept: whether the document itself was kept: then the reason is how it was read, or what was left out of it.
     """
 
     where: str
     reason: str
+    count: int = 1
+    kept: bool = False

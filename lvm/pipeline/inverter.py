@@ -96,6 +96,7 @@ def make_inverter(
     space_name: str | None = None,
     *,
     kind: Literal["inverter", "finetuned"],
+    text_column: str | None = None,
     options: Mapping[str, Any] | None = None,
     command: str = "lvm.pipeline.inverter.make_inverter",
     progress: TrainingProgress | None = None,
@@ -109,6 +110,7 @@ def make_inverter(
         settings: where things are; from the environment unless given.
         space_name: the space; ``settings.space`` unless given.
         kind: a new inverter, or the space's own fine-tuned.
+        text_column: column of the text in a table or dataset; ``text`` unless given.
         options: other hyperparameters by name, see ``InverterTraining``.
         command: how it was made, for the card.
         progress: told of stages and steps.
@@ -122,8 +124,9 @@ def make_inverter(
     training = _configured(kind, epochs, settings.seed, options or {})
     name = space_name or settings.space
     space = open_space(name, settings)
-    documents = open_source(source)
-    label = f"{name}-{Path(source.removeprefix('hf:')).stem}" if kind == "finetuned" else name
+    documents = open_source(source, text_column=text_column)
+    words = source.removeprefix("hf:").partition("/")[2].replace("/", "-") if source.startswith("hf:") else source
+    label = f"{name}-{Path(words or source.removeprefix('hf:')).stem}" if kind == "finetuned" else name
     folder = folder or settings.home / "inverters" / label
     start = _own(space) if kind == "finetuned" else None
     text = TrainingText.collect((d for d in documents if isinstance(d, Document)), space.chunker(), progress)

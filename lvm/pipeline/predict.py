@@ -301,6 +301,7 @@ def predict_next(
     Raises:
         NotTexts: for a single string.
         NothingToContinue: if none of the texts has a letter or a digit.
+        UnreadableText: if one is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.
         NoSamples: if a model that does not sample is asked for more than one.
         NoModel: if no model of that name is trained.
@@ -357,6 +358,7 @@ def predict(
     Raises:
         NotTexts: for a single string.
         NothingToContinue: if none of the texts has a letter or a digit.
+        UnreadableText: if one is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.
         NoSamples: if a model that does not sample is asked for more than one.
         SpaceMismatch: if the model was trained in another space.
@@ -405,9 +407,11 @@ def context_of(space: Space, model: TrainedModel, texts: Sequence[str]) -> Float
 
     Raises:
         NothingToContinue: if none of the texts has a letter or a digit.
+        UnreadableText: if one is in a writing system that the encoder does not know.
         SpaceMismatch: if the model was trained in another space.
     """
     _require_space(model, space)
+    space.require_readable(texts)
     chunker, chunks = space.chunker(), list[str]()
     for text in reversed(texts):  # only the last chunks count
         if any(map(str.isalnum, text)):  # a text without one has no chunk

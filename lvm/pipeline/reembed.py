@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from lvm.corpus.readable import UNREADABLE, UnreadableText
 from lvm.errors import UsageError
+from lvm.gates import UNREADABLE_MIN_SHARE
 from lvm.pipeline.ingest import GROUP_CHUNKS, after_loading
 from lvm.pipeline.workspace import Workspace, named_stage, reads_corpus
 from lvm.progress import Bars
@@ -29,6 +31,7 @@ class ReembedReport:
         chunks: chunks newly encoded.
         unchanged: documents that were complete in the new space already.
         truncated: chunks longer than the new space's token limit: their vectors stand for their beginning only.
+        unreadable: chunks in a writing system that the new space's encoder does not know: their vectors say nothing.
         seconds: wall time.
     """
 
@@ -36,6 +39,7 @@ class ReembedReport:
     chunks: int = 0
     unchanged: int = 0
     truncated: int = 0
+    unreadable: int = 0
     seconds: float = 0.0
 
 
@@ -51,6 +55,7 @@ def reembed(old: Workspace, new: Workspace, *, bars: Bars | None = None) -> Reem
 
     Raises:
         SameSpace: if both are one.
+        UnreadableText: if most of the texts are in a writing system that the new space's encoder does not know.
         Busy: if another process writes documents.
     """
     if old.space_id == new.space_id:
@@ -65,6 +70,13 @@ def reembed(old: Workspace, new: Workspace, *, bars: Bars | None = None) -> Reem
         for group in document_groups(rows, GROUP_CHUNKS):
             texts = store.document_chunks([row.id for row in group])
             flat = [text for row in group for text, _ in texts[row.id]]
+            unreadable = new.space.unreadable(flat)
+            if not report.chunks and unreadable and len(unreadable) >= UNREADABLE_MIN_SHARE * len(flat):
+                raise UnreadableText(
+                    f"{len(unreadable)} of the first {len(flat)} chunks {UNREADABLE} of space {new.space.name!r} "
+                    f"({flat[unreadable[0]][:40]!r}), so different texts would have one vector; nothing was stored: "
+                    "name a space whose encoder knows them with --to"
+                )
             vectors = new.space.encode(flat, advance)
             documents, start = [], 0
             for row in group:
@@ -75,6 +87,7 @@ def reembed(old: Workspace, new: Workspace, *, bars: Bars | None = None) -> Reem
             writer.write_documents(documents)
             report.documents += len(group)
             report.chunks += len(flat)
+            report.unreadable += len(unreadable)
             report.truncated += len(new.space.over_limit(flat))
     after_loading(new, report.chunks, bars)
     report.seconds = time.monotonic() - started

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvm.corpus.documents import Document, DocumentInfo, Skipped
-from lvm.corpus.sources import Source, source_name
+from lvm.corpus.sources import Source, is_table, source_name
 from lvm.errors import UsageError
 from lvm.evaluation.roundtrip import RoundtripFigures, SourceFigures
 from lvm.pipeline.workspace import Workspace, named_stage
@@ -161,7 +161,7 @@ def changes(store: Store, source: Source) -> Changes:
     for item in source:
         if isinstance(item, Document):
             now[item.external_id] = item.info
-        else:
+        elif not item.kept:
             skipped.append(item)
     kept = {each.where for each in skipped}  # a file that is damaged or empty now is still there
     stored = store.source_documents(source.name)
@@ -175,9 +175,9 @@ def changes(store: Store, source: Source) -> Changes:
     moves = tuple((key, new[sha256].pop(0)) for key, sha256 in sorted({**left, **others}.items()) if new.get(sha256))
     moved = {key for key, _ in moves}
     vanished = tuple(sorted(left.keys() - moved))
-    if vanished and skipped and Path(source.name).suffix.lower() == ".jsonl":
+    if vanished and skipped and is_table(source.name):
         raise NotSyncable(
-            f"{len(skipped)} lines of {source.name} cannot be used (first: {skipped[0].where}: {skipped[0].reason}), "
+            f"{len(skipped)} rows of {source.name} cannot be used (first: {skipped[0].where}: {skipped[0].reason}), "
             "so what vanished from it is not known; nothing was touched: correct them, or leave --sync out"
         )
     return Changes(moves, vanished, before, len(others.keys() - moved))

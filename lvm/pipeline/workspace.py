@@ -148,12 +148,15 @@ class Workspace:
             InvalidFilter: if the filter has another key, or a value of a wrong type.
             UsageError: if a hybrid search gets a vector, which has no words, or if ``skip`` or ``k`` is negative
                 or too large.
+            UnreadableText: if the text is in a writing system that the encoder does not know.
         """
         if hybrid and not isinstance(query, str):
             raise UsageError("a hybrid search needs the words of a text, and a vector has none; pass the text")
         for name, number in (("skip", skip), ("k", k)):
             if not 0 <= number <= MOST_RESULTS:
                 raise UsageError(f"{name} is {number}; it must be between 0 and {MOST_RESULTS}")
+        if isinstance(query, str):
+            self.space.require_readable([query])
         vectors = self.space.encode([query]) if isinstance(query, str) else query
         words = query if hybrid and isinstance(query, str) else None
         return Hits(self.store.search(self.space_id, vectors, k, words=words, skip=skip, filter=filter, exact=exact))

@@ -26,6 +26,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 from lvm.arrays import FloatArray
+from lvm.corpus.readable import UnreadableText
 from lvm.errors import LvmError, UsageError, one_line
 from lvm.pipeline.alone import settings_alone
 from lvm.pipeline.errors import GateMissing, NoModel
@@ -105,7 +106,9 @@ def build(space: Space, settings: Settings) -> FastAPI:
         vectors = space.encode(texts)
         cut = np.zeros(len(texts), dtype=np.bool_)
         cut[space.over_limit(texts)] = True
-        return vectors.unit, vectors.norms, cut
+        unreadable = np.zeros(len(texts), dtype=np.bool_)
+        unreadable[space.unreadable(texts)] = True
+        return vectors.unit, vectors.norms, cut, unreadable
 
     batched = Batcher(encode, worker)
 
@@ -245,9 +248,11 @@ def build(space: Space, settings: Settings) -> FastAPI:
 
     @app.post("/encode")
     async def encode_(request: EncodeRequest) -> EncodeAnswer:
-        """Encode texts to vectors."""
+        """Encode texts to vectors. A text in a writing system that the encoder does not know is refused."""
         same_space(request.space)
-        unit, norms, cut = await batched(request.texts)
+        unit, norms, cut, unreadable = await batched(request.texts)
+        if unreadable.any():
+            space.require_readable(request.texts)
         return EncodeAnswer(
             space=space.fingerprint,
             dim=space.dim,
@@ -369,6 +374,7 @@ _STATUSES: tuple[tuple[type[LvmError], int], ...] = (
     (InvalidDecoding, 422),
     (NoModel, 422),
     (NothingToContinue, 422),
+    (UnreadableText, 422),
     (InvalidOption, 422),
     (NoSamples, 422),
     (NoDatabase, 422),

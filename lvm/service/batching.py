@@ -17,8 +17,9 @@ MAX_WAITING = 8192  # texts of all clients that may wait for the encoder
 BATCH = 512  # texts in a good batch; a longer queue is halved, so that the encoder has work while answers are sent
 LINGER, LINGERS = 0.005, 5  # seconds to wait for more texts before a batch starts, and how often at most
 
-Encoded = tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]
-"""Unit vectors (n, dim), norms (n,), and whether a text was cut at the token limit (n,)."""
+Encoded = tuple[FloatArray, FloatArray, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+"""Unit vectors (n, dim), norms (n,), whether a text was cut at the token limit (n,), and whether the encoder does not
+know its words (n,)."""
 
 
 class Overloaded(LvmError):
@@ -62,7 +63,9 @@ class Batcher:
             batch = self._next()
             texts = [text for request, _ in batch for text in request]
             try:
-                unit, norms, cut = await asyncio.get_running_loop().run_in_executor(self.worker, self.encode, texts)
+                unit, norms, cut, unreadable = await asyncio.get_running_loop().run_in_executor(
+                    self.worker, self.encode, texts
+                )
             except BaseException as error:
                 for _, future in batch:
                     if not future.done():
@@ -75,7 +78,7 @@ class Batcher:
                     rows = slice(start, start + len(request))
                     start = rows.stop
                     if not future.done():  # the client may have disconnected
-                        future.set_result((unit[rows], norms[rows], cut[rows]))
+                        future.set_result((unit[rows], norms[rows], cut[rows], unreadable[rows]))
             finally:
                 self.waiting -= len(texts)
 

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from lvm.arrays import FloatArray, IntArray
 from lvm.corpus.chunker import Chunker
+from lvm.corpus.readable import ADVICE, UNREADABLE, UnreadableText
 from lvm.encoding.encoder import TextEncoder
 from lvm.encoding.vectors import SpaceMismatch, Vectors, require
 from lvm.errors import UsageError
@@ -170,7 +171,8 @@ class Space:
         """Encode texts.
 
         Args:
-            texts: n strings. A text over the token limit is cut there; see ``over_limit``.
+            texts: n strings. A text over the token limit is cut there; see ``over_limit``. Of texts in a writing system
+                that the encoder does not know, which all get one vector, a warning is logged; see ``unreadable``.
             progress: called with the number of encoded texts.
 
         Returns:
@@ -187,6 +189,26 @@ class Space:
     def over_limit(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that ``encode`` cuts at the token limit."""
         return self.encoder.over_limit(texts)
+
+    def unreadable(self, texts: Sequence[str]) -> list[int]:
+        """Indices of the texts of which the encoder knows less than half: it has next to one vector for all of them."""
+        return self.encoder.unreadable(texts)
+
+    def require_readable(self, texts: Sequence[str]) -> None:
+        """Refuse texts that the encoder cannot read.
+
+        Args:
+            texts: n texts.
+
+        Raises:
+            UnreadableText: for the first of them; the message names another encoder as the way out.
+        """
+        if rows := self.unreadable(texts):
+            which = "the text" if len(texts) == 1 else f"text {rows[0] + 1} of {len(texts)}"
+            raise UnreadableText(
+                f"{which} {UNREADABLE} ({texts[rows[0]][:40]!r}), so its vector would say nothing about it in space "
+                f"{self.name!r}: {ADVICE}"
+            )
 
     def probe(self) -> Vectors:
         """Vectors of the probe sentences (``lvm.encoding.encoder.PROBE_SENTENCES``)."""

@@ -140,7 +140,7 @@ def test_nothing_goes_with_a_source_that_cannot_be_read_whole(work: lvm.Workspac
     refused(NotSyncable, "no folder or file", "sotu")
     refused(NotSyncable, "name one", [Document("mine", "a", "a", "A text.")])
     lines.write_text('{"id": "0", "text": "Line 0 is a document."}\n{"id": "1", "text": \n')
-    refused(NotSyncable, r"1 lines .* cannot be used \(first: lines.jsonl:2: is not JSON", lines)
+    refused(NotSyncable, r"1 rows .* cannot be used \(first: lines.jsonl:2: is not JSON", lines)
     kept = texts.with_name("kept")
     texts.rename(kept)
     refused(SourceNotFound, "no source", texts)

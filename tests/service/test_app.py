@@ -157,14 +157,15 @@ def test_requests_that_wait_together_are_encoded_together() -> None:
         calls.append(len(texts))
         gate.wait(10)
         rows = np.array([[float(text)] for text in texts], np.float32)
-        return rows, rows[:, 0], np.zeros(len(rows), dtype=np.bool_)
+        no = np.zeros(len(rows), dtype=np.bool_)
+        return rows, rows[:, 0], no, no
 
     async def clients() -> list[float]:
         batched = batching.Batcher(encode, ThreadPoolExecutor(1))
         asked = [asyncio.create_task(batched([str(i)])) for i in range(16)]
         await asyncio.sleep(0.2)
         gate.set()
-        return [float(norms[0]) for _, norms, _ in await asyncio.gather(*asked)]
+        return [float(norms[0]) for _, norms, *_ in await asyncio.gather(*asked)]
 
     assert asyncio.run(clients()) == [float(i) for i in range(16)], "every client gets its own rows"
     assert sum(calls) == 16 and len(calls) <= 2
