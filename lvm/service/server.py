@@ -39,7 +39,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     Raises:
         CannotListen: if the port is in use, or the address is not loopback and no token is set.
     """
-    if not _loopback(host) and settings.token is None:
+    if not _loopback(host) and not settings.token:  # a token may be empty
         raise CannotListen(f"{host} can be reached from other machines; set LVM_TOKEN, which callers must send")
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
