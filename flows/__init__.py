@@ -3,8 +3,10 @@
 Imports inside this package are relative: a checkout has it as ``flows``, an installed wheel as ``lvm.flows``.
 """
 
+from lvm.cli.surroundings import exempt
 from lvm.settings import url_readers
 
 from .database_url import read
 
+exempt()  # before Prefect makes a client
 url_readers["prefect"] = read

@@ -25,15 +25,15 @@ from lvm.cli.common import (
     flow,
     opened,
     out,
-    prefect_api,
     prefect_starting,
     run_stage,
     without_garbage_collection,
     workspace_opened,
 )
 from lvm.cli.results import show
+from lvm.cli.surroundings import prefect_api
 from lvm.errors import UsageError
-from lvm.settings import CONTEXT, Settings, chosen
+from lvm.settings import CONTEXT, Settings, chosen, expanded
 from lvm.terminal import Cell
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run(
         options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
         server = prefect_starting()
         pipeline = flow("pipeline", server)
-    folder = None if inverter is None else str(inverter.expanduser().absolute())
+    folder = None if inverter is None else str(expanded(inverter).absolute())
     with workspace_opened(space, folder, source if source_only else None):
         summary = pipeline(
             source=source,
