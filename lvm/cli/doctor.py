@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
 
 from lvm import __version__
-from lvm.cli.surroundings import prefect_server, surroundings, what_to_do
+from lvm.cli.surroundings import login_of, prefect_server, surroundings, what_to_do
 from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile
 from lvm.pipeline.errors import GateMissing
@@ -334,9 +333,8 @@ def _prefect(settings: Settings, environment: Mapping[str, str]) -> Iterator[Fin
         with urllib.request.urlopen(request, timeout=API_SECONDS) as answer:
             theirs = json.loads(answer.read())
     except (OSError, ValueError) as error:
-        reason, advice = getattr(error, "reason", None) or error, what_to_do(address, settings)
-        if getattr(error, "code", None) in (401, 403):
-            advice = "it asks for a login: set PREFECT_API_AUTH_STRING to name:password, or PREFECT_API_KEY"
+        reason = getattr(error, "reason", None) or error
+        advice = what_to_do(address, settings, getattr(error, "code", None))
         found = f"{api} ({named_by}) does not answer as a Prefect server ({without_login(first_line(reason))})"
         yield Finding("Prefect", "problem", found, advice)
         return
@@ -348,10 +346,7 @@ def _prefect(settings: Settings, environment: Mapping[str, str]) -> Iterator[Fin
 
 def _login(address: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The header that Prefect's client sends: the login of the address, else the one of Prefect's settings."""
-    parts, key = urlsplit(address), environment.get("PREFECT_API_KEY")
-    login = environment.get("PREFECT_API_AUTH_STRING")
-    if parts.username is not None:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    login, key = login_of(address) or environment.get("PREFECT_API_AUTH_STRING"), environment.get("PREFECT_API_KEY")
     if login:
         return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
     return {"Authorization": f"Bearer {key}"} if key else {}

@@ -129,9 +129,9 @@ def ingest(
         out.print(f"  {each.where}: {each.reason}")
 
 
-def sources(space: SpaceName = None, as_json: AsJson = False) -> None:
+def sources(space: SpaceName = None, as_json: AsJson = False, inverter: InverterFolder = None) -> None:
     """List the stored sources, and what the last gate measured of each."""
-    with opened(space) as work:
+    with opened(space, inverter) as work:
         from lvm.pipeline.sources import sources
 
         found = sources(work)
@@ -157,6 +157,7 @@ def remove(
     source: Annotated[str, typer.Argument(help="the source as `lvm sources` names it, or as it was ingested")],
     confirm: Annotated[str, typer.Option(help="name of the source as `lvm sources` shows it")] = "",
     space: SpaceName = None,
+    inverter: InverterFolder = None,
 ) -> None:
     """Remove a source with its vectors of every space; only when its name is typed out."""
 
@@ -166,9 +167,9 @@ def remove(
         return remove(work, source, confirm=confirm)
 
     if not confirm:  # it says what would go, and is no run
-        with opened(space) as work:
+        with opened(space, inverter) as work:
             direct(work)
-    out.print(str(run_stage("remove", direct, space=space, source=source, confirm=confirm)))
+    out.print(str(run_stage("remove", direct, space=space, inverter=inverter, source=source, confirm=confirm)))
 
 
 def validate(

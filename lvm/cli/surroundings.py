@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from lvm.errors import UsageError
 from lvm.settings import Settings, dotenv
@@ -58,7 +58,7 @@ def prefect_server(settings: Settings, environment: Mapping[str, str] | None = N
     """
     environment = surroundings() if environment is None else environment
     if address := environment.get("PREFECT_API_URL"):
-        in_file = dotenv().get("PREFECT_API_URL") == address
+        in_file = without_login(dotenv().get("PREFECT_API_URL", "")) == without_login(address)
         yield address, f"PREFECT_API_URL{' in .env' if in_file else ''}"
     profiles = Path(
         environment.get("PREFECT_PROFILES_PATH") or prefect_home(settings, environment) / "profiles.toml"
@@ -131,8 +131,22 @@ def prepare_prefect(settings: Settings) -> None:
     for name, value in {"PREFECT_API_URL": "", **defaults}.items():
         if value := in_file.get(name, value):
             os.environ.setdefault(name, value)
+    if server:
+        take_login(server[0])
     _name_database(os.environ["PREFECT_HOME"])
     exempt()
+
+
+def login_of(address: str) -> str | None:
+    """The login in an address, as name and password with a colon between; None if it has none."""
+    parts = urlsplit(address)
+    return None if parts.username is None else f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+
+
+def take_login(address: str) -> None:
+    """Move the login out of the address of the Prefect API, where Prefect logs it and sends no events with it."""
+    if login := login_of(address):
+        os.environ |= {"PREFECT_API_URL": without_login(address), "PREFECT_API_AUTH_STRING": login}
 
 
 def _name_database(home: str) -> None:
@@ -160,20 +174,23 @@ def exempt(*hosts: str) -> None:
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*names, *LOOPBACK, *hosts]))
 
 
-def what_to_do(address: str | None, settings: Settings) -> str:
-    """What to do about a Prefect server that cannot be reached.
+def what_to_do(address: str | None, settings: Settings, status: int | None = None) -> str:
+    """What to do about a Prefect server that cannot be used.
 
     Args:
         address: of its API; None for the one that a command starts.
         settings: name the home.
+        status: of its HTTP answer, if there was one.
     """
-    from urllib.parse import urlsplit
     from urllib.request import getproxies, proxy_bypass
 
+    if status in (401, 403):
+        return "it asks for another login; set PREFECT_API_AUTH_STRING to name:password, or PREFECT_API_KEY"
     if not address:
         home = prefect_home(settings, surroundings())
         return f"the command starts it, with its data in {home}: see that you can write there and the disk has room"
-    where = next((where for each, where in prefect_server(settings) if each == address), "PREFECT_API_URL")
+    named = {without_login(each): where for each, where in prefect_server(settings)}
+    where = named.get(without_login(address), "PREFECT_API_URL")
     advice = f"start it (lvm ui, or prefect server start), or correct or remove {where}"
     parts = urlsplit(address)
     proxies = getproxies()

@@ -182,7 +182,7 @@ def _from_hub(repository: str, home: Path, revision: str | None, allow: list[str
             f"`hf download {repository}{f' --revision {wanted}' if wanted else ''}` on a machine with network and copy "
             "its cache (HF_HOME) here, or name a local folder in spaces.toml"
         ) from error
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError, ImportError) as error:  # the last: a SOCKS proxy
         raise WeightsNotHere(
             f"{repository} cannot be downloaded from the hub ({first_line(error)}); check name, revision and access"
         ) from error
