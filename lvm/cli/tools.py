@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lvm.cli.common import AsJson, SpaceName, err, flows_module, opened, out
+from lvm.cli.common import AsJson, SpaceName, err, flows_module, opened, out, path
 from lvm.cli.surroundings import exempt, prefect_api, prepare_prefect
 from lvm.errors import UsageError
 from lvm.settings import Settings
@@ -89,7 +89,7 @@ def notify(url: Annotated[str, typer.Argument(help="webhook to call, https://...
 
 def pack(
     model: Annotated[str, typer.Argument(help="an evaluated model: lstm, gru, mamba2 or transformer")],
-    folder: Annotated[Path, typer.Argument(help="where the files go, e.g. lvm/spaces/minilm/lvm")],
+    folder: Annotated[Path, typer.Argument(parser=path, help="where the files go, e.g. lvm/spaces/minilm/lvm")],
     space: SpaceName = None,
 ) -> None:
     """Make the folder of the model that a space ships. See CONTRIBUTING.md."""

