@@ -39,7 +39,7 @@ def surroundings() -> dict[str, str]:
 
 def prefect_home(settings: Settings, environment: Mapping[str, str]) -> Path:
     """Folder of Prefect's state."""
-    return Path(environment.get("PREFECT_HOME") or settings.home / "prefect").expanduser()
+    return Path(os.path.expanduser(environment.get("PREFECT_HOME") or settings.home / "prefect"))
 
 
 def prefect_api(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
@@ -60,9 +60,7 @@ def prefect_server(settings: Settings, environment: Mapping[str, str] | None = N
     if address := environment.get("PREFECT_API_URL"):
         in_file = without_login(dotenv().get("PREFECT_API_URL", "")) == without_login(address)
         yield address, f"PREFECT_API_URL{' in .env' if in_file else ''}"
-    profiles = Path(
-        environment.get("PREFECT_PROFILES_PATH") or prefect_home(settings, environment) / "profiles.toml"
-    ).expanduser()
+    profiles = Path(environment.get("PREFECT_PROFILES_PATH") or prefect_home(settings, environment) / "profiles.toml")
     profile = environment.get("PREFECT_PROFILE") or _value(profiles, "active")
     for file, *keys in (
         (Path("prefect.toml"), "api", "url"),
@@ -153,7 +151,7 @@ def _name_database(home: str) -> None:
     """Write the URL of Prefect's own database where its home is no plain path: Prefect takes ``%`` for an escape."""
     own = ("PREFECT_API_DATABASE_", "PREFECT_SERVER_DATABASE_")
     if any(each in home for each in "%?") and not any(name.startswith(own) for name in os.environ):
-        path = quote(str(Path(home).expanduser().absolute() / "prefect.db"))
+        path = quote(str(Path(os.path.expanduser(home)).absolute() / "prefect.db"))
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{path}"
 
 
@@ -187,7 +185,7 @@ def what_to_do(address: str | None, settings: Settings, status: int | None = Non
     if status in (401, 403):
         return "it asks for another login; set PREFECT_API_AUTH_STRING to name:password, or PREFECT_API_KEY"
     if not address:
-        home = prefect_home(settings, surroundings())
+        home = prefect_home(settings, surroundings()).absolute()
         return f"the command starts it, with its data in {home}: see that you can write there and the disk has room"
     named = {without_login(each): where for each, where in prefect_server(settings)}
     where = named.get(without_login(address), "PREFECT_API_URL")

@@ -1,0 +1,1 @@
+"""Faults of other people's machines, one test a kind."""
