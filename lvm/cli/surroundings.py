@@ -39,7 +39,7 @@ def surroundings() -> dict[str, str]:
 
 def prefect_home(settings: Settings, environment: Mapping[str, str]) -> Path:
     """Folder of Prefect's state."""
-    return Path(os.path.expanduser(environment.get("PREFECT_HOME") or settings.home / "prefect"))
+    return Path(environment.get("PREFECT_HOME") or settings.home / "prefect").expanduser()
 
 
 def prefect_api(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
@@ -151,7 +151,7 @@ def _name_database(home: str) -> None:
     """Write the URL of Prefect's own database where its home is no plain path: Prefect takes ``%`` for an escape."""
     own = ("PREFECT_API_DATABASE_", "PREFECT_SERVER_DATABASE_")
     if any(each in home for each in "%?") and not any(name.startswith(own) for name in os.environ):
-        path = quote(str(Path(os.path.expanduser(home)).absolute() / "prefect.db"))
+        path = quote(str(Path(home).expanduser().absolute() / "prefect.db"))
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{path}"
 
 
