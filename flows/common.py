@@ -21,6 +21,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field, WithJsonSchema
 
 import lvm
+from lvm.cli.surroundings import what_to_do
 from lvm.errors import LvmError, UsageError, first_line
 from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.settings import Settings, chosen
@@ -70,10 +71,20 @@ def call(flow: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         unreachable = ("Failed to reach API", "Found incompatible versions", "Timed out while attempting to connect")
         if isinstance(error, RuntimeError) and not str(error).startswith(unreachable):
             raise
-        reason = without_login(first_line(error.__cause__ or error))
+        cause = error.__cause__ or error
+        reason = without_login(first_line(cause))
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        advice = what_to_do(PREFECT_API_URL.value(), Settings(), status)
         raise PrefectUnavailable(
             f"the Prefect server at {api or 'this machine'} cannot be used ({reason}); nothing that was stored is "
-            "lost: start it, or unset PREFECT_API_URL, and run the same command again; `lvm doctor` says more"
+            f"lost: {advice}; then run the same command again; `lvm doctor` says more"
+        ) from error
+    except ImportError as error:
+        if "SOCKS" not in str(error):
+            raise
+        raise PrefectUnavailable(
+            "a proxy variable names a SOCKS proxy, and no request can be sent, to this machine neither, without the "
+            "package socksio; install it (pip install socksio), or unset the variable (ALL_PROXY, HTTP_PROXY)"
         ) from error
     except ParameterTypeError as error:
         wrong = [line.removeprefix(" - ") for line in str(error).splitlines()[1:]]

@@ -50,7 +50,8 @@ def read(name: str) -> str:
                 value = variable.value
     except ObjectNotFound:
         pass
-    except (RuntimeError, ValueError, httpx.HTTPError) as error:  # ValueError: what answers is no Prefect server
+    # ValueError: what answers is no Prefect server. ImportError: a SOCKS proxy without its package
+    except (RuntimeError, ValueError, httpx.HTTPError, ImportError) as error:
         reason = without_login(first_line(error.__cause__ or error))
         raise InvalidDatabaseUrl(
             f"{what}, but the server at {where} cannot be used ({reason}); start it, or correct PREFECT_API_URL"

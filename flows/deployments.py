@@ -38,7 +38,8 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.utilities.importtools import import_object
 from prefect.workers.process import ProcessWorker
 
-from lvm.cli.common import UI_LOCK, err
+from lvm.cli.common import err
+from lvm.cli.surroundings import UI_LOCK
 from lvm.errors import LvmError, one_line
 from lvm.files import make_folder
 from lvm.service.artifacts import served

@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.schema_tools.validation import validate
 
-from lvm.cli.common import prefect_api
+from lvm.cli.surroundings import prefect_api
 from lvm.errors import UsageError, one_line
 from lvm.settings import Settings
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from lvm.pipeline.promote import Promoted, promote, versions
 
-from .common import PART, SpaceName, Where, opened, reach_database
+from .common import PART, InverterFolder, SpaceName, Where, opened, reach_database
 from .flow import flow
 from .runs import run_id, say
 
@@ -19,9 +19,9 @@ Reason = Annotated[str, Field(min_length=1)]
 
 
 @task(name="promote", task_run_name="promote", tags=["stage"], **PART)
-def promote_stage(model: str | None, reason: str | None, back: bool, space: str | None) -> Promoted:
+def promote_stage(model: str | None, reason: str | None, back: bool, where: Where) -> Promoted:
     """Promote a model, or go back. A retry finds the model promoted already."""
-    with opened(Where(space)) as work:
+    with opened(where) as work:
         promoted = promote(work, model, reason=reason, back=back, flow_run_id=run_id())
         say(work, "promote", str(promoted))
         create_table_artifact(
@@ -41,7 +41,11 @@ def promote_stage(model: str | None, reason: str | None, back: bool, space: str 
 
 @flow(name="promote")
 def promote_flow(
-    model: Version | None = None, reason: Reason | None = None, back: bool = False, space: SpaceName = None
+    model: Version | None = None,
+    reason: Reason | None = None,
+    back: bool = False,
+    space: SpaceName = None,
+    inverter: InverterFolder = None,
 ) -> Promoted:
     """Make a model the champion of its space, which answers in next, write and serve where no model is named.
 
@@ -50,10 +54,11 @@ def promote_flow(
         reason: why, if it is worse than the champion or was not measured beside it; no reason overrides a gate.
         back: go back to the champion before, instead of naming a model.
         space: space to work in; LVM_SPACE unless given.
+        inverter: folder of an inverter on the machine of the run, e.g. a fine-tuned one; LVM_INVERTER unless given.
 
     Raises:
         GateMissing: if the model is not evaluated on the corpus as it is now.
         PromotionRefused: if its gates did not pass, or it is worse than the champion and no reason is given.
     """
     reach_database()
-    return promote_stage(model, reason, back, space)
+    return promote_stage(model, reason, back, Where(space, inverter))

@@ -9,19 +9,22 @@ from prefect.states import Completed
 from lvm.pipeline.sources import Removed, remove
 from lvm.store import NotConfirmed
 
-from .common import SourceName, SpaceName, Where, opened, reach_database
+from .common import InverterFolder, SourceName, SpaceName, Where, opened, reach_database
 from .flow import flow
 from .runs import say
 
 
 @flow(name="remove")
-def remove_flow(source: SourceName, confirm: str = "", space: SpaceName = None) -> Removed:
+def remove_flow(
+    source: SourceName, confirm: str = "", space: SpaceName = None, inverter: InverterFolder = None
+) -> Removed:
     """Remove a source: its documents with their chunks and vectors of every space. Files of models stay.
 
     Args:
         source: the source, e.g. sotu or a folder, which need not exist any more.
         confirm: its name as it is stored, typed out; if empty, nothing is removed and the run says what would be.
         space: space to work in; LVM_SPACE unless given.
+        inverter: folder of an inverter on the machine of the run, e.g. a fine-tuned one; LVM_INVERTER unless given.
 
     Returns:
         What was removed: nothing, if ``confirm`` is empty.
@@ -33,7 +36,7 @@ def remove_flow(source: SourceName, confirm: str = "", space: SpaceName = None) 
         Busy: while another process ingests, or a stage reads the corpus.
     """
     reach_database()
-    with opened(Where(space)) as work:
+    with opened(Where(space, inverter)) as work:
         try:
             removed = remove(work, source, confirm=confirm)
         except NotConfirmed as error:

@@ -45,6 +45,7 @@ from lvm.pipeline.errors import GateBlocked
 from lvm.pipeline.workspace import Workspace
 from lvm.progress import Progress, bars
 from lvm.settings import Settings
+from lvm.terminal import without_login
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -140,7 +141,7 @@ BLOCKED_EVENT = "lvm.gate.blocked"
 
 def publish(error: GateBlocked, artifact: UUID) -> None:
     """Note on the error where its evidence can be read in the Prefect UI."""
-    error.evidence = f"{PREFECT_UI_URL.value()}/v2/artifacts/artifact/{artifact}"
+    error.evidence = f"{without_login(PREFECT_UI_URL.value() or '')}/v2/artifacts/artifact/{artifact}"
 
 
 def attempt(run: Callable[P, R]) -> Callable[P, R]:

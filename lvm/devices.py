@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lvm.errors import UsageError
+from lvm.errors import UsageError, first_line
 from lvm.progress import Progress
 
 T = TypeVar("T")
@@ -28,20 +28,29 @@ class NoDevice(UsageError):
 
 
 def open_device(name: str) -> torch.device:
-    """A torch device that works.
+    """A torch device that computes here.
 
     Args:
         name: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
 
     Raises:
-        NoDevice: if a tensor cannot be placed on it.
+        NoDevice: if it computes nothing. The device ``meta`` has shapes only.
     """
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise NoDevice(f"device {name!r} cannot be used here; use cpu, or install a torch build that has it") from error
+        torch.ones(1, device=device).add(1).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise NoDevice(
+            f"device {name!r} cannot be used here ({first_line(error)}); here there is {', '.join(_devices())}: set "
+            "LVM_DEVICE or --device, or install a torch build for yours"
+        ) from error
     return device
+
+
+def _devices() -> list[str]:
+    """The devices of this machine."""
+    found = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    return [*found, "mps"] if torch.backends.mps.is_available() else found
 
 
 @lru_cache(maxsize=1)

@@ -38,8 +38,8 @@ _PROSE = 20  # the narrowest column that text is wrapped to
 
 
 def without_login(address: str) -> str:
-    """An HTTP address without user name and password."""
-    return re.sub(r"//[^/@]*@", "//", address)
+    """An HTTP address, or a message with addresses, without user name and password. A password may have an @ or a /."""
+    return re.sub(r"(^(?!\S*//)|//)\S*@", r"\1", address)
 
 
 class Terminal(Console):

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lvm.cli import database, inverters, models, spaces, stages, texts, tools
 from lvm.cli.common import err
+from lvm.cli.surroundings import exempt
 from lvm.errors import LvmError, visible
 
 STOPPED = 128 + signal.SIGINT
@@ -42,6 +43,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # so that a training run is marked as interrupted
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        exempt()
         code = app(standalone_mode=False)
         if isinstance(code, int):  # typer returns a command's exit code instead of raising it, and 130 for Ctrl-C
             if code == STOPPED:

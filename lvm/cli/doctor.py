@@ -5,6 +5,7 @@ Contract: checks change nothing.
 
 from __future__ import annotations
 
+import base64
 import difflib
 import json
 import os
@@ -19,13 +20,13 @@ from pathlib import Path
 from typing import Literal
 
 from lvm import __version__
-from lvm.cli.common import prefect_api
+from lvm.cli.surroundings import login_of, prefect_server, surroundings, what_to_do
 from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile
 from lvm.pipeline.errors import GateMissing
 from lvm.pipeline.promote import Version, versions
 from lvm.pipeline.workspace import Workspace, open_workspace
-from lvm.settings import Settings
+from lvm.settings import Settings, dotenv
 from lvm.store import databases_beside, open_store, server
 from lvm.store.health import Health, examine
 from lvm.store.migrate import ENCODING, PGVECTOR, version_of
@@ -34,6 +35,15 @@ from lvm.terminal import without_login
 GIGABYTE = 10**9
 LITTLE_SPACE, NO_SPACE = 5 * GIGABYTE, 1 * GIGABYTE  # free bytes on the disk: below, a warning or a problem
 API_SECONDS = 5
+
+OF_COMPOSE = {
+    "LVM_POSTGRES_PASSWORD",
+    "LVM_WORKER_PASSWORD",
+    "LVM_GATEKEEPER_PASSWORD",
+    "LVM_READER_PASSWORD",
+    "LVM_POSTGRES_PORT",
+}
+"""Variables of ``docker-compose.yml``, which ``.env`` has too. They are no settings."""
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -56,23 +66,24 @@ class Finding:
 
 
 def examine_all(
-    settings: Settings, environment: Mapping[str, str] = os.environ, deep: bool = False
+    settings: Settings, environment: Mapping[str, str] | None = None, deep: bool = False
 ) -> Iterator[Finding]:
     """Run all checks and yield their results. A check that raises an error is a problem.
 
     Args:
         settings: the settings to check.
-        environment: environment variables.
+        environment: variables; those of the environment and of ``.env`` unless given.
         deep: also read all rows and files: compute revisions again, compare sequence sets with stored vectors and
             checkpoints with recorded runs.
     """
+    environment = surroundings() if environment is None else environment
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("versions", lambda: _versions()),
         ("settings", lambda: _settings(environment)),
         ("folders", lambda: _folders(settings)),
         ("database", lambda: _database(settings)),
         ("space", lambda: _space(settings)),
-        ("Prefect", lambda: _prefect(prefect_api(settings, environment))),
+        ("Prefect", lambda: _prefect(settings, environment)),
         *([("content", lambda: _content(settings))] if deep else []),
     ]
     for name, check in checks:
@@ -91,20 +102,26 @@ def _versions() -> Iterator[Finding]:
 
 def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
     known = {f"LVM_{name.upper()}" for name in Settings.model_fields}
-    unknown = [name for name in environment if name.startswith("LVM_") and name not in known]
-    for name in unknown:
+    in_file = dotenv()
+    ours = {name.upper(): value for name, value in environment.items() if name.upper().startswith("LVM_")}
+    where = {name: " (.env)" if in_file.get(name) == value else "" for name, value in ours.items()}
+    unknown = ours.keys() - known - OF_COMPOSE
+    for name in sorted(unknown):
         close = difflib.get_close_matches(name, known, 1)
         yield Finding(
-            "settings", "warning", f"{name} is not a setting", f"did you mean {close[0]}?" if close else "unset it"
+            "settings",
+            "warning",
+            f"{name}{where[name]} is not a setting",
+            f"did you mean {close[0]}?" if close else "remove it",
         )
     if not unknown:
-        given = sorted(name for name in environment if name in known)
+        given = (f"{name}{where[name]}" for name in sorted(ours.keys() & known))
         yield Finding("settings", "ok", ", ".join(given) or "all defaults")
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
     for variable, folder in (("LVM_HOME", settings.home), ("LVM_ARTIFACTS", settings.artifacts)):
-        folder = folder.expanduser().resolve()
+        folder = folder.resolve()
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
             advice = f"set {variable} to a folder that you own"
@@ -139,7 +156,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     where = "LVM_DATABASE_URL"
     if settings.database_url is None:
         data = server.folder(settings)
-        moved = data.parent != settings.home.expanduser().resolve()
+        moved = data.parent != settings.home.resolve()
         where = f"embedded, data in {data}, because its user cannot reach LVM_HOME" if moved else "embedded"
     yield Finding("database", "ok", f"Postgres {health.version} ({where}), {health.size / GIGABYTE:.2f} GB")
     yield from _schema(health)
@@ -313,24 +330,35 @@ def _sequences(work: Workspace, path: Path) -> Iterator[Finding]:
     yield Finding("models", "ok", f"{', '.join(models) or 'none'}: checkpoints are as recorded")
 
 
-def _prefect(address: str | None) -> Iterator[Finding]:
-    api = without_login(address or "")
+def _prefect(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
+    address, named_by = next(prefect_server(settings, environment), ("", ""))
+    api = without_login(address).rstrip("/")
     if not api:
         found = "no server: stages run in the process of their command, `lvm run` starts a server of its own"
         yield Finding("Prefect", "ok", found, "to see runs and retry them: lvm ui")
         return
-    advice = "start it: lvm ui, or prefect server start; or unset PREFECT_API_URL"
-    if not api.rstrip("/").endswith("/api"):
-        yield Finding("Prefect", "problem", f"PREFECT_API_URL={api}", f"it must end in /api: {api.rstrip('/')}/api")
+    if not api.endswith("/api") and "/api/" not in api:
+        yield Finding("Prefect", "problem", f"{api} ({named_by})", f"it must end in /api: {api}/api")
         return
     try:
-        with urllib.request.urlopen(f"{str(address).rstrip('/')}/admin/version", timeout=API_SECONDS) as answer:
+        request = urllib.request.Request(f"{api}/admin/version", headers=_login(address, environment))
+        with urllib.request.urlopen(request, timeout=API_SECONDS) as answer:
             theirs = json.loads(answer.read())
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        yield Finding("Prefect", "problem", f"{api} does not answer as a Prefect server ({first_line(reason)})", advice)
+        advice = what_to_do(address, settings, getattr(error, "code", None))
+        found = f"{api} ({named_by}) does not answer as a Prefect server ({without_login(first_line(reason))})"
+        yield Finding("Prefect", "problem", found, advice)
         return
     ours = version("prefect")
     same = str(theirs).split(".")[:2] == ours.split(".")[:2]
-    found = f"{api}, version {theirs}" + ("" if same else f", while {ours} is installed here")
+    found = f"{api} ({named_by}), version {theirs}" + ("" if same else f", while {ours} is installed here")
     yield Finding("Prefect", "ok" if same else "warning", found, "" if same else "run both at one version")
+
+
+def _login(address: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The header that Prefect's client sends: the login of the address, else the one of Prefect's settings."""
+    login, key = login_of(address) or environment.get("PREFECT_API_AUTH_STRING"), environment.get("PREFECT_API_KEY")
+    if login:
+        return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+    return {"Authorization": f"Bearer {key}"} if key else {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lvm.cli.common import AsJson, Set, Source, SpaceName, TextColumn, err, out
+from lvm.cli.common import AsJson, Set, Source, SpaceName, TextColumn, err, out, path
 from lvm.settings import Settings
 from lvm.terminal import Cell
 
@@ -30,7 +30,9 @@ def train(
     source: Source = "sotu",
     epochs: Annotated[float | None, typer.Option(min=0.01, help="passes over the corpus; default: 1.8")] = None,
     assignments: Set = None,
-    folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(parser=path, help="where it goes; default: LVM_HOME/inverters/SPACE")
+    ] = None,
     space: SpaceName = None,
     as_json: AsJson = False,
     text_column: TextColumn = None,
@@ -43,7 +45,9 @@ def finetune(
     source: Source,
     epochs: Annotated[float | None, typer.Option(min=0.01, help="passes over the corpus; default: 3")] = None,
     assignments: Set = None,
-    folder: Annotated[Path | None, typer.Option(help="where it goes; default: LVM_HOME/inverters/SPACE-SOURCE")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(parser=path, help="where it goes; default: LVM_HOME/inverters/SPACE-SOURCE")
+    ] = None,
     space: SpaceName = None,
     as_json: AsJson = False,
     text_column: TextColumn = None,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lvm.cli.common import AsJson, SpaceName, opened, out, run_stage
+from lvm.cli.common import AsJson, InverterFolder, SpaceName, opened, out, run_stage
 from lvm.errors import UsageError
 from lvm.terminal import Cell
 
@@ -21,9 +21,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(promote)
 
 
-def models(space: SpaceName = None, as_json: AsJson = False) -> None:
+def models(space: SpaceName = None, as_json: AsJson = False, inverter: InverterFolder = None) -> None:
     """List the versions of trained models: which is the latest, which answers, and whether its file is there."""
-    with opened(space) as work:
+    with opened(space, inverter) as work:
         from lvm.pipeline.promote import versions
 
         rows: list[dict[str, Cell]] = [
@@ -51,6 +51,7 @@ def promote(
     ] = None,
     back: Annotated[bool, typer.Option("--back", help="go back to the champion before")] = False,
     space: SpaceName = None,
+    inverter: InverterFolder = None,
 ) -> None:
     """Make a model the champion, which answers in next, write and serve. It must have passed its gates."""
     if back == (model is not None):
@@ -61,4 +62,5 @@ def promote(
 
         return promote(work, model, reason=reason, back=back)
 
-    out.print(str(run_stage("promote", direct, space=space, model=model, reason=reason, back=back)), soft_wrap=True)
+    where: dict[str, Any] = {"space": space, "inverter": inverter}
+    out.print(str(run_stage("promote", direct, **where, model=model, reason=reason, back=back)), soft_wrap=True)

@@ -27,15 +27,15 @@ from lvm.cli.common import (
     flow,
     opened,
     out,
-    prefect_api,
     prefect_starting,
     run_stage,
     without_garbage_collection,
     workspace_opened,
 )
 from lvm.cli.results import show
+from lvm.cli.surroundings import prefect_api
 from lvm.errors import UsageError
-from lvm.settings import CONTEXT, Settings, chosen
+from lvm.settings import CONTEXT, Settings, chosen, expanded
 from lvm.terminal import Cell
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run(
         options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
         server = prefect_starting()
         pipeline = flow("pipeline", server)
-    folder = None if inverter is None else str(inverter.expanduser().absolute())
+    folder = None if inverter is None else str(expanded(inverter).absolute())
     with workspace_opened(space, folder, source if source_only else None):
         summary = pipeline(
             source=source,
@@ -136,9 +136,9 @@ def ingest(
         out.print(f"  {each.where}: {each.reason}")
 
 
-def sources(space: SpaceName = None, as_json: AsJson = False) -> None:
+def sources(space: SpaceName = None, as_json: AsJson = False, inverter: InverterFolder = None) -> None:
     """List the stored sources, and what the last gate measured of each."""
-    with opened(space) as work:
+    with opened(space, inverter) as work:
         from lvm.pipeline.sources import sources
 
         found = sources(work)
@@ -164,6 +164,7 @@ def remove(
     source: Annotated[str, typer.Argument(help="the source as `lvm sources` names it, or as it was ingested")],
     confirm: Annotated[str, typer.Option(help="name of the source as `lvm sources` shows it")] = "",
     space: SpaceName = None,
+    inverter: InverterFolder = None,
 ) -> None:
     """Remove a source with its vectors of every space; only when its name is typed out."""
 
@@ -173,9 +174,9 @@ def remove(
         return remove(work, source, confirm=confirm)
 
     if not confirm:  # it says what would go, and is no run
-        with opened(space) as work:
+        with opened(space, inverter) as work:
             direct(work)
-    out.print(str(run_stage("remove", direct, space=space, source=source, confirm=confirm)))
+    out.print(str(run_stage("remove", direct, space=space, inverter=inverter, source=source, confirm=confirm)))
 
 
 def validate(

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from lvm.cli.common import AsJson, InverterFolder, SpaceName, err, hit_row, opened, opened_if_stored, out, show_hits
+from lvm.cli.common import (
+    AsJson,
+    InverterFolder,
+    SpaceName,
+    err,
+    hit_row,
+    opened,
+    opened_if_stored,
+    out,
+    path,
+    show_hits,
+)
 from lvm.errors import LvmError, UsageError, visible
 from lvm.settings import TEMPERATURE, Settings, chosen
 
@@ -70,7 +81,7 @@ def search(
 ) -> None:
     """Print the stored chunks nearest to a text."""
     metadata = _metadata(where or [])
-    sources = [name for each in source or [] for name in (each, str(Path(each).resolve()))]  # a path is stored absolute
+    sources = [name for each in source or [] for name in (each, str(path(each).resolve()))]  # a path is stored absolute
     given = {"source": sources, "document": document, "metadata": metadata}
     query = _utf8(query)
     with opened(space) as work:
@@ -227,10 +238,11 @@ def _standard_input() -> str:
 
 def encode(
     source: Annotated[
-        Path | None, typer.Argument(help="a file with one text per line; standard input unless given")
+        Path | None, typer.Argument(parser=path, help="a file with one text per line; standard input unless given")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--out", help=".safetensors or .jsonl; standard output (.jsonl) unless given")
+        Path | None,
+        typer.Option("--out", parser=path, help=".safetensors or .jsonl; standard output (.jsonl) unless given"),
     ] = None,
     space: SpaceName = None,
 ) -> None:
@@ -243,7 +255,7 @@ def encode(
 def decode(
     source: Annotated[
         Path | None,
-        typer.Argument(help=".safetensors, .jsonl, .npy or .npz; standard input (.jsonl) unless given"),
+        typer.Argument(parser=path, help=".safetensors, .jsonl, .npy or .npz; standard input (.jsonl) unless given"),
     ] = None,
     space: SpaceName = None,
     vectors_of: Annotated[
@@ -267,13 +279,13 @@ def decode(
 
 
 def check(
-    source: Annotated[Path, typer.Argument(help=".safetensors, .jsonl, .npy or .npz")],
+    source: Annotated[Path, typer.Argument(parser=path, help=".safetensors, .jsonl, .npy or .npz")],
     space: SpaceName = None,
 ) -> None:
     """Check whether vectors can be of the space, without their texts."""
     from lvm.cli import vectors
 
-    typer.echo(vectors.check(source, space, Settings()))
+    out.print(vectors.check(source, space, Settings()))
 
 
 def serve(

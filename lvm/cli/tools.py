@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lvm.cli.common import AsJson, SpaceName, err, flows_module, opened, out, prefect_api, prepare_prefect
+from lvm.cli.common import AsJson, SpaceName, err, flows_module, opened, out, path
+from lvm.cli.surroundings import exempt, prefect_api, prepare_prefect
 from lvm.errors import UsageError
 from lvm.settings import Settings
 
@@ -46,6 +47,7 @@ def ui(
 ) -> None:
     """Serve Prefect's UI with every flow in it: run, schedule, watch, retry. Ctrl-C stops it."""
     api = f"http://{host}:{port}/api"
+    exempt(host)
     os.environ |= {"PREFECT_API_URL": api, "PREFECT_UI_URL": api.removesuffix("/api"), "LVM_QUIET": "1"}
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
     prepare_prefect(Settings())
@@ -59,7 +61,7 @@ def ui(
 
 def deploy() -> None:
     """Give every flow to the workers of the Prefect server PREFECT_API_URL. It keeps what people set there."""
-    if not os.environ.get("PREFECT_API_URL"):
+    if not prefect_api(Settings()):
         raise UsageError(
             "no Prefect server is named; set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api. "
             "On one machine, `lvm ui` is enough"
@@ -87,7 +89,7 @@ def notify(url: Annotated[str, typer.Argument(help="webhook to call, https://...
 
 def pack(
     model: Annotated[str, typer.Argument(help="an evaluated model: lstm, gru, mamba2 or transformer")],
-    folder: Annotated[Path, typer.Argument(help="where the files go, e.g. lvm/spaces/minilm/lvm")],
+    folder: Annotated[Path, typer.Argument(parser=path, help="where the files go, e.g. lvm/spaces/minilm/lvm")],
     space: SpaceName = None,
 ) -> None:
     """Make the folder of the model that a space ships. See CONTRIBUTING.md."""

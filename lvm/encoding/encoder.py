@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lvm.corpus.chunker import require_unicode
 from lvm.corpus.readable import ADVICE, UNREADABLE, is_unreadable, unknown_id
-from lvm.devices import attention_of_any_shape, multiplies_bf16
+from lvm.devices import attention_of_any_shape, multiplies_bf16, open_device
 from lvm.encoding.attention import use_short_attention
 from lvm.encoding.network import configuration, network, quietly
 from lvm.encoding.packing import pack
@@ -64,10 +64,11 @@ class TextEncoder:
 
     Raises:
         WeightsUnusable: if the folder lacks a file or a file cannot be read.
+        NoDevice: if the device does not exist.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, device: str = "cpu") -> None:
-        self.folder, self.recipe, self.device = folder, recipe, torch.device(device)
+        self.folder, self.recipe, self.device = folder, recipe, open_device(device)
         for name in ("config.json", "model.safetensors", "tokenizer.json"):
             if not (folder / name).is_file():
                 raise WeightsUnusable(f"no {name} in {folder}; the encoder cannot be opened, restore that folder")

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from lvm.errors import LvmError, first_line
 from lvm.files import replacing, require_regular
+from lvm.settings import expanded
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED, PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -69,7 +70,10 @@ def find(
     if source.startswith("package:"):
         return _in_package(source.removeprefix("package:"))
     if is_folder(source):
-        folder = Path(source).expanduser()
+        try:
+            folder = expanded(Path(source))
+        except ValueError as error:
+            raise WeightsNotHere(str(error)) from error
         if not folder.is_dir():
             raise WeightsNotHere(f"there is no folder {folder}; name the folder that holds the weights")
         return _as_safetensors(folder, home) if allow is None else folder
@@ -184,7 +188,7 @@ def _from_hub(repository: str, home: Path, revision: str | None, allow: list[str
             f"`hf download {repository}{f' --revision {wanted}' if wanted else ''}` on a machine with network and copy "
             "its cache (HF_HOME) here, or name a local folder in spaces.toml"
         ) from error
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError, ImportError) as error:  # the last: a SOCKS proxy
         raise WeightsNotHere(
             f"{repository} cannot be downloaded from the hub ({first_line(error)}); check name, revision and access"
         ) from error

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lvm.devices import give_back_memory
+from lvm.devices import give_back_memory, open_device
 from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile
 from lvm.models import MODELS, UnknownModel
@@ -94,8 +94,14 @@ def default_config(settings: Settings, device: str | None = None) -> TrainConfig
     Args:
         settings: they have the device, the seed and the replicas.
         device: torch device; that of the settings unless given.
+
+    Raises:
+        NoDevice: if training runs here and the device does not exist here.
     """
-    return TrainConfig(device=device or settings.device, seed=settings.seed, replicas=settings.replicas)
+    device = device or settings.device
+    if settings.runner == "threads" and settings.replicas == 1:  # else other machines train
+        open_device(device)
+    return TrainConfig(device=device, seed=settings.seed, replicas=settings.replicas)
 
 
 def architectures(model: str) -> list[str]:

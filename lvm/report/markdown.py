@@ -5,11 +5,13 @@ Contract: all texts are escaped. Pictures are data URIs, so an artifact needs no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lvm import gates
 from lvm.corpus.documents import Skipped
+from lvm.errors import one_line, visible
 from lvm.evaluation.roundtrip import RoundtripFigures, SourceFigures
 from lvm.gates import Verdict
 from lvm.report.page import Plot
@@ -27,7 +29,7 @@ def ingested(stored: str, skipped: Sequence[Skipped]) -> str:
         stored: in words.
         skipped: the pieces to list.
     """
-    rows = [(_cell(each.where), _cell(each.reason)) for each in skipped]
+    rows = [(_text(each.where), _text(each.reason)) for each in skipped]
     return f"{stored}\n\n" + (_table(("skipped", "reason"), rows) if rows else "")
 
 
@@ -49,10 +51,10 @@ def gate_evidence(figures: RoundtripFigures, verdict: Verdict) -> str:
         (f"identification R@1 among {figures.pool}", f"{figures.identify_r1:.3f}"),
         ("word overlap (F1)", f"{figures.overlap:.3f}"),
     ]
-    examples = [(each.kind, f"{each.cosine:.3f}", _cell(each.text), _cell(each.decoded)) for each in figures.examples]
+    examples = [(each.kind, f"{each.cosine:.3f}", _text(each.text), _text(each.decoded)) for each in figures.examples]
     return "\n".join(
         [
-            f"**{verdict.message}**\n",
+            f"**{_text(verdict.message)}**\n",
             _table(("criterion", "value", "at least", ""), criteria),
             _table(("measurement", "value"), measured),
             *_by_source(figures.sources),
@@ -65,7 +67,7 @@ def _by_source(sources: Sequence[SourceFigures]) -> list[str]:
     """A table of the gate's chunks by source; nothing if the verdict has no breakdown."""
     rows = [
         (
-            _cell(each.source),
+            _text(each.source),
             str(each.n),
             f"{each.mean:.3f}",
             f"{each.identify_r1:.3f}",
@@ -83,7 +85,7 @@ def pipeline_evidence(summary: Summary) -> str:
     }
     rows = [
         (
-            _cell(name),
+            _text(name),
             f"{each.pipeline_cosine:.3f}",
             f"{each.norm_error:.1e}",
             "passed" if verdicts[name].passed else "**blocked**",
@@ -93,7 +95,11 @@ def pipeline_evidence(summary: Summary) -> str:
     least, most = f"at least {gates.PIPELINE_MIN_COSINE:g}", f"at most {gates.MAX_NORM_ERROR:g}"
     return "\n".join(
         [
-            *(f"**{_cell(name)}: {verdict.message}**\n" for name, verdict in verdicts.items() if not verdict.passed),
+            *(
+                f"**{_text(name)}: {_text(verdict.message)}**\n"
+                for name, verdict in verdicts.items()
+                if not verdict.passed
+            ),
             "Pipeline cosine: between a prediction and the vector of its decoded text, the mean over held-out windows. "
             "Norm error: largest difference between the norm of a prediction and 1.\n",
             _table(("model", f"pipeline cosine ({least})", f"norm error ({most})", "verdict"), rows),
@@ -112,14 +118,14 @@ def report(summary: Summary, plots: Iterable[Plot], lineage: Mapping[str, str], 
     """
     whole = f"[All figures and plots: report.html]({link})" if link else "`report.html` in the artifacts has more."
     parts = [
-        f"## Models beside the baselines\n\n{_cell(headline(summary))}\n\n{whole}\n",
+        f"## Models beside the baselines\n\n{_text(headline(summary))}\n\n{whole}\n",
         model_table(summary),
         f"## Decoded examples\n\n{decoded_examples(summary)}\n",
     ]
     if written := rollout_examples(summary):
         parts.append(f"## Texts that go on\n\n{written}\n")
     parts += [f"## {plot.title}\n\n{plot.meaning}\n\n{picture(plot.title, plot.figure)}\n" for plot in plots]
-    rows = [(what, f"`{_cell(identity)}`") for what, identity in lineage.items()]
+    rows = [(what, _code(identity)) for what, identity in lineage.items()]
     parts.append("## Where it comes from\n\n" + _table(("", "id"), rows))
     return "\n".join(parts)
 
@@ -130,7 +136,7 @@ def model_table(summary: Summary) -> str:
     marked, winner = {column.key: best(rows, column) for column in shown}, best_model(summary)
     cells = [
         (
-            f"**{_cell(row.name)}** (best)" if row.name == winner else _cell(row.name),
+            f"**{_text(row.name)}** (best)" if row.name == winner else _text(row.name),
             *(_bold(row.text(column), row.name in marked[column.key]) for column in shown),
             row.verdict,
         )
@@ -145,8 +151,8 @@ def decoded_examples(summary: Summary) -> str:
     """Each example: the end of its context, the true next text, and what each prediction decodes to."""
     lines = []
     for example in summary.examples:
-        lines += [f"- … {_line(example.context[-1])}", f"  - **next: {_line(example.truth)}**"]
-        lines += [f"  - {_line(name)}: {_line(text)}" for name, text in example.decoded.items()]
+        lines += [f"- … {_text(example.context[-1])}", f"  - **next: {_text(example.truth)}**"]
+        lines += [f"  - {_text(name)}: {_text(text)}" for name, text in example.decoded.items()]
     return "\n".join(lines)
 
 
@@ -157,9 +163,9 @@ def rollout_examples(summary: Summary) -> str:
     if rollout is None:
         return ""
     repeated = f"{100 * rollout.written.repetition:.0f} % of the texts repeat an earlier one of their rollout."
-    lines = [f"**{_line(name)}** wrote {rollout.n} texts of {rollout.steps} steps. {repeated}\n"]
+    lines = [f"**{_text(name)}** wrote {rollout.n} texts of {rollout.steps} steps. {repeated}\n"]
     for context, texts in zip(rollout.contexts, rollout.examples, strict=True):
-        lines += [f"- context: … {_line(context)}", *(f"  {i}. {_line(text)}" for i, text in enumerate(texts, 1))]
+        lines += [f"- context: … {_text(context)}", *(f"  {i}. {_text(text)}" for i, text in enumerate(texts, 1))]
     return "\n".join(lines)
 
 
@@ -167,7 +173,7 @@ def picture(title: str, figure: Figure) -> str:
     """A plot as a picture inside the text."""
     from lvm.report.plots import png_uri  # importing matplotlib takes half a second
 
-    return f"![{_cell(title)}]({png_uri(figure)})"
+    return f"![{_text(title)}]({png_uri(figure)})"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -180,9 +186,13 @@ def _bold(text: str, bold: bool) -> str:
     return f"**{text}**" if bold else text
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split()).replace("<", "&lt;")
+def _text(text: str) -> str:
+    """A text from elsewhere as Markdown that shows it as it is: one line, no markup, no HTML."""
+    shown = " ".join(visible(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    shown = re.sub(r"[\\`*_\[\]|~]", r"\\\g<0>", shown)
+    return re.sub(r"^(\d*)([-+=#>.)])", r"\1\\\2", shown)  # else it begins a list, a heading or a quotation
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+def _code(text: str) -> str:
+    """A name or an id in fixed width."""
+    return _text(text) if "`" in text or "|" in text else f"`{one_line(text)}`"

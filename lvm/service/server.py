@@ -50,7 +50,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
             "LVM_TOKEN has characters that an HTTP header cannot hold, so no client could send it; use letters, digits "
             "and punctuation, without spaces around them"
         )
-    if not _loopback(host) and settings.token is None:
+    if not _loopback(host) and not token:  # it may be empty
         raise CannotListen(f"{host} can be reached from other machines; set LVM_TOKEN, which callers must send")
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
+from lvm.devices import open_device
 from lvm.encoding import weights
 from lvm.encoding.encoder import TextEncoder
 from lvm.encoding.recipe import Pooling, Recipe
@@ -157,12 +158,14 @@ def open_space(name: str | None = None, settings: Settings | None = None, *, fet
         UnknownSpace: if there is no space of this name.
         InvalidSpaces: if a ``spaces.toml`` is wrong.
         WeightsUnusable: if the encoder cannot be opened.
+        NoDevice: if ``settings.device`` does not exist.
     """
     settings = settings or Settings()
     name = name or settings.space
     spaces = configured(settings)
     if name not in spaces:
         raise UnknownSpace(f"there is no space {name!r}; choose one of {', '.join(spaces)}")
+    open_device(settings.device)  # before weights are fetched
     config = spaces[name]
     folder = weights.find(config.encoder, settings.home, config.encoder_revision, fetch=fetch)
     encoder = TextEncoder(folder, config.recipe, settings.device)

