@@ -175,7 +175,7 @@ def test_a_plan_made_for_empty_tables_does_not_read_the_whole_corpus(database: S
             connection.exec_driver_sql("SET LOCAL statement_timeout = '10s'")
             connection.exec_driver_sql("DELETE FROM document")
         with vacuum.connect() as connection:
-            connection.exec_driver_sql("VACUUM ANALYZE document, chunk, embedding")
+            connection.exec_driver_sql("VACUUM ANALYZE lvm.document, lvm.chunk, lvm.embedding")
     assert database.corpus_revision(number) == database.recomputed_revision(number)
 
 

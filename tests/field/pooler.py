@@ -1,15 +1,20 @@
-"""A small transaction pooler: as PgBouncer does, it hands out a server connection for each transaction.
+"""Two transaction poolers, which hand out a server connection for each transaction: a small one, and PgBouncer.
 
-Server connections are handed out in turn, the one that rested longest first, so nothing that a session keeps is there
-in the next transaction. No passwords, no TLS, no cancel requests.
+The small one is there where PgBouncer is not installed. It hands out server connections in turn, the one that rested
+longest first, so nothing that a session keeps is there in the next transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
+import tempfile
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -97,3 +102,54 @@ def pooler(server: Path, folder: Path) -> Iterator[None]:
     yield
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+
+
+@contextmanager
+def pgbouncer(server: Path, users: Sequence[str]) -> Iterator[str]:
+    """Run PgBouncer before a server's socket; gives its port. It does not run as root, and the server knows its clients
+    by their user id, so this process passes its connections on."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                upstream = socket.socket(socket.AF_UNIX)
+                upstream.connect(str(server / ".s.PGSQL.5432"))
+                for pair in ((client, upstream), (upstream, client)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "users").write_text("".join(f'"{user}" ""\n' for user in users))
+        (folder / "ini").write_text(
+            f"[databases]\n* = host=127.0.0.1 port={listener.getsockname()[1]}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
+            f"auth_file = {folder}/users\npool_mode = transaction\nserver_round_robin = 1\n"
+        )
+        account = ["-u", "nobody"] if os.geteuid() == 0 else []
+        process = subprocess.Popen(["pgbouncer", "-q", *account, str(folder / "ini")], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                with suppress(OSError):
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                time.sleep(0.05)
+            yield str(port)
+        finally:
+            process.kill()
+            process.wait()
+            listener.close()

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +35,7 @@ from lvm.store import (
 )
 from lvm.store.server import without_secrets
 from lvm.store.urls import for_libpq, read
-from tests.field.pooler import pooler
+from tests.field.pooler import pgbouncer, pooler
 from tests.store.toy import fill, gate, ingested, register, sequence_set, set_gate_size, start
 
 OWNER = "field_owner"
@@ -231,57 +226,6 @@ def test_no_setting_of_a_user_or_of_the_environment_changes_what_is_stored(
 # -- poolers ----------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def pgbouncer(server: Path) -> Iterator[str]:
-    """Run PgBouncer before a server's socket; gives its port. It does not run as root, and the server knows its clients
-    by their user id, so this process passes its connections on."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                upstream = socket.socket(socket.AF_UNIX)
-                upstream.connect(str(server / ".s.PGSQL.5432"))
-                for pair in ((client, upstream), (upstream, client)):
-                    threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        (folder / "users").write_text(f'"postgres" ""\n"{OWNER}" ""\n')
-        (folder / "ini").write_text(
-            f"[databases]\n* = host=127.0.0.1 port={listener.getsockname()[1]}\n[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
-            f"auth_file = {folder}/users\npool_mode = transaction\nserver_round_robin = 1\n"
-        )
-        user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        process = subprocess.Popen(["pgbouncer", "-q", *user, str(folder / "ini")], stderr=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                with contextlib.suppress(OSError):
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                time.sleep(0.05)
-            yield str(port)
-        finally:
-            process.kill()
-            process.wait()
-            listener.close()
-
-
 @pytest.fixture(params=["small", "pgbouncer"])
 def pooled(request: pytest.FixtureRequest, database_url: str) -> Iterator[Settings]:
     """Settings of a database behind a pooler that hands out a server connection for each transaction."""
@@ -293,7 +237,7 @@ def pooled(request: pytest.FixtureRequest, database_url: str) -> Iterator[Settin
         return
     if shutil.which("pgbouncer") is None:
         pytest.skip("PgBouncer is not installed")
-    with pgbouncer(server) as port:
+    with pgbouncer(server, [OWNER, "postgres"]) as port:
         address = url.set(query={"host": "127.0.0.1", "port": port})
         yield Settings(database_url=address.render_as_string())  # type: ignore[arg-type]
 
