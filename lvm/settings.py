@@ -27,6 +27,9 @@ CONTEXT = 16
 TEMPERATURE = 0.62
 """Temperature of samples, if nothing else is said. 1 is the trained distribution; lower ones read better."""
 
+MOST_AT_ONCE = 4096
+"""Threads, workers or replicas at most: no machine has more cores, and torch takes no larger numbers than C does."""
+
 url_readers: dict[str, Callable[[str], str]] = {}
 """What reads a database URL that is kept elsewhere, by scheme: ``prefect:secret/NAME`` is given ``secret/NAME``. The
 command line and the flows add ``prefect``; nothing below them knows Prefect."""
@@ -102,12 +105,16 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="cpu", description="Torch device: cpu, cuda, cuda:1, mps.")
     quiet: bool = Field(default=False, description="No progress bars in the terminal.")
-    threads: PositiveInt | None = Field(default=None, description="CPU threads for torch; default: all cores.")
+    threads: PositiveInt | None = Field(
+        default=None, le=MOST_AT_ONCE, description="CPU threads for torch; default: all cores."
+    )
     runner: Literal["threads", "ray"] = Field(
         default="threads", description="What runs the parts of a stage: threads here, or a Ray cluster."
     )
-    workers: PositiveInt = Field(default=1, description="Parts of a stage that run at the same time.")
-    replicas: PositiveInt = Field(default=1, description="Processes that train one model together, with Ray Train.")
+    workers: PositiveInt = Field(default=1, le=MOST_AT_ONCE, description="Parts of a stage that run at the same time.")
+    replicas: PositiveInt = Field(
+        default=1, le=MOST_AT_ONCE, description="Processes that train one model together, with Ray Train."
+    )
     ray_address: str | None = Field(default=None, description="Ray cluster to join, e.g. auto; unset: one is started.")
     token: SecretStr | None = Field(default=None, description="Bearer token that callers of `lvm serve` must send.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of everything random.")

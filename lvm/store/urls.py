@@ -93,6 +93,15 @@ def _quoted(part: str) -> str:
     return quote(part, safe="")
 
 
+def _is_name(host: str) -> bool:
+    """Whether a host can be looked up: the labels of a name have 63 bytes at most."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return "@" not in host
+
+
 def _check(parameters: dict[str, str], variable: str) -> None:
     """Refuse what libpq finds out when it connects, with a message that shows the value."""
     if not parameters.get("dbname"):
@@ -100,7 +109,7 @@ def _check(parameters: dict[str, str], variable: str) -> None:
     hosts = parameters.get("host", "").split(",")
     ports = parameters.get("port", "").split(",")
     wrong = any(port and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536) for port in ports)
-    if wrong or any("@" in host and not host.startswith(("/", "@")) for host in hosts):
+    if wrong or not all(host.startswith(("/", "@")) or _is_name(host) for host in hosts):
         raise InvalidDatabaseUrl(f"{variable} has a host or a port that is none; {_SHAPE}")
     if len(ports) not in (1, len(hosts)):
         raise InvalidDatabaseUrl(
