@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import Future
 from importlib import import_module
 from threading import Thread
@@ -19,6 +20,9 @@ def start() -> Future[object]:
     import_module("prefect.server.api.server")  # not in the thread: it would wait for other imports there
 
     def answered() -> None:
+        # Ctrl-C reaches every process of the terminal. The server has to outlive the run, which stops it when it ended:
+        # without it, a run tries for a minute to say that it was stopped. Processes inherit what a thread blocks.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             started.set_result(get_client(sync_client=True))
         except Exception as error:

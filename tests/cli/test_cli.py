@@ -25,6 +25,7 @@ from lvm.errors import UsageError
 from lvm.settings import Settings
 from lvm.spaces import open_space
 from lvm.store import DatabaseUnavailable, Store, open_store
+from tests.flows.corpora import write_unseen
 
 
 def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -212,22 +213,27 @@ def test_a_running_ui_is_found_by_its_lock(tmp_path: Path, monkeypatch: pytest.M
     assert prefect_api(settings) == "http://server/api"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("command", "number", "code"),
+    [("ingest", signal.SIGINT, 130), ("ingest", signal.SIGTERM, 143), ("run", signal.SIGINT, 130)],
+)
 def test_a_command_that_is_stopped_ends_in_peace(
-    number: signal.Signals, code: int, settings: Settings, tmp_path: Path
+    command: str, number: signal.Signals, code: int, settings: Settings, tmp_path: Path
 ) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    source = "sotu" if command == "ingest" else str(write_unseen(tmp_path / "texts", 4, 20_000))  # its gate takes long
     process = subprocess.Popen(
-        [sys.executable, "-c", "from lvm.cli import main; main()", "ingest", "sotu", "--limit", "249"],
+        [sys.executable, "-c", "from lvm.cli import main; main()", command, source, "--limit", "249"],
         env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
     )  # fmt: skip
     with open_store(settings) as store:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not store.contents()["chunk"]:
             assert time.monotonic() < until and process.poll() is None
             time.sleep(0.2)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        os.killpg(process.pid, number)  # as a terminal does: Prefect's server, which `run` starts, is in the group
+        _, said = process.communicate(timeout=30)
         assert process.returncode == code and "Traceback" not in said
         assert ("run the same command again" in said) == (number is signal.SIGINT)
         contents = store.contents()
