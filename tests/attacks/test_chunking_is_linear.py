@@ -44,6 +44,9 @@ class Counting:
         self.characters += sum(map(len, texts))
         return self.tokenizer.encode_batch(texts, **options)
 
+    def encode(self, text: str, **options: Any) -> Any:
+        return self.encode_batch([text], **options)[0]
+
 
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 def test_no_character_is_worked_on_more_often_in_a_longer_text(

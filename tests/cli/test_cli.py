@@ -96,7 +96,7 @@ def test_wrong_requests(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "empty.txt").write_text("")
-    (tmp_path / "broken.txt").write_bytes(b"\xff\xfe\x00broken")
+    (tmp_path / "broken.txt").write_bytes(b"\x00\xff\x00\xfebroken")
     (tmp_path / "train.toml").write_text("learning_rate = 1e-3\n[gru]\ndropout = 0.2\n")
     names = {
         "EMPTY": str(tmp_path / "empty.txt"),

@@ -36,6 +36,9 @@ class FakeSpace:
         raw[:, 0] += self.crowd
         return Vectors.from_raw(self.fingerprint, raw.astype(np.float32))
 
+    def require_readable(self, texts: Sequence[str]) -> None:
+        """It knows every word."""
+
     def decode(
         self,
         vectors: Vectors,

@@ -331,7 +331,7 @@ def test_a_device_that_is_not_there_is_one_line_in_every_command(
         ["ingest", "sotu"],
         ["next", "x"],
         ["train"],
-        ["serve"],
+        ["serve", "--port", "18765"],
         ["diagnose", "minilm", "minilm"],
     )
     for command in commands:

@@ -19,6 +19,7 @@ from lvm.inversion.inverter import PrefixInverter
 from lvm.inversion.network import END, PAD, UNK, DecoderConfig, VectorDecoder
 from lvm.settings import Settings
 from lvm.spaces import Space, open_space
+from tests.hardware import needs_bfloat16
 
 TEMPERATURE = 0.7
 
@@ -145,7 +146,7 @@ def test_equal_seeds_give_equal_texts() -> None:
     assert len({tuple(ids) for ids in texts}) > 10
 
 
-@pytest.mark.parametrize("multiplies", [True, False])
+@pytest.mark.parametrize("multiplies", [pytest.param(True, marks=needs_bfloat16), False])
 def test_bfloat16_decodes_only_where_the_device_multiplies_it(
     multiplies: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from lvm.inversion.protocol import Inverted
 from lvm.inversion.vec2text import Vec2TextInverter
 from lvm.settings import Settings
 from lvm.spaces import InvalidDecoding, Space, Vectors, open_space
+from tests.hardware import needs_bfloat16
 from tests.inversion.published import CHECKPOINTS, GTR, SENTENCES, Hub, make_hub
 
 SPACES = {
@@ -135,7 +136,7 @@ def test_the_hypothesizer_scores_texts(space_name: str, offline: Settings) -> No
     assert not any(parameter.requires_grad for parameter in inverter.hypothesizer.parameters())
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half", [False, pytest.param(True, marks=needs_bfloat16)])
 @pytest.mark.parametrize("space_name", SPACES)
 def test_each_inverter_names_its_own_encoder(
     space_name: str, half: bool, offline: Settings, monkeypatch: pytest.MonkeyPatch

@@ -208,7 +208,8 @@ def test_a_foreign_source_is_named_and_can_be_taken_out(work: lvm.Workspace, tmp
     by_source = {each.source: each for each in report.figures.sources}
     assert by_source[str(good)].passes and not by_source[str(bad)].passes
     assert sum(each.n for each in by_source.values()) == report.figures.n
-    assert f"| {bad} | {by_source[str(bad)].n} |" in markdown.gate_evidence(report.figures, report.verdict)
+    escaped = str(bad).replace("_", r"\_")
+    assert f"| {escaped} | {by_source[str(bad)].n} |" in markdown.gate_evidence(report.figures, report.verdict)
     assert str(bad) in report._repr_html_()
     found = {each.stored.name: each for each in sources(work)}
     assert found[str(bad)].figures == by_source[str(bad)] and found[str(bad)].current

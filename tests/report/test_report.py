@@ -145,7 +145,8 @@ def test_markdown_for_the_prefect_ui(summary: Summary) -> None:
     verdict = judge_roundtrip(0.84, 0.85, 107, True)
     evidence = markdown.gate_evidence(hostile, verdict)
     assert "| best | 0.500 | a \\| b &lt;i> | c |" in evidence and "0.840 (0.830 to 0.850)" in evidence
-    assert "| identification R@1 | 0.850 | 0.9 | **not met** |" in evidence and verdict.message in evidence
+    assert "| identification R@1 | 0.850 | 0.9 | **not met** |" in evidence
+    assert "roundtrip gate blocked: identification R@1 0.850 &lt; 0.9 (decoded texts do not identify" in evidence
     assert "| sampled chunks | 107 | 20 | met |" in evidence, "a count has no decimals"
     assert "| a.txt | is empty |" in markdown.ingested("**1** document", [Skipped("a.txt", "is empty")])
 
