@@ -40,7 +40,7 @@ def test_a_block_and_a_variable_hold_it(settings: Settings, monkeypatch: pytest.
             assert store.database_name == make_url(url).database
         reach_database.fn()
 
-    secret = make_url(url).set(password="sesame", host="db.example.org").render_as_string(hide_password=False)
+    secret = make_url(url).set(password="sesame", host="db.example.org", query={}).render_as_string(hide_password=False)
     Secret(value=secret).save("lvm-database", overwrite=True)
     environment = {
         **os.environ,
