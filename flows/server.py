@@ -20,8 +20,8 @@ def start() -> Future[object]:
     import_module("prefect.server.api.server")  # not in the thread: it would wait for other imports there
 
     def answered() -> None:
-        # Ctrl-C reaches every process of the terminal. The server has to outlive the run, which stops it when it ended:
-        # without it, a run tries for a minute to say that it was stopped. Processes inherit what a thread blocks.
+        # Ctrl-C reaches every process of the terminal. The server must not end before the run has reported its own end:
+        # Prefect's client would retry for a minute. A process inherits the signals that its thread blocks.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             started.set_result(get_client(sync_client=True))

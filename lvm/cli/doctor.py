@@ -29,7 +29,7 @@ from lvm.pipeline.workspace import Workspace, open_workspace
 from lvm.settings import Settings, dotenv
 from lvm.store import databases_beside, open_store, server
 from lvm.store.health import Health, examine
-from lvm.store.migrate import ENCODING, PGVECTOR, version_of
+from lvm.store.migrate import ENCODING, ENCODING_ADVICE, PGVECTOR, version_of
 from lvm.terminal import without_login
 
 GIGABYTE = 10**9
@@ -187,8 +187,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _schema(health: Health) -> Iterator[Finding]:
     if health.encoding != ENCODING:
-        advice = "use one in UTF-8: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
-        yield Finding("encoding", "problem", f"{health.encoding} cannot hold every text", advice)
+        yield Finding("encoding", "problem", f"{health.encoding} cannot hold every text", ENCODING_ADVICE)
     version = health.pgvector or health.pgvector_available
     if version is None:
         yield Finding("pgvector", "problem", "not enabled", "install pgvector on the server")

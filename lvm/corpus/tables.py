@@ -319,9 +319,9 @@ def hub_name(spec: str) -> tuple[str, str | None, str | None]:
     """
     whole, _, split = spec.removeprefix("hf:").partition(":")
     path, parts = Path(whole), whole.split("/")
-    if whole.startswith(("/", "./", "../")) and not path.is_dir() and path.parent.is_dir():
-        return str(path.parent), path.name, split or None
     if whole.startswith(("/", "./", "../")):
+        if not path.is_dir() and path.parent.is_dir():
+            return str(path.parent), path.name, split or None
         return whole, None, split or None
     if not all(parts) or len(parts) > 3:
         raise SourceNotFound(f"{spec!r} names no dataset; write {GRAMMAR}, e.g. hf:wikitext or hf:owner/name/en:train")

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "lvm"
 ENCODING = "UTF8"
+ENCODING_ADVICE = "use one in UTF-8: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
 EXTENSION_SCHEMA = (
     "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
     "WHERE e.extname = 'vector'"
@@ -226,15 +227,10 @@ def _require_utf8(connection: Connection) -> None:
     """Refuse a database that cannot hold every text."""
     encoding = connection.scalar(text("SHOW server_encoding"))
     if encoding != ENCODING:
-        raise SchemaUnusable(wrong_encoding(str(connection.engine.url.database), str(encoding)))
-
-
-def wrong_encoding(database: str, encoding: str) -> str:
-    """What to say of a database that is not in UTF-8."""
-    return (
-        f"database {database!r} is in encoding {encoding}, which cannot hold every text, so nothing is stored there; "
-        "use one in UTF-8: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0"
-    )
+        raise SchemaUnusable(
+            f"database {connection.engine.url.database!r} is in encoding {encoding}, which cannot hold every text, so "
+            f"nothing is stored there; {ENCODING_ADVICE}"
+        )
 
 
 def _owned(connection: Connection) -> None:
