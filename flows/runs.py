@@ -40,6 +40,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 from prefect.states import Crashed, Failed
 
+from lvm.cli.surroundings import TASKS_WRITTEN_EVERY
 from lvm.errors import LvmError, one_line
 from lvm.pipeline.errors import GateBlocked
 from lvm.pipeline.workspace import Workspace
@@ -100,6 +101,7 @@ def close(client: SyncPrefectClient, run: UUID, why: str) -> None:
 
 def close_crashed(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Hook: nothing of a flow run whose process was killed stays *Running*."""
+    time.sleep(2 * TASKS_WRITTEN_EVERY)  # what it began last is known then
     with get_client(sync_client=True) as client:
         close(client, flow_run.id, "the process that ran it is gone")
 
@@ -159,8 +161,6 @@ def attempt(run: Callable[P, R]) -> Callable[P, R]:
             return run(*args, **kwargs)
         except GateBlocked as error:
             return cast(R, _blocked(error))
-        finally:
-            _end()
 
     # Prefect reads the parameters from the signature, and would look for their types in this module
     flow_of_it.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]
@@ -180,12 +180,6 @@ def _begin() -> None:
         if BLOCKED in run.tags:
             client.update_flow_run(run.id, tags=[each for each in run.tags if each != BLOCKED])
         close(client, run.id, "the process of an earlier attempt is gone")
-
-
-def _end() -> None:
-    """Wait until progress artifacts are deleted. Apart from the flow, because Ray pickles what a flow's code names."""
-    while _deleting:
-        _deleting.pop().join()
 
 
 def _blocked(error: GateBlocked) -> State[Any]:
@@ -292,15 +286,11 @@ def progress(description: str, total: int | None) -> Iterator[Progress]:
     finally:
         doing.pop(description, None)
         if artifact is not None:  # results are what the run is opened for
-            _deleting.append(Thread(target=copy_context().run, args=(_delete, artifact)))
-            _deleting[-1].start()
+            _delete(artifact)
 
 
 SHOWN_AFTER = 2.0
 """Seconds of work after which its progress shows in Prefect."""
-
-_deleting: list[Thread] = []
-"""Prefect takes half a second to delete an artifact; the run waits for that at its end only."""
 
 
 def _delete(artifact: UUID) -> None:

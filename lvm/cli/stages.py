@@ -83,9 +83,10 @@ def run(
     if not settings.quiet:
         err.print("starting: the database and Prefect take some seconds")
     with without_garbage_collection():
+        # Prefect's server takes longest, so it starts first, unless an option has to be looked at before
+        server = None if model != "all" or assignments or config or loss or head else prefect_starting()
         options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
-        server = prefect_starting()
-        pipeline = flow("pipeline", server)
+        pipeline = flow("pipeline", server or prefect_starting())
     folder = None if inverter is None else str(expanded(inverter).absolute())
     with workspace_opened(space, folder, source if source_only else None):
         summary = pipeline(

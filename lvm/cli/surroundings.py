@@ -22,6 +22,13 @@ from lvm.terminal import without_login
 UI_LOCK = "lvm-ui.lock"
 """File in ``PREFECT_HOME`` that a running ``lvm ui`` locks. It has the addresses of the Prefect API and the reports."""
 
+TASKS_WRITTEN_EVERY = 1.0
+"""Seconds between two times that a Prefect server of ours writes the states of tasks.
+
+Prefect writes each at once. A task that begins while the end of another is written finds the SQLite database locked
+then, and Prefect's client waits two seconds before it asks again.
+"""
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -119,6 +126,8 @@ def prepare_prefect(settings: Settings) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": str(TASKS_WRITTEN_EVERY),
     }
     if server and server[0] in announced:
         defaults |= dict(zip(("PREFECT_API_URL", "LVM_ARTIFACTS_URL"), announced, strict=False))

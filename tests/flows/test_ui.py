@@ -24,6 +24,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from flows.deployments import definitions
+from lvm.cli.surroundings import TASKS_WRITTEN_EVERY
 from lvm.models import MODELS
 from lvm.store import open_store
 from tests.browser import chromium
@@ -135,6 +136,12 @@ def test_the_graph_of_a_run_tells_the_story(ui: Ui) -> None:
         assert one in before[following], before
     tagged = {each["name"].rsplit("-", 1)[0]: set(each["tags"]) for each in ui.tasks(run)}
     assert all("stage" in tagged[each] for each in stages)
+
+
+def test_a_task_that_begins_does_not_meet_the_end_of_another(ui: Ui) -> None:
+    """Prefect's client waits two seconds where it finds the server's SQLite database locked."""
+    recorder = httpx.get(f"{ui.api}/admin/settings", timeout=30).json()["server"]["services"]["task_run_recorder"]
+    assert (recorder["batch_size"], recorder["flush_interval"]) == (100, TASKS_WRITTEN_EVERY)
 
 
 def test_what_was_killed_does_not_stay_running(ui: Ui) -> None:
