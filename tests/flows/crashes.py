@@ -336,6 +336,8 @@ def main() -> None:
     if asked.pipeline:
         pipeline(asked.pipeline[0], asked.pipeline[1] if len(asked.pipeline) > 1 else None)
         return
+    for threads in ("OMP_NUM_THREADS", "LVM_THREADS"):  # with more, a thread that waits for a core holds up the others
+        os.environ.setdefault(threads, "1")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     folder = Path(tempfile.mkdtemp(prefix="lvm-crashes-"))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TypeVar
 
 import httpx
@@ -30,14 +31,20 @@ from lvm.store import open_store
 from tests.browser import chromium
 from tests.flows.corpora import write_unseen
 from tests.flows.ui import WRONG_POOLING, Ui, start
+from tests.pipeline.small import CODE
 
 R = TypeVar("R")
+
+SMALL_RUNS = f"import sys\nif 'prefect.engine' in sys.orig_argv:\n{indent(CODE, '    ')}"
+"""Python reads it as it starts: runs of the server have small samples, and other processes import nothing more."""
 
 
 @pytest.fixture(scope="module")
 def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     folder = tmp_path_factory.mktemp("ui")
     (folder / "spaces.toml").write_text(WRONG_POOLING)
+    (folder / "small").mkdir()
+    (folder / "small" / "sitecustomize.py").write_text(SMALL_RUNS)
     engine = create_engine(postgres, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql("CREATE DATABASE ui TEMPLATE template_lvm")
@@ -48,6 +55,7 @@ def ui(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         "LVM_SPACES": str(folder / "spaces.toml"),
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "LVM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder / "small"), os.environ.get("PYTHONPATH")])),
     }
     started = start(folder, environment)
     yield started

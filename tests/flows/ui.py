@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from sqlalchemy import create_engine, text
 
+from lvm.cli.surroundings import TASKS_WRITTEN_EVERY
 from lvm.settings import Settings
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
@@ -66,10 +67,12 @@ class Ui:
         return found
 
     def wait(self, run: str, states: tuple[str, ...] = FINAL, seconds: float = 240) -> dict[str, Any]:
+        """Until the run is in one of the states, and the server has written those of its tasks."""
         until = time.monotonic() + seconds
         while (found := self.state(run))["state_type"] not in states:
             assert time.monotonic() < until, (found["state"], self.logs(run))
             time.sleep(0.3)
+        time.sleep(1.5 * TASKS_WRITTEN_EVERY)
         return found
 
     def tasks(self, run: str) -> list[dict[str, Any]]:
