@@ -1,4 +1,4 @@
-"""Claim: encoding reaches at least 0.8 of what this machine's matrix products allow; 0.65 of those in bfloat16.
+"""Claim: encoding reaches at least 0.8 of what this machine's matrix products allow; 0.65 in bfloat16.
 
 The limit is the bare matrix products of the encoder's layers (linear layers and both products of attention) for the
 token batches of the same texts, in the same number type, one batch a core, with all weights resident. What is above the

@@ -101,7 +101,7 @@ def close(client: SyncPrefectClient, run: UUID, why: str) -> None:
 
 def close_crashed(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Hook: nothing of a flow run whose process was killed stays *Running*."""
-    time.sleep(2 * TASKS_WRITTEN_EVERY)  # what it began last is known then
+    time.sleep(2 * TASKS_WRITTEN_EVERY)  # until the server has written the task that began last
     with get_client(sync_client=True) as client:
         close(client, flow_run.id, "the process that ran it is gone")
 

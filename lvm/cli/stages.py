@@ -83,7 +83,7 @@ def run(
     if not settings.quiet:
         err.print("starting: the database and Prefect take some seconds")
     with without_garbage_collection():
-        # Prefect's server takes longest, so it starts first, unless an option has to be looked at before
+        # The server takes longest to start, so it starts first. Options that can be wrong are checked before it.
         server = None if model != "all" or assignments or config or loss or head else prefect_starting()
         options, _ = _options(model, assignments, config, epochs=epochs, loss=loss, head=head)
         pipeline = flow("pipeline", server or prefect_starting())

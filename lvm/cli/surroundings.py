@@ -23,10 +23,10 @@ UI_LOCK = "lvm-ui.lock"
 """File in ``PREFECT_HOME`` that a running ``lvm ui`` locks. It has the addresses of the Prefect API and the reports."""
 
 TASKS_WRITTEN_EVERY = 1.0
-"""Seconds between two times that a Prefect server of ours writes the states of tasks.
+"""Seconds between two writes of task states by a Prefect server of ours.
 
-Prefect writes each at once. A task that begins while the end of another is written finds the SQLite database locked
-then, and Prefect's client waits two seconds before it asks again.
+By default Prefect writes each state at once. Then a task that begins while the end of another one is written finds the
+SQLite database locked, and Prefect's client waits two seconds before it asks again.
 """
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

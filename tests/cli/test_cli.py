@@ -222,9 +222,9 @@ def test_a_command_that_is_stopped_ends_in_peace(
 ) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     source = "sotu" if command == "ingest" else str(write_unseen(tmp_path / "texts", 4, 20_000))  # its gate takes long
-    code_of_it = "import lvm.pipeline.ingest as room; room.GROUP_CHUNKS = 64; from lvm.cli import main; main()"
+    program = "import lvm.pipeline.ingest as room; room.GROUP_CHUNKS = 64; from lvm.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code_of_it, command, source, "--limit", "249"],
+        [sys.executable, "-c", program, command, source, "--limit", "249"],
         env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip

@@ -36,7 +36,7 @@ from tests.pipeline.small import CODE
 R = TypeVar("R")
 
 SMALL_RUNS = f"import sys\nif 'prefect.engine' in sys.orig_argv:\n{indent(CODE, '    ')}"
-"""Python reads it as it starts: runs of the server have small samples, and other processes import nothing more."""
+"""A ``sitecustomize.py``, which Python runs at its start: in processes of flow runs it makes the samples small."""
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ class Ui:
         return found
 
     def wait(self, run: str, states: tuple[str, ...] = FINAL, seconds: float = 240) -> dict[str, Any]:
-        """Until the run is in one of the states, and the server has written those of its tasks."""
+        """Wait until the run is in one of the states, and until the server has written the states of its tasks."""
         until = time.monotonic() + seconds
         while (found := self.state(run))["state_type"] not in states:
             assert time.monotonic() < until, (found["state"], self.logs(run))
