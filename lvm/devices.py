@@ -22,6 +22,8 @@ from lvm.progress import Progress
 
 T = TypeVar("T")
 
+_LARGE_GPU = 20e9  # bytes
+
 
 class NoDevice(UsageError):
     """The device does not exist here."""
@@ -62,6 +64,11 @@ def bf16_available() -> bool:
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is fast on this device."""
     return device.type == "cuda" or (device.type == "cpu" and bf16_available())
+
+
+def large_gpu(device: torch.device) -> bool:
+    """Whether the device is a GPU of 20 GB or more. A GPU computes many rows as fast as a few, if they fit."""
+    return device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= _LARGE_GPU
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import platform
 import threading
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
-from lvm.devices import give_back_memory, side_by_side
+from lvm.devices import give_back_memory, large_gpu, side_by_side
 from lvm.progress import Progress
 
 CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("gigabytes", "large"), [(8, False), (16, False), (24, True), (80, True)])
+def test_a_large_gpu_has_20_gb(gigabytes: int, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = SimpleNamespace(total_memory=gigabytes * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: memory)
+    assert large_gpu(torch.device("cuda")) is large
+    assert not large_gpu(CPU) and not large_gpu(torch.device("mps"))
 
 
 @pytest.fixture(params=[1, 2, 5])

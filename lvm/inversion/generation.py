@@ -7,9 +7,12 @@ distinct beginning is computed once.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from lvm.arrays import IntArray
 from lvm.inversion.network import END, PAD, UNK, Cache, VectorDecoder
 
 _ROWS_ON_CPU = 64  # rows whose tokens are chosen together: with larger arrays the memory costs more time than the sums
@@ -34,8 +37,9 @@ def generate(
         Token ids of ``batch * copies`` texts, vector by vector, without the end token.
     """
     length, device = network.config.max_length, prefix.device
-    texts: list[list[int]] = [[] for _ in range(len(prefix) * copies)]
-    rows = [list(range(first, first + copies)) for first in range(0, len(texts), copies)]  # the texts of every row
+    written = np.full((len(prefix) * copies, length), END)
+    texts = np.arange(len(written))  # the texts that go on, row by row
+    rows = texts // copies  # the row of each
     cache = Cache(network.config, len(texts), prefix.shape[1] + length, prefix)
     last = network.hidden(prefix, cache)[:, -1]
     bias = network.bias.to(torch.float32, copy=True)
@@ -43,47 +47,45 @@ def generate(
     together = _ROWS_ON_CPU if device.type == "cpu" else len(texts)
     for step in range(length):
         products = network.products(last)
-        tokens: list[list[int]] = []
-        for at in range(0, len(rows), together):
-            part = slice(at, at + together)
-            tokens += _choose(products[part] + bias, rows[part], copies, temperature, generator)
-        continued: dict[tuple[int, int], list[int]] = {}
-        for row, members in enumerate(rows):
-            for text, token in zip(members, tokens[row], strict=False):
-                if token != END:
-                    texts[text].append(token)
-                    continued.setdefault((row, token), []).append(text)
-        if not continued or step + 1 == length:
+        parts = []
+        for at in range(0, len(products), together):
+            here = slice(*np.searchsorted(rows, [at, at + together]))
+            logits = products[at : at + together] + bias
+            parts.append(_choose(logits, texts[here], rows[here] - at, copies, temperature, generator))
+        tokens = np.concatenate(parts)
+        written[texts, step] = tokens
+        if step + 1 == length or not (going := tokens != END).any():
             break
-        rows, chosen = _arrange(continued, cache)
-        last = network.hidden(network.embed(torch.tensor(chosen, device=device)[:, None], step), cache)[:, 0]
-    return texts
+        texts, rows, chosen = _arrange(texts[going], rows[going], tokens[going], cache)
+        last = network.hidden(network.embed(torch.from_numpy(chosen).to(device)[:, None], step), cache)[:, 0]
+    return [tokens[tokens != END].tolist() for tokens in written]
 
 
 def _choose(
-    logits: Tensor, rows: list[list[int]], copies: int, temperature: float, generator: torch.Generator
-) -> list[list[int]]:
-    """The next token of every text of every row, after it tokens that do not count.
+    logits: Tensor, texts: IntArray, rows: IntArray, copies: int, temperature: float, generator: torch.Generator
+) -> IntArray:
+    """The next token of every text: (n,).
 
     Args:
         logits: (rows, vocabulary) float32. They are overwritten.
-        rows: the texts of every row, in order. Text 0, ``copies``, ... is the greedy text of a vector.
+        texts: (n,) texts, row by row. Text 0, ``copies``, ... is the greedy text of a vector: the first of its row.
+        rows: (n,) the row of every text, ascending. Every row has a text.
         copies: texts per vector.
         temperature: temperature of the sampled texts.
         generator: source of random numbers.
     """
-    with_greedy = [row for row, members in enumerate(rows) if members[0] % copies == 0]
-    best = logits[with_greedy].argmax(dim=-1).tolist()
+    first = np.searchsorted(rows, np.arange(len(logits)))
+    greedy = texts[first] % copies == 0
+    with_greedy = torch.from_numpy(greedy.nonzero()[0]).to(logits.device)
+    best = logits[with_greedy].argmax(dim=-1)
     if copies == 1:
-        return [[token] for token in best]
-    greedy = torch.zeros(len(rows), dtype=torch.int64)
-    greedy[with_greedy] = 1
-    sampled = torch.tensor([len(members) for members in rows]) - greedy
-    uniform = stratified(sampled, generator)
-    tokens = inverse_cdf(logits.div_(temperature), uniform.to(logits.device)).tolist()
-    for row, token in zip(with_greedy, best, strict=True):
-        tokens[row].insert(0, token)
-    return tokens
+        return best.cpu().numpy()
+    uniform = stratified(torch.from_numpy(np.bincount(rows) - greedy), generator)
+    tokens = inverse_cdf(logits.div_(temperature), uniform.to(logits.device))
+    choices = F.pad(tokens, (1, 0)).index_put((with_greedy, torch.zeros_like(with_greedy)), best).cpu().numpy()
+    column = np.arange(len(rows)) - first[rows] - greedy[rows]  # -1: the greedy text
+    chosen: IntArray = choices[rows, column + 1]
+    return chosen
 
 
 def stratified(counts: Tensor, generator: torch.Generator) -> Tensor:
@@ -118,28 +120,28 @@ def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, uniform * cumulative[:, -1:]).clamp_(max=logits.shape[1] - 1)  # NaN is no end
 
 
-def _arrange(continued: dict[tuple[int, int], list[int]], cache: Cache) -> tuple[list[list[int]], list[int]]:
+def _arrange(texts: IntArray, rows: IntArray, tokens: IntArray, cache: Cache) -> tuple[IntArray, IntArray, IntArray]:
     """Give every continuation a row: the first of a row stays there, the others are copied to free rows.
 
     A row that is copied is not free, so no row is read after it was written.
 
     Args:
-        continued: the texts of every pair of row and next token.
+        texts: (n,) texts that go on, row by row.
+        rows: (n,) their rows.
+        tokens: (n,) their next tokens.
         cache: keys and values. Its rows are rearranged.
 
     Returns:
-        The texts and the next token of every new row.
+        The texts row by row and their rows, (n,) each, and the next token of every row.
     """
-    placed: list[tuple[int, list[int]] | None] = [None] * len(continued)
-    moved: list[tuple[int, tuple[int, list[int]]]] = []
-    for (row, token), members in continued.items():
-        if row < len(placed) and placed[row] is None:
-            placed[row] = token, members
-        else:
-            moved.append((row, (token, members)))
-    free = [place for place, taken in enumerate(placed) if taken is None]
-    cache.copy([row for row, _ in moved], free)
-    for place, (_, continuation) in zip(free, moved, strict=True):
-        placed[place] = continuation
-    full = [each for each in placed if each is not None]
-    return [members for _, members in full], [token for token, _ in full]
+    _, first, same = np.unique(rows * (tokens.max() + 1) + tokens, return_index=True, return_inverse=True)
+    sources = rows[np.sort(first)]  # of the continuations, in the order of their first texts
+    place = sources.copy()
+    stays = (np.diff(sources, prepend=-1) > 0) & (sources < len(sources))
+    place[~stays] = np.setdiff1d(np.arange(len(sources)), sources[stays])
+    cache.copy(sources[~stays], place[~stays])
+    chosen = np.empty_like(place)
+    chosen[place] = tokens[np.sort(first)]
+    placed = place[first.argsort().argsort()[same]]
+    order = placed.argsort(kind="stable")
+    return texts[order], placed[order], chosen

@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 
 from lvm.arrays import FloatArray, IntArray
-from lvm.devices import multiplies_bf16
+from lvm.devices import large_gpu, multiplies_bf16
 from lvm.encoding.weights import WeightsUnusable, fill, open_tokenizer, read_json
 from lvm.errors import first_line
 from lvm.files import file_sha256, replacing, require_regular
@@ -53,7 +53,7 @@ STEP = 0.3
 """How far a vector is moved away from the mean of its first texts, as a share of their difference."""
 
 _ROWS_AT_ONCE = 768  # texts written together; their keys and values take at most 370 MB in bfloat16
-_ROWS_ON_GPU = 4096  # 2 GB
+_ROWS_ON_GPU, _ROWS_ON_LARGE_GPU = 4096, 16384  # 2 GB, 8 GB
 
 WEIGHTS, TOKENIZER, CONFIG = "inverter.safetensors", "tokenizer.json", "config.json"
 _TRAINED_CHUNKS = "trained_chunks"  # tensor of int64 hashes in the file of weights
@@ -310,8 +310,7 @@ class PrefixInverter:
         parts: list[Inverted] = []
         count = min(tries or self.candidates, self.candidates)
         first = max(1, int(FIRST_ROUND * count))
-        rows = _ROWS_AT_ONCE if self.device.type == "cpu" else _ROWS_ON_GPU
-        size = max(1, rows // max(first, count - first))
+        size = max(1, self._rows_at_once() // max(first, count - first))
         for start in range(0, len(raw), size):
             parts.append(
                 self._decode_batch(raw[start : start + size], encode, seed + start, n_best, first, count - first)
@@ -319,6 +318,12 @@ class PrefixInverter:
             if progress:
                 progress(len(parts[-1].texts))
         return joined(parts)
+
+    def _rows_at_once(self) -> int:
+        """Texts that are written together: a number for each kind of device, so that equal calls give equal texts."""
+        if self.device.type == "cpu":
+            return _ROWS_AT_ONCE
+        return _ROWS_ON_LARGE_GPU if large_gpu(self.device) else _ROWS_ON_GPU
 
     @torch.inference_mode()
     def _decode_batch(
@@ -329,14 +334,17 @@ class PrefixInverter:
         texts = self._write(target, first, generator)
         if second == 0:
             return Inverted([one for [one] in texts], None)
-        encoded: dict[str, torch.Tensor] = {}
+        places: dict[str, int] = {}
+        encoded = target[:0]
 
         def directions() -> torch.Tensor:
             """Unit vectors of all texts: (n, texts of a vector, dim). No text is encoded twice."""
-            new = [text for text in dict.fromkeys(chain.from_iterable(texts)) if text not in encoded]
+            nonlocal encoded
+            new = [text for text in dict.fromkeys(chain.from_iterable(texts)) if text not in places]
             if new:
-                encoded.update(zip(new, torch.from_numpy(encode(new)), strict=True))
-            return F.normalize(torch.stack([torch.stack([encoded[text] for text in own]) for own in texts]), dim=-1)
+                places.update(zip(new, range(len(places), len(places) + len(new)), strict=True))
+                encoded = torch.cat([encoded, torch.from_numpy(encode(new))])
+            return F.normalize(encoded[torch.tensor([[places[text] for text in own] for own in texts])], dim=-1)
 
         more = self._write(moved(target, directions().mean(dim=1)), second, generator)
         texts = [own + others for own, others in zip(texts, more, strict=True)]
@@ -348,7 +356,7 @@ class PrefixInverter:
             for row, ranked in enumerate(order)
         ]
         chosen = [best[0].text for best in nearest]
-        vectors = torch.stack([encoded[text] for text in chosen]).numpy()
+        vectors = encoded[[places[text] for text in chosen]].numpy()
         return Inverted(chosen, vectors, nearest if n_best > 1 else None)
 
     def _write(self, vectors: torch.Tensor, copies: int, generator: torch.Generator) -> list[list[str]]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvm.arrays import IntArray
 from lvm.devices import attention_of_any_shape
 from lvm.encoding.packing import Linear, pack, packed
 
@@ -64,14 +65,14 @@ class Cache:
         self.past = like.new_empty(2, config.layers, positions, rows, config.width)
         self.heads, self.length = config.heads, 0
 
-    def copy(self, sources: list[int], targets: list[int]) -> None:
+    def copy(self, sources: IntArray, targets: IntArray) -> None:
         """Copy rows over other rows, none of which is a source."""
         past = self.past[:, :, : self.length]
         if past.device.type == "cpu":  # row by row is more than ten times as fast there
-            for source, target in zip(sources, targets, strict=True):
+            for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
                 past[:, :, :, target] = past[:, :, :, source]
-        elif targets:
-            past[:, :, :, targets] = past[:, :, :, sources]
+        elif len(targets):
+            past[:, :, :, torch.from_numpy(targets)] = past[:, :, :, torch.from_numpy(sources)]
 
     def attend(self, layer: int, qkv: Tensor) -> Tensor:
         """Add the keys and values of new positions to a layer, and attend from them to these and all past positions.

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from lvm.inversion.packed_t5 import PackedT5
 
-_MAX_POSITIONS = 96  # positions in one pass over all rows; beyond this number, time grows with the positions
+_POSITIONS_ON_CPU = 96  # positions in one pass over all rows; beyond this number, time grows with the positions
+_POSITIONS_ON_GPU = 2048
 _FIRST_DRAFT, _LONGEST_DRAFT = 8, 32  # tokens
 
 
@@ -43,7 +44,8 @@ def greedy(
     bias = t5.bias(max_length)[:, behind.clamp(min=0)].masked_fill(behind < 0, -torch.inf)
     known = [[t5.first] for _ in hypotheses]
     alive = list(range(len(known)))
-    longest = min(_LONGEST_DRAFT, max(1, _MAX_POSITIONS // max(1, len(alive))))
+    positions = _POSITIONS_ON_CPU if inputs_embeds.device.type == "cpu" else _POSITIONS_ON_GPU
+    longest = min(_LONGEST_DRAFT, max(1, positions // max(1, len(alive))))
     length = min(_FIRST_DRAFT, longest)
     while alive:
         done = min(len(known[row]) for row in alive) - 1  # positions in the cache
@@ -65,7 +67,7 @@ def greedy(
             alive = [alive[place] for place in stay]
             if alive:
                 generation.keep(torch.tensor(stay, device=inputs_embeds.device), done + count)
-                longest = min(_LONGEST_DRAFT, max(1, _MAX_POSITIONS // len(alive)))
+                longest = min(_LONGEST_DRAFT, max(1, positions // len(alive)))
         if alive:
             reached = min(len(known[row]) for row in alive) - 1
             if reached - done == count:

@@ -29,6 +29,7 @@ import transformers
 from torch import Tensor
 
 from lvm.arrays import FloatArray
+from lvm.devices import large_gpu
 from lvm.encoding import weights
 from lvm.encoding.encoder import TextEncoder
 from lvm.encoding.recipe import Recipe, sentence_transformers_recipe
@@ -42,8 +43,9 @@ from lvm.inversion.prompt_lookup import greedy
 from lvm.inversion.protocol import Candidate, Encode, Inverted, distinct, joined
 from lvm.progress import Progress
 
-_ROWS_AT_ONCE = 64  # sequences of beam searches generated together
-_GREEDY_AT_ONCE = 8  # sequences of greedy generation; in a large batch all wait for the one with the worst drafts
+_ROWS_AT_ONCE = 64  # sequences that are generated together
+_ROWS_ON_LARGE_GPU = 256  # keys and values of a t5-base take 2 to 6 GB
+_GREEDY_ON_CPU = 8  # sequences of greedy generation; in a large batch all wait for the one with the worst drafts
 _MAX_LENGTH = 128  # tokens of a correction, as in vec2text
 
 Ids = tuple[int, ...]
@@ -82,6 +84,8 @@ class Vec2TextInverter:
         self.tokenizer, self.max_tokens = tokenizer, max_tokens
         self.encoder, self.sha256, self.steps, self.beam = encoder, sha256, steps, beam
         self.device = torch.device(device)
+        self._rows = _ROWS_ON_LARGE_GPU if large_gpu(self.device) else _ROWS_AT_ONCE
+        self._greedy_rows = _GREEDY_ON_CPU if self.device.type == "cpu" else self._rows
         self.trained_documents: frozenset[str] = frozenset()  # published checkpoints do not name their documents
 
     @classmethod
@@ -200,8 +204,8 @@ class Vec2TextInverter:
             tries: not used: nothing is drawn.
         """
         parts: list[Inverted] = []
-        for start in range(0, len(raw), _ROWS_AT_ONCE):
-            vectors = torch.from_numpy(np.ascontiguousarray(raw[start : start + _ROWS_AT_ONCE])).to(self.device)
+        for start in range(0, len(raw), self._rows):
+            vectors = torch.from_numpy(np.ascontiguousarray(raw[start : start + self._rows])).to(self.device)
             if self.corrector is None:
                 parts.append(Inverted(self.texts(self._hypotheses(vectors, _MAX_LENGTH)), None))
             else:
@@ -240,8 +244,8 @@ class Vec2TextInverter:
     def _hypotheses(self, vectors: Tensor, max_length: int) -> list[Ids]:
         """Greedy hypotheses of (n, dim) vectors."""
         hypotheses: list[Ids] = []
-        for start in range(0, len(vectors), _GREEDY_AT_ONCE):
-            part = vectors[start : start + _GREEDY_AT_ONCE]
+        for start in range(0, len(vectors), self._greedy_rows):
+            part = vectors[start : start + self._greedy_rows]
             inputs, mask = self.hypothesizer.embed_and_project(None, None, frozen_embeddings=part)
             hypotheses += greedy(self._fast_hypothesizer, inputs, mask, max_length, [()] * len(part))
         return hypotheses
@@ -327,7 +331,8 @@ class _Search:
         """Correct the hypotheses that are not in the cache."""
         new = [(row, ids) for row, beam in enumerate(beams) for ids in beam if (row, ids) not in self.expanded]
         self._embed([ids for _, ids in new])
-        at_once = _GREEDY_AT_ONCE if self.inverter.beam == 1 else max(1, _ROWS_AT_ONCE // self.inverter.beam)
+        beam = self.inverter.beam
+        at_once = self.inverter._greedy_rows if beam == 1 else max(1, self.inverter._rows // beam)
         for start in range(0, len(new), at_once):
             part = new[start : start + at_once]
             rows = torch.tensor([row for row, _ in part], device=self.vectors.device)

@@ -6,7 +6,7 @@ import json
 import math
 import platform
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,15 @@ class Summary:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that make the figures."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(package: str) -> str:
+    """Version of a package. One on ``PYTHONPATH`` may not be installed, and no run ends in an error for that."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _without_nan(value: Any) -> Any:

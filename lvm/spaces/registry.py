@@ -162,6 +162,8 @@ def open_space(name: str | None = None, settings: Settings | None = None, *, fet
     """
     settings = settings or Settings()
     name = name or settings.space
+    if not isinstance(name, str):
+        raise UnknownSpace(f"a {type(name).__name__} names no space; give its name, and settings as settings=...")
     spaces = configured(settings)
     if name not in spaces:
         raise UnknownSpace(f"there is no space {name!r}; choose one of {', '.join(spaces)}")

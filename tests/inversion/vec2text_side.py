@@ -48,7 +48,7 @@ def main(request: str, answer: str) -> None:
         corrector = vec2text.load_corrector(hypothesizer, opened(CorrectorEncoderModel, case["corrector"]))
         # transformers 4's default; 5 leaves it unset, and vec2text computes with it
         corrector.model.encoder_decoder.generation_config.length_penalty = 1.0
-        vectors = torch.tensor(case["vectors"], dtype=torch.float32)
+        vectors = torch.tensor(case["vectors"], dtype=torch.float32, device=corrector.args.device)
         for steps, beam in case["runs"]:
             began = time.perf_counter()
             texts: list[str] = []
@@ -62,6 +62,7 @@ def main(request: str, answer: str) -> None:
                 texts, return_tensors="pt", max_length=32, truncation=True, padding="max_length"
             )
             with torch.inference_mode():
+                tokens = tokens.to(vectors.device)
                 again = hypothesizer.call_embedding_model(tokens.input_ids, tokens.attention_mask)
             answers.append({"texts": texts, "seconds": seconds, "embedded": again.tolist()})
     Path(answer).write_text(json.dumps(answers))

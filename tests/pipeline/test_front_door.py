@@ -24,6 +24,7 @@ from lvm.progress import Progress
 from lvm.report import Summary
 from lvm.settings import Settings
 from lvm.spaces import registry
+from lvm.spaces.registry import UnknownSpace
 from lvm.spaces.space import NotTexts
 from lvm.store import Store
 from lvm.training import BadConfig
@@ -170,6 +171,13 @@ def test_a_workspace_without_a_with_block(settings: Settings, database: Store) -
     work.close()
     with pytest.raises(KeyError, match="its own"), lvm.open_workspace():  # an error of the block is not changed
         raise KeyError("its own")
+
+
+def test_settings_in_the_place_of_a_space_are_named() -> None:
+    with pytest.raises(UnknownSpace, match=r"a Settings names no space; .*settings="):
+        lvm.open_space(Settings())  # type: ignore[arg-type]
+    with pytest.raises(UnknownSpace, match="a Settings names no space"):
+        lvm.open_workspace(Settings())  # type: ignore[arg-type]
 
 
 def test_a_string_is_not_a_list_of_texts() -> None:

@@ -16,6 +16,7 @@ from lvm.evaluation.lengths import by_length
 from lvm.evaluation.roundtrip import Example, SourceFigures
 from lvm.gates import judge_roundtrip
 from lvm.report import Plot, Summary, markdown, render, write
+from lvm.report import summary as summary_module
 from lvm.report.plots import (
     document_map,
     png,
@@ -113,6 +114,12 @@ def test_files_are_whole_and_replace_what_was_there(summary: Summary, tmp_path: 
     assert read["leads"]["gru"]["r10"]["over"] == "recency_mean"
     assert read["versions"]["torch"] and read["examples"][0]["truth"] == HOSTILE
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["report.html", "summary.json"]
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary_module, "PACKAGES", ("torch", "no-such-package"))
+    found = summary_module.versions()
+    assert found["no-such-package"] == "not installed" and found["torch"][0].isdigit()
 
 
 def test_keys_of_the_summary_stay() -> None:
