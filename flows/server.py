@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 from concurrent.futures import Future
 from importlib import import_module
 from threading import Thread
 
 from prefect.client.orchestration import get_client
+
+_END_SECONDS = 5.0
+"""How long the end of a process waits for the thread at most."""
 
 
 def start() -> Future[object]:
@@ -28,5 +32,9 @@ def start() -> Future[object]:
         except Exception as error:
             started.set_exception(error)
 
-    Thread(target=answered, daemon=True).start()
+    thread = Thread(target=answered, daemon=True)
+    # A thread that runs while Python takes itself down may abort the process (SIGABRT). This one ends as soon as
+    # Prefect has stopped its server. Prefect registers that later than this, so it happens before.
+    atexit.register(thread.join, _END_SECONDS)
+    thread.start()
     return started

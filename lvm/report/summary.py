@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from lvm.evaluation.decoding import DecodedExample, DecodedVectors, Kind, Spread
 from lvm.evaluation.lengths import LengthFigures
@@ -174,12 +175,18 @@ class Summary:
         """Read what ``write`` wrote.
 
         Returns:
-            None if the file is missing or of another version, or if a figure that must be a number is null.
+            None if the file is missing or of another version.
         """
+        adapter = TypeAdapter(cls)
         try:
             require_regular(path)
-            return TypeAdapter(cls).validate_json(path.read_bytes())
-        except (OSError, ValidationError):
+            values = from_json(path.read_bytes())
+            try:
+                return adapter.validate_python(values)
+            except ValidationError as error:
+                _restore_nan(values, error)
+                return adapter.validate_python(values)
+        except (OSError, ValueError):
             return None
 
     def __repr__(self) -> str:
@@ -203,6 +210,17 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _restore_nan(values: Any, error: ValidationError) -> None:
+    """Put NaN where a figure must be a number and is None: ``as_json`` wrote so what does not exist."""
+    for each in error.errors(include_url=False):
+        if each["type"] == "float_type" and each["input"] is None:
+            *path, last = each["loc"]
+            holder = values
+            for key in path:
+                holder = holder[key]
+            holder[last] = float("nan")
 
 
 def _without_nan(value: Any) -> Any:

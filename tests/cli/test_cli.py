@@ -285,6 +285,25 @@ def test_prefects_server_starts_meanwhile_and_its_errors_are_those_of_the_flow(
         flow("pipeline", server)(source="sotu", limit=1)
 
 
+def test_a_process_that_ends_while_prefects_server_starts_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """A thread that outlives Python's end may abort the process."""
+    code = """
+import atexit, sys, threading, time
+import flows.server
+names = {thread.name for thread in threading.enumerate()}
+# registered first, so called last
+atexit.register(lambda: print([t.name for t in threading.enumerate() if t.name not in names and "answered" in t.name]))
+flows.server.start()
+assert any("answered" in thread.name for thread in threading.enumerate())
+time.sleep(1)
+sys.exit(130)
+"""
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "1"}
+    environment.pop("PREFECT_API_URL", None)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (130, "[]"), done.stderr
+
+
 def test_a_prefect_server_that_is_named_is_not_started(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     assert prefect_starting() is None

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
@@ -135,14 +135,17 @@ def _repository(cache: Path, name: str, revision: str) -> Path:
 
 
 def _tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A Unigram tokenizer with T5's special tokens."""
-    tokenizer = Tokenizer(models.Unigram())
+    """A Unigram tokenizer with T5's special tokens. A trained one is another one every time, and so are the networks.
+
+    Its pieces are the characters of the sentences, and their words in two halves.
+    """
+    words = sorted({f"▁{word}" for text in sentences for word in text.split()})
+    halves = [half for word in words for half in (word[: len(word) // 2 + 1], word[len(word) // 2 + 1 :]) if half]
+    pieces = ["<pad>", "</s>", "<unk>", *dict.fromkeys([*halves, "▁", *sorted(set("".join(sentences)) - {" "})])]
+    tokenizer = Tokenizer(models.Unigram([(piece, -float(len(pieces)) / len(piece)) for piece in pieces], 2))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False)
-    tokenizer.train_from_iterator([*sentences] * 20, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512

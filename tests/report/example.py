@@ -49,7 +49,7 @@ def _decoding(kind: Kind, pipeline: float, to_truth: float) -> DecodingFigures:
 
 
 def _samples(count: int, pairwise: float) -> SampleFigures:
-    return SampleFigures(256, count, 1.27, pairwise, 0.4 if count > 1 else float("nan"), 0.3, 0.36, 0.45)
+    return SampleFigures(256, count, 1.27, pairwise, 0.4 if count > 1 else None, 0.3, 0.36, 0.45)
 
 
 def _drop(cosine: float, r10: float) -> Drop:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lvm.corpus.documents import Skipped
+from lvm.evaluation.decoding import Spread
 from lvm.evaluation.lengths import by_length
 from lvm.evaluation.roundtrip import Example, SourceFigures
 from lvm.gates import judge_roundtrip
@@ -114,6 +115,23 @@ def test_files_are_whole_and_replace_what_was_there(summary: Summary, tmp_path: 
     assert read["leads"]["gru"]["r10"]["over"] == "recency_mean"
     assert read["versions"]["torch"] and read["examples"][0]["truth"] == HOSTILE
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["report.html", "summary.json"]
+
+
+def test_figures_that_do_not_exist_are_read_as_they_were_written(summary: Summary, tmp_path: Path) -> None:
+    """Else a run would evaluate again, whenever one chunk is as long as no other."""
+    nan = float("nan")
+    name, decoded = next(iter(summary.decoding.items()))
+    lacking = replace(
+        summary,
+        roundtrip_by_length=by_length([5, 9, 9, 12], [0.7, 0.8, 0.9, 0.9], 2),
+        decoding={**summary.decoding, name: replace(decoded, overlap=Spread(nan, nan, 0), distinct_2=nan)},
+        roundtrip=replace(summary.roundtrip, chance=None),
+    )
+    assert any(np.isnan(group.interval).all() for group in lacking.roundtrip_by_length)
+    lacking.write(tmp_path / "summary.json")
+    read = Summary.read(tmp_path / "summary.json")
+    assert read is not None and repr(vars(read)) == repr(vars(lacking))
+    assert read.roundtrip.chance is None and np.isnan(read.decoding[name].overlap.mean)
 
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
