@@ -7,7 +7,10 @@ sends its results to the others, so all replicas have the same state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -102,6 +105,7 @@ def train_on_ray(
 
     Raises:
         RayMissing: if Ray is not installed.
+        KeyboardInterrupt: on Ctrl-C, once the replicas have ended.
     """
     try:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -116,7 +120,7 @@ def train_on_ray(
         train(name, load(sequences), config, folder, reading=reading() if reading else None)
 
     cuda = config.device.startswith("cuda")
-    TorchTrainer(
+    trainer = TorchTrainer(
         work,
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(
@@ -129,4 +133,21 @@ def train_on_ray(
             storage_path=str(scratch.resolve()),
             failure_config=FailureConfig(max_failures=RESTARTS),
         ),
-    ).fit()
+    )
+    with _interrupts():
+        trainer.fit()
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Ctrl-C stays a KeyboardInterrupt. Ray Train takes SIGINT for good, and exits with code 0 or 1."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if error.code in (0, 1):
+            raise KeyboardInterrupt from error
+        raise  # SIGTERM
+    finally:
+        if threading.current_thread() is threading.main_thread():  # Ray Train takes it nowhere else
+            signal.signal(signal.SIGINT, before)

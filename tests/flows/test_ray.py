@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -62,12 +64,28 @@ def cluster() -> Iterator[None]:
 def test_replicas_train_one_model(tmp_path: Path) -> None:
     sequences = toy.corpus(tmp_path / "toy.safetensors")
     config = TrainConfig(**{**toy.CONFIG.as_dict(), "replicas": 2})
+    handler = signal.getsignal(signal.SIGINT)
     train_on_ray("gru", sequences.path, config, tmp_path / "gru", tmp_path / "ray")
+    assert signal.getsignal(signal.SIGINT) is handler
     result = train("gru", sequences, config, tmp_path / "gru")  # it is finished, so one process may tell
     assert len(result.history) == config.epochs and result.config["replicas"] == 2
     losses = [report.loss for report in result.history]
     assert losses == sorted(losses, reverse=True) and result.best.epoch > 1, "it learns"
     assert load_model(tmp_path / "gru").sha256 == result.sha256
+
+
+def test_ctrl_c_is_a_keyboard_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Train takes SIGINT for its own handler, which exits the process with code 0 or 1."""
+
+    def fit(_: object) -> None:
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(1))
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("ray.train.torch.TorchTrainer.fit", fit)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train_on_ray("gru", tmp_path / "none", toy.CONFIG, tmp_path / "gru", tmp_path / "ray")
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_shares_of_all_replicas_are_the_whole() -> None:
