@@ -1,11 +1,13 @@
 """Baselines: simple predictors of the next vector, for comparison with LVMs.
 
 Contract: a baseline is a ``Predictor`` whose vector and query are the same. Only ridge regression is fitted, in closed
-form on the training windows; the validation windows choose its penalty.
+form on the training windows; the validation windows choose its penalty. Few windows are fitted by their products with
+each other, many by the sums of the products of features: the same weights, and the smaller matrix.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,22 +69,20 @@ def recency_mean(contexts: FloatArray) -> tuple[FloatArray, FloatArray]:
 def fit_ridge(sequences: SequenceSet, *, limit: int = 2048) -> Ridge:
     """Fit ridge regression on the training windows.
 
-    The normal equations are summed in batches, so memory is (context * dim) squared.
+    Memory is (context * dim) squared, whatever the number of windows.
 
     Args:
         sequences: the sequence set.
         limit: largest number of validation windows that choose the penalty.
     """
-    width = sequences.context * sequences.dim
-    gram, moment = (torch.from_numpy(each) for each in _normal_equations(sequences))
+    few = 2 * len(sequences.starts["train"]) <= sequences.context * sequences.dim
+    fit = _fit_by_windows(sequences) if few else _fit_by_features(sequences)
     best: Ridge | None = None
-    before = 0.0
     for penalties in PENALTIES:
         for penalty in penalties:
-            gram.diagonal()[:width] += penalty - before  # in place, as a copy is large; none on the intercept
-            before = penalty
-            factor = torch.linalg.cholesky(gram)  # half the work of a general solution
-            weight = torch.cholesky_solve(moment, factor).numpy().astype(np.float32)
+            weight = fit(penalty)
+            if weight is None:
+                break
             ridge = Ridge(weight, penalty, 0.0)
             cosine = _cosine(sequences, ridge, limit)
             if best is not None and cosine <= best.validation_cosine:
@@ -92,7 +92,65 @@ def fit_ridge(sequences: SequenceSet, *, limit: int = 2048) -> Ridge:
     return best
 
 
-def _normal_equations(sequences: SequenceSet) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+Fit = Callable[[float], FloatArray | None]
+"""Fits weights with a penalty. None if it is so small that float32 does not tell the equations from singular ones."""
+
+
+def _fit_by_features(sequences: SequenceSet) -> Fit:
+    """Ridge regression by the normal equations: one equation for each feature of a context."""
+    gram, moment = (torch.from_numpy(each) for each in _normal_equations(sequences))
+    solve = _damped(gram, gram.diagonal()[:-1], moment)  # no penalty on the intercept
+
+    def fit(penalty: float) -> FloatArray | None:
+        weight = solve(penalty)
+        return None if weight is None else weight.numpy()
+
+    return fit
+
+
+def _fit_by_windows(sequences: SequenceSet) -> Fit:
+    """The same by the dual equations: one equation for each window. Means are subtracted in place of an intercept."""
+    starts = sequences.starts["train"]
+    contexts = torch.from_numpy(sequences.contexts(starts).reshape(len(starts), -1))
+    targets = torch.from_numpy(sequences.targets(starts))
+    mean, target_mean = contexts.mean(dim=0), targets.mean(dim=0)
+    centred = contexts - mean
+    products = centred @ centred.T
+    solve = _damped(products, products.diagonal(), targets - target_mean)
+
+    def fit(penalty: float) -> FloatArray | None:
+        shares = solve(penalty)
+        if shares is None:
+            return None
+        weight = centred.T @ shares
+        return torch.cat([weight, (target_mean - mean @ weight)[None]]).numpy()
+
+    return fit
+
+
+def _damped(
+    matrix: torch.Tensor, diagonal: torch.Tensor, right: torch.Tensor
+) -> Callable[[float], torch.Tensor | None]:
+    """A function that adds a penalty to a symmetric matrix and solves it; None if it is not positive definite then.
+
+    Args:
+        matrix: (n, n). It is changed in place, as a copy is large.
+        diagonal: what the penalty is added to, a view of ``matrix``.
+        right: (n, m) right-hand sides.
+    """
+    before = 0.0
+
+    def solve(penalty: float) -> torch.Tensor | None:
+        nonlocal before
+        diagonal.add_(penalty - before)
+        before = penalty
+        factor, failed = torch.linalg.cholesky_ex(matrix)  # half the work of a general solution
+        return None if failed else torch.cholesky_solve(right, factor)
+
+    return solve
+
+
+def _normal_equations(sequences: SequenceSet) -> tuple[FloatArray, FloatArray]:
     """Sums over all training windows of X'X and X'Y, where a row of X has the context's vectors and a 1.
 
     Position i + 1 of a document's windows holds the vectors of position i, without the first and with one more. So only
@@ -105,7 +163,8 @@ def _normal_equations(sequences: SequenceSet) -> tuple[npt.NDArray[np.float64], 
     first = first_windows(starts)
     begins = starts[first]  # the first window of every document
     ends = starts[np.append(first[1:], len(starts)) - 1] + 1  # and the one after its last
-    gram, moment = np.zeros((context * dim + 1,) * 2), np.zeros((context * dim + 1, dim))
+    gram = np.zeros((context * dim + 1,) * 2, np.float32)  # sums are float64; solving in float32 takes half the time
+    moment = np.zeros((context * dim + 1, dim), np.float32)
     gram[-1, -1] = len(starts)
 
     def products(rows: IntArray, lag: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lvm.evaluation.baselines import (
     RECENCY,
+    Fit,
+    _damped,
+    _fit_by_features,
+    _fit_by_windows,
     baselines,
     context_mean,
     copy_last,
@@ -16,6 +22,7 @@ from lvm.evaluation.baselines import (
     recency_mean,
 )
 from lvm.evaluation.retrieval import evaluate
+from lvm.sequences import SequenceSet
 from tests.evaluation.test_retrieval import sequences, unit
 
 
@@ -49,15 +56,37 @@ def test_ridge_finds_a_linear_rule(tmp_path: Path) -> None:
     assert all(m.n == 2 * 37 and m.norm_error < 1e-5 for m in measured.values())
 
 
+def closed_form(s: SequenceSet, penalty: float) -> np.ndarray:
+    starts = s.starts["train"]
+    x = np.hstack([s.contexts(starts).reshape(len(starts), -1), np.ones((len(starts), 1))])
+    damp = penalty * np.eye(x.shape[1])
+    damp[-1, -1] = 0
+    return np.linalg.solve(x.T @ x + damp, x.T @ s.targets(starts))
+
+
+@pytest.mark.parametrize("fit", [_fit_by_features, _fit_by_windows])
+@pytest.mark.parametrize("documents", [[40] * 5, [4] * 3])
+def test_few_and_many_windows_are_fitted_alike(
+    documents: list[int], fit: Callable[[SequenceSet], Fit], tmp_path: Path
+) -> None:
+    s = sequences(tmp_path, unit(sum(documents), 4), documents)
+    fitted = fit(s)
+    for penalty in (300.0, 1.0, 3000.0):
+        np.testing.assert_allclose(fitted(penalty), closed_form(s, penalty), atol=1e-5)
+
+
+def test_a_penalty_too_small_for_float32_fits_nothing() -> None:
+    same = torch.ones(3, 3)
+    solve = _damped(same, same.diagonal(), torch.ones(3, 1))
+    assert solve(1e-9) is None
+    np.testing.assert_allclose(solve(1.0), np.full((3, 1), 0.25), atol=1e-6)  # type: ignore[arg-type]
+
+
 def test_ridge_is_the_closed_form(tmp_path: Path) -> None:
     s = sequences(tmp_path, unit(200, 4), [40] * 5)
     ridge = fit_ridge(s)
     starts = s.starts["train"]
-    x = np.hstack([s.contexts(starts).reshape(len(starts), -1), np.ones((len(starts), 1))])
-    damp = ridge.penalty * np.eye(x.shape[1])
-    damp[-1, -1] = 0
-    expected = np.linalg.solve(x.T @ x + damp, x.T @ s.targets(starts))
-    np.testing.assert_allclose(ridge.weight, expected, atol=1e-4)
+    np.testing.assert_allclose(ridge.weight, closed_form(s, ridge.penalty), atol=1e-5)
     vector, query = ridge(s.contexts(starts[:3]))
     assert np.linalg.norm(vector, axis=1) == pytest.approx(1.0, abs=1e-6)
     np.testing.assert_array_equal(vector, query)
