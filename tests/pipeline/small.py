@@ -24,6 +24,7 @@ SIZES = {
     "lvm.pipeline.figures.CONSTANT_TEXTS": 48,
     "lvm.pipeline.figures.ROLLOUTS": 1,
     "lvm.pipeline.figures.ROLLOUT_SAMPLES": 1,
+    "lvm.pipeline.figures.STEPS": 2,
     "lvm.evaluation.nll.CONSTANT_STEPS": 2,
 }
 
