@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import atexit
 import signal
+import time
 from concurrent.futures import Future
-from importlib import import_module
 from threading import Thread
 
 from prefect.client.orchestration import get_client
+from prefect.server.api.server import SubprocessASGIServer
 
-_END_SECONDS = 5.0
-"""How long the end of a process waits for the thread at most."""
+_END_SECONDS = 10.0
+"""How long the end of a process waits at most for a server that is starting, to stop it."""
 
 
 def start() -> Future[object]:
     """Begin to start the server that a flow would start. It takes seconds.
 
     Returns:
-        Done when the server answers. A process that ends earlier stops the server and does not wait.
+        Done when the server answers. A process that ends earlier stops the server first.
     """
     started: Future[object] = Future()
-    import_module("prefect.server.api.server")  # not in the thread: it would wait for other imports there
 
     def answered() -> None:
         # Ctrl-C reaches every process of the terminal. The server must not end before the run has reported its own end:
@@ -33,8 +33,19 @@ def start() -> Future[object]:
             started.set_exception(error)
 
     thread = Thread(target=answered, daemon=True)
-    # A thread that runs while Python takes itself down may abort the process (SIGABRT). This one ends as soon as
-    # Prefect has stopped its server. Prefect registers that later than this, so it happens before.
-    atexit.register(thread.join, _END_SECONDS)
+    atexit.register(_end, thread)
     thread.start()
     return started
+
+
+def _end(thread: Thread) -> None:
+    """End the thread before Python ends: one that still runs then may abort the process (SIGABRT).
+
+    It ends when its server is stopped. Prefect stops the server at exit, but not one that starts during the exit.
+    """
+    until = time.monotonic() + _END_SECONDS
+    while thread.is_alive() and time.monotonic() < until:
+        for server in list(SubprocessASGIServer._instances.values()):
+            if server.server_process is not None:  # else it would be forgotten, and start all the same
+                server.stop()
+        thread.join(0.05)

@@ -6,9 +6,9 @@ Contract: bfloat16 is used only where the hardware multiplies it. Elsewhere torc
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from queue import SimpleQueue
 from threading import Event
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lvm.errors import UsageError, first_line
+from lvm.errors import LvmError, UsageError, first_line
 from lvm.progress import Progress
 
 T = TypeVar("T")
@@ -69,6 +69,22 @@ def multiplies_bf16(device: torch.device) -> bool:
 def large_gpu(device: torch.device) -> bool:
     """Whether the device is a GPU of 20 GB or more. A GPU computes many rows as fast as a few, if they fit."""
     return device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory >= _LARGE_GPU
+
+
+class DeviceFull(LvmError):
+    """A GPU has too little free memory."""
+
+
+@contextmanager
+def enough_memory(device: torch.device) -> Iterator[None]:
+    """Name the error of a GPU that has too little free memory."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceFull(
+            f"device {device} has too little free memory ({first_line(error)}); end what else uses it, or set "
+            "LVM_DEVICE=cpu"
+        ) from error
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:

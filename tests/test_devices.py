@@ -11,8 +11,9 @@ import psutil
 import pytest
 import torch
 
-from lvm.devices import give_back_memory, large_gpu, side_by_side
+from lvm.devices import DeviceFull, give_back_memory, large_gpu, side_by_side
 from lvm.progress import Progress
+from lvm.spaces import Space
 
 CPU = torch.device("cpu")
 
@@ -23,6 +24,23 @@ def test_a_large_gpu_has_20_gb(gigabytes: int, large: bool, monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: memory)
     assert large_gpu(torch.device("cuda")) is large
     assert not large_gpu(CPU) and not large_gpu(torch.device("mps"))
+
+
+def test_a_full_gpu_is_named(minilm: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.50 GiB.\nMore lines.")
+
+    vectors = minilm.encode(["One text."])
+    monkeypatch.setattr(minilm.inverter, "decode", full)
+    monkeypatch.setattr(minilm.inverter, "nats", full)
+    monkeypatch.setattr(minilm.encoder, "encode", full)
+    for work in (
+        lambda: minilm.decode(vectors),
+        lambda: minilm.score(["One text."], vectors),
+        lambda: minilm.encode(["One text."]),
+    ):
+        with pytest.raises(DeviceFull, match=r"too little free memory \(CUDA out of memory. Tried .*LVM_DEVICE=cpu$"):
+            work()
 
 
 @pytest.fixture(params=[1, 2, 5])

@@ -2,7 +2,7 @@
 
 Contract: a baseline is a ``Predictor`` whose vector and query are the same. Only ridge regression is fitted, in closed
 form on the training windows; the validation windows choose its penalty. Few windows are fitted by their products with
-each other, many by the sums of the products of features: the same weights, and the smaller matrix.
+each other, many by the sums of the products of features: the same weights up to rounding, and the smaller matrix.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def fit_ridge(sequences: SequenceSet, *, limit: int = 2048) -> Ridge:
         for penalty in penalties:
             weight = fit(penalty)
             if weight is None:
-                break
+                continue
             ridge = Ridge(weight, penalty, 0.0)
             cosine = _cosine(sequences, ridge, limit)
             if best is not None and cosine <= best.validation_cosine:

@@ -167,7 +167,7 @@ class Summary:
             file.write(json.dumps(self.as_json(), indent=1, ensure_ascii=False, allow_nan=False).encode())
 
     def as_json(self) -> Any:
-        """What ``summary.json`` holds. A figure that does not exist (NaN) is None."""
+        """What ``summary.json`` holds. A figure that does not exist (NaN, or infinite) is None."""
         return _without_nan({**asdict(self), "seeds": {"all": self.seed}})
 
     @classmethod

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from lvm.arrays import FloatArray, IntArray
 from lvm.corpus.chunker import Chunker
 from lvm.corpus.readable import ADVICE, UNREADABLE, UnreadableText
+from lvm.devices import enough_memory
 from lvm.encoding.encoder import TextEncoder
 from lvm.encoding.vectors import SpaceMismatch, Vectors, require
 from lvm.errors import UsageError
@@ -181,10 +182,12 @@ class Space:
         Raises:
             NotTexts: if ``texts`` is a single string.
             InvalidVectors: if the encoder returns a zero or non-finite vector.
+            DeviceFull: if the GPU has too little free memory; so in ``score`` and ``decode``.
         """
         if isinstance(texts, str):
             raise NotTexts("encode takes a list of texts, not one string; write encode([text])")
-        return self.encoder.encode(texts, progress)
+        with enough_memory(self.encoder.device):
+            return self.encoder.encode(texts, progress)
 
     def over_limit(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that ``encode`` cuts at the token limit."""
@@ -236,7 +239,7 @@ class Space:
         ids = inverter.token_ids(texts)
         nats = np.zeros(len(texts), np.float32)
         positions = _POSITIONS_ON_CPU if self.encoder.device.type == "cpu" else _POSITIONS
-        with torch.inference_mode():
+        with enough_memory(self.encoder.device), torch.inference_mode():
             for rows in batches_by_length(list(map(len, ids)), positions):
                 nats[rows] = inverter.nats(at_norm[rows], [ids[row] for row in rows]).cpu().numpy()
                 if progress:
@@ -281,9 +284,10 @@ class Space:
             return Decoded([], vectors, np.empty(0, np.float32), [] if n_best > 1 else None, [] if steps else None)
         wanted = Vectors.from_raw(self.fingerprint, vectors.unit)
         at_norm = wanted.unit * np.float32(self.median_norm)
-        inverted = self.inverter.decode(
-            at_norm, lambda batch: self.encode(batch).raw, seed, progress, n_best, steps, tries
-        )
+        with enough_memory(self.encoder.device):
+            inverted = self.inverter.decode(
+                at_norm, lambda batch: self.encode(batch).raw, seed, progress, n_best, steps, tries
+            )
         if inverted.raw is None:
             encoded = self.encode(inverted.texts)
         else:

@@ -149,5 +149,6 @@ def _interrupts() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise  # SIGTERM
     finally:
-        if threading.current_thread() is threading.main_thread():  # Ray Train takes it nowhere else
+        # Ray Train takes it in no other thread. None is a handler that is not Python's.
+        if threading.current_thread() is threading.main_thread() and before is not None:
             signal.signal(signal.SIGINT, before)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows.common import PrefectUnavailable, Where
@@ -285,23 +286,38 @@ def test_prefects_server_starts_meanwhile_and_its_errors_are_those_of_the_flow(
         flow("pipeline", server)(source="sotu", limit=1)
 
 
-def test_a_process_that_ends_while_prefects_server_starts_leaves_no_thread_behind(tmp_path: Path) -> None:
-    """A thread that outlives Python's end may abort the process."""
-    code = """
+@pytest.mark.parametrize("seconds", [0, 0.02, 1])
+def test_a_process_that_ends_while_prefects_server_starts_leaves_nothing_behind(seconds: float, tmp_path: Path) -> None:
+    """A thread that outlives Python's end may abort the process; a server that starts during the exit would stay."""
+    code = f"""
 import atexit, sys, threading, time
 import flows.server
-names = {thread.name for thread in threading.enumerate()}
-# registered first, so called last
-atexit.register(lambda: print([t.name for t in threading.enumerate() if t.name not in names and "answered" in t.name]))
+def left():
+    names = [thread.name for thread in threading.enumerate() if "answered" in thread.name]
+    print(names, file=open("left", "w"))
+atexit.register(left)  # registered first, so called last
 flows.server.start()
 assert any("answered" in thread.name for thread in threading.enumerate())
-time.sleep(1)
+time.sleep({seconds})
 sys.exit(130)
 """
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "1"}
     environment.pop("PREFECT_API_URL", None)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout.strip()) == (130, "[]"), done.stderr
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, timeout=120
+    )
+    assert done.returncode == 130
+    assert (tmp_path / "left").read_text() == "[]\n"
+    assert not [each for each in psutil.process_iter() if f"PREFECT_HOME={tmp_path}" in environ(each)]
+
+
+def environ(process: psutil.Process) -> set[str]:
+    """``NAME=VALUE`` of a process; empty if it ended or may not be looked at."""
+    try:
+        return {f"{name}={value}" for name, value in process.environ().items()}
+    except psutil.Error:
+        return set()
 
 
 def test_a_prefect_server_that_is_named_is_not_started(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
