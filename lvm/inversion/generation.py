@@ -135,13 +135,14 @@ def _arrange(texts: IntArray, rows: IntArray, tokens: IntArray, cache: Cache) ->
         The texts row by row and their rows, (n,) each, and the next token of every row.
     """
     _, first, same = np.unique(rows * (tokens.max() + 1) + tokens, return_index=True, return_inverse=True)
-    sources = rows[np.sort(first)]  # of the continuations, in the order of their first texts
+    firsts = np.sort(first)  # first texts of the continuations, in order
+    sources = rows[firsts]
     place = sources.copy()
     stays = (np.diff(sources, prepend=-1) > 0) & (sources < len(sources))
     place[~stays] = np.setdiff1d(np.arange(len(sources)), sources[stays])
     cache.copy(sources[~stays], place[~stays])
     chosen = np.empty_like(place)
-    chosen[place] = tokens[np.sort(first)]
-    placed = place[first.argsort().argsort()[same]]
+    chosen[place] = tokens[firsts]
+    placed = place[np.searchsorted(firsts, first)[same]]
     order = placed.argsort(kind="stable")
     return texts[order], placed[order], chosen

@@ -205,7 +205,7 @@ def versions() -> dict[str, str]:
 
 
 def _version(package: str) -> str:
-    """Version of a package. One on ``PYTHONPATH`` may not be installed, and no run ends in an error for that."""
+    """Version of a package. A package on ``PYTHONPATH`` may not be installed; a run must not fail for that."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -213,7 +213,7 @@ def _version(package: str) -> str:
 
 
 def _restore_nan(values: Any, error: ValidationError) -> None:
-    """Put NaN where a figure must be a number and is None: ``as_json`` wrote so what does not exist."""
+    """Put NaN back where a figure must be a number and is None: ``as_json`` writes NaN as None."""
     for each in error.errors(include_url=False):
         if each["type"] == "float_type" and each["input"] is None:
             *path, last = each["loc"]

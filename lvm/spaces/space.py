@@ -182,7 +182,7 @@ class Space:
         Raises:
             NotTexts: if ``texts`` is a single string.
             InvalidVectors: if the encoder returns a zero or non-finite vector.
-            DeviceFull: if the GPU has too little free memory; so in ``score`` and ``decode``.
+            DeviceFull: if the GPU has too little free memory.
         """
         if isinstance(texts, str):
             raise NotTexts("encode takes a list of texts, not one string; write encode([text])")
@@ -230,6 +230,7 @@ class Space:
             SpaceMismatch: if the vectors are of another space.
             InvalidVectors: if they are a bare array, of a wrong dimension, NaN or zero.
             WeightsUnusable: if the inverter cannot be opened.
+            DeviceFull: if the GPU has too little free memory.
         """
         require(vectors, self.name, self.fingerprint, self.dim)
         if isinstance(texts, str) or len(texts) != len(vectors):
@@ -277,6 +278,7 @@ class Space:
             InvalidDecoding: if ``n_best`` is no number from 1 to the number of texts that the inverter makes of a
                 vector, or ``steps`` is true and there is no corrector.
             WeightsUnusable: if the inverter cannot be opened.
+            DeviceFull: if the GPU has too little free memory.
         """
         require(vectors, self.name, self.fingerprint, self.dim)
         self.check_decoding(n_best, steps)

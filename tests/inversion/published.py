@@ -135,9 +135,9 @@ def _repository(cache: Path, name: str, revision: str) -> Path:
 
 
 def _tokenizer(sentences: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A Unigram tokenizer with T5's special tokens. A trained one is another one every time, and so are the networks.
+    """A Unigram tokenizer with T5's special tokens. Its pieces are characters and halves of words of the sentences.
 
-    Its pieces are the characters of the sentences, and their words in two halves.
+    It is not trained: training gives other pieces every time, and so other networks.
     """
     words = sorted({f"▁{word}" for text in sentences for word in text.split()})
     halves = [half for word in words for half in (word[: len(word) // 2 + 1], word[len(word) // 2 + 1 :]) if half]
