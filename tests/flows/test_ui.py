@@ -171,10 +171,18 @@ def test_what_was_killed_does_not_stay_running(ui: Ui) -> None:
 
 
 def test_a_command_ended_by_sigterm_does_not_stay_running(ui: Ui) -> None:
-    command = [sys.executable, "-c", "from lvm.cli import main; main()", "run", "sotu", "--limit", "3"]
+    command = [
+        sys.executable,
+        "-c",
+        "from lvm.cli import main; main()",
+        "run",
+        "sotu",
+        "--limit",
+        "99",
+    ]  # it ingests for long
     environment = {name: value for name, value in ui.environment.items() if name != "PREFECT_HOME"}
     process = subprocess.Popen(command, env=environment, cwd=ui.folder, stderr=subprocess.DEVNULL)
-    (run,) = _until(lambda: ui.runs("pipeline sotu limit 3"))
+    (run,) = _until(lambda: ui.runs("pipeline sotu limit 99"))
     ui.wait_for_task(run["id"], "ingest")
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
@@ -392,8 +400,8 @@ def test_a_webhook_hears_once_of_what_failed_or_crashed(ui: Ui, hook: tuple[str,
 
 
 def test_ctrl_c_stops_server_and_runs(ui: Ui) -> None:
-    run = ui.run("validate")
-    ui.wait(run, ("RUNNING",))
+    run = ui.run("pipeline")  # it ingests for long
+    ui.wait_for_task(run, "ingest")
     family = psutil.Process(ui.process.pid).children(recursive=True)
     assert family
     ui.process.send_signal(signal.SIGINT)
