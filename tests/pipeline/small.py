@@ -1,9 +1,9 @@
-"""Pipelines in seconds: little text, fewer windows, samples and steps. Everything else is the real thing."""
+"""Pipelines in seconds: little text, few windows, samples, candidates and steps. Everything else is the real thing."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -26,9 +26,13 @@ SIZES = {
     "lvm.pipeline.figures.ROLLOUT_SAMPLES": 1,
     "lvm.pipeline.figures.STEPS": 2,
     "lvm.evaluation.nll.CONSTANT_STEPS": 2,
+    "lvm.inversion.inverter.PrefixInverter.candidates": 4,
 }
 
-CODE = "\n".join(f"import {name.rpartition('.')[0]}\n{name} = {value}" for name, value in SIZES.items()) + "\n"
+CODE = "from pkgutil import resolve_name\n" + "".join(
+    f"setattr(resolve_name({name.rpartition('.')[0]!r}), {name.rpartition('.')[2]!r}, {value})\n"
+    for name, value in SIZES.items()
+)
 """The same as lines of Python, for scripts and notebooks."""
 
 
@@ -38,8 +42,8 @@ def shrink(monkeypatch: pytest.MonkeyPatch | None = None) -> None:
         if monkeypatch is not None:
             monkeypatch.setattr(name, value)
         else:
-            module, _, constant = name.rpartition(".")
-            setattr(import_module(module), constant, value)
+            owner, _, constant = name.rpartition(".")
+            setattr(resolve_name(owner), constant, value)
 
 
 def small_corpus(work: Workspace, folder: Path) -> SequenceSet:
