@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -105,7 +107,8 @@ def prepare_prefect(settings: Settings) -> None:
     """Set what Prefect reads when it is imported: state below ``LVM_HOME``, a quiet log, no telemetry.
 
     Raises:
-        UsageError: if the home folder cannot be made; Prefect would wait two minutes for a server that cannot start.
+        UsageError: if the home folder cannot be made, or Prefect's database there is damaged; Prefect would wait two
+            minutes for a server that cannot start.
     """
     from lvm.store.server import own_home
 
@@ -140,6 +143,8 @@ def prepare_prefect(settings: Settings) -> None:
             os.environ.setdefault(name, value)
     if server:
         take_login(server[0])
+    else:
+        _require_readable(Path(os.environ["PREFECT_HOME"]).expanduser() / "prefect.db")
     _name_database(os.environ["PREFECT_HOME"])
     exempt()
 
@@ -156,10 +161,29 @@ def take_login(address: str) -> None:
         os.environ |= {"PREFECT_API_URL": without_login(address), "PREFECT_API_AUTH_STRING": login}
 
 
+def _own_database() -> bool:
+    """Whether people name a database of Prefect's server themselves."""
+    return any(name.startswith(("PREFECT_API_DATABASE_", "PREFECT_SERVER_DATABASE_")) for name in os.environ)
+
+
+def _require_readable(database: Path) -> None:
+    if _own_database() or not database.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:  # locked, say; Prefect's server waits
+        pass
+    except sqlite3.DatabaseError as error:
+        raise UsageError(
+            f"{database}, the history of runs, is damaged ({error}); move it away, and Prefect begins a new one: no "
+            "texts, vectors or models are in it"
+        ) from error
+
+
 def _name_database(home: str) -> None:
     """Write the URL of Prefect's own database where its home is no plain path: Prefect takes ``%`` for an escape."""
-    own = ("PREFECT_API_DATABASE_", "PREFECT_SERVER_DATABASE_")
-    if any(each in home for each in "%?") and not any(name.startswith(own) for name in os.environ):
+    if any(each in home for each in "%?") and not _own_database():
         path = quote(str(Path(home).expanduser().absolute() / "prefect.db"))
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{path}"
 

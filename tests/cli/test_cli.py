@@ -189,6 +189,32 @@ def test_a_prefect_server_that_is_not_there_is_one_line(api: str, settings: Sett
     assert api in done.stderr and "lvm doctor" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        ("prefect.toml", b"api = {", "invalid TOML"),
+        ("prefect.toml", b"\xff\xfe", "can't decode"),
+        ("prefect.toml", b"[server.api]\nport = 'hunter2'\n", "ServerAPISettings, port: Input should"),
+        ("home/prefect/profiles.toml", b"active = {", "Invalid initial character"),
+        ("home/prefect/prefect.db", b"no database" * 200, "is damaged"),
+    ],
+)
+def test_what_prefect_cannot_read_is_one_line_at_once(
+    file: str, content: bytes, why: str, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_bytes(content)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", "from lvm.cli import main; main()", "run", "sotu", "--limit", "1"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    *_, said = done.stderr.splitlines()
+    assert why in said and Path(file).name in said and "hunter2" not in done.stderr and "Traceback" not in done.stderr
+    assert said.startswith(("InvalidSetting: Prefect", "UsageError: "))
+
+
 def test_a_stage_needs_no_prefect_server(settings: Settings, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     run = "import sys; from lvm.cli import main; main(); assert 'prefect' not in sys.modules"
