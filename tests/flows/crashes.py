@@ -26,6 +26,7 @@ from typing import Any
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
+from lvm.inversion.inverter import CANDIDATES, PrefixInverter
 from lvm.settings import Settings
 from lvm.store import open_store, server
 from tests.flows.corpora import write_unseen
@@ -48,6 +49,7 @@ def pipeline(source: str, flow_run: str | None) -> None:
     from lvm.pipeline.workspace import Workspace
 
     shrink()
+    PrefixInverter.candidates = CANDIDATES  # workers of Ray, which are other processes, decode with as many
 
     from prefect import Flow
     from prefect.client.orchestration import get_client
