@@ -167,12 +167,13 @@ def _own_database() -> bool:
 
 
 def _require_readable(database: Path) -> None:
+    """Refuse a SQLite file of Prefect that is damaged. A locked one passes: Prefect's server waits for it."""
     if _own_database() or not database.exists():
         return
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:  # locked, say; Prefect's server waits
+    except sqlite3.OperationalError:  # locked
         pass
     except sqlite3.DatabaseError as error:
         raise UsageError(

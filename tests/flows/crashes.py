@@ -49,7 +49,7 @@ def pipeline(source: str, flow_run: str | None) -> None:
     from lvm.pipeline.workspace import Workspace
 
     shrink()
-    PrefixInverter.candidates = CANDIDATES  # workers of Ray, which are other processes, decode with as many
+    PrefixInverter.candidates = CANDIDATES  # as in Ray's workers, where nothing is small
 
     from prefect import Flow
     from prefect.client.orchestration import get_client
