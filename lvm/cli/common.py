@@ -8,24 +8,20 @@ command would take longer than most commands.
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from pydantic import ValidationError
 
 from lvm.cli.surroundings import prefect_api, prepare_prefect
-from lvm.errors import one_line
-from lvm.settings import InvalidSetting, Settings, chosen, expanded, url_readers
+from lvm.settings import Settings, chosen, expanded, url_readers
 from lvm.terminal import Cell, Terminal
 
 if TYPE_CHECKING:
@@ -189,26 +185,10 @@ def flows_module(name: str) -> Any:
     """A module of the flows: ``lvm.flows`` in an installed wheel, ``flows`` in a checkout.
 
     Raises:
-        InvalidSetting: if Prefect cannot read its settings, which it does when it is imported.
+        InvalidSetting: if Prefect cannot read its settings.
     """
-    said = StringIO()
-    try:
-        with redirect_stderr(said):  # Prefect tells the same error in its own way, on several lines
-            from prefect.settings import get_current_settings
-
-            get_current_settings()
-    except ValueError as error:  # of pydantic, or of a text that is not UTF-8
-        reason = one_line(str(error))
-        if isinstance(error, ValidationError):  # without the values: one may be a login
-            reason = "; ".join(
-                f"{error.title}, {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
-            )
-        raise InvalidSetting(
-            f"Prefect cannot read its settings ({reason}); mend the variable PREFECT_..., or the file: "
-            "prefect.toml, pyproject.toml, .env, or profiles.toml in Prefect's home"
-        ) from error
-    sys.stderr.write(said.getvalue())
     package = "lvm.flows" if find_spec("lvm.flows") else "flows"
+    import_module(f"{package}.settings").require_readable()
     return import_module(f"{package}.{name}")
 
 
