@@ -30,6 +30,11 @@ def first_line(error: object) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic of a library in Rust. It is no ``Exception``, and neither is a signal."""
+    return type(error).__name__ == "PanicException"
+
+
 _SAFE_FORMATS = "\u200c\u200d"  # joiners: some scripts and emoji need them
 
 

@@ -18,7 +18,7 @@ from tokenizers import Encoding, Tokenizer
 
 from lvm.corpus.documents import Skipped
 from lvm.corpus.readable import UNREADABLE, is_unreadable, unknown_id
-from lvm.errors import UsageError
+from lvm.errors import UsageError, is_panic
 
 MAX_CHARACTERS_PER_TOKEN = 16
 """Characters per allowed token. A longer chunk is split too: WordPiece makes one unknown token of any word of more than
@@ -186,8 +186,8 @@ class Chunker:
         for attempt in (text, _WHITE_SPACE.sub(" ", text)):
             try:
                 return list(sentencex.segment(self._language, attempt))
-            except BaseException as error:  # a panic in Rust is not an Exception
-                if type(error).__name__ != "PanicException":
+            except BaseException as error:
+                if not is_panic(error):
                     raise
         return [text]
 

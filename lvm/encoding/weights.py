@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from lvm.errors import LvmError, first_line
+from lvm.errors import LvmError, first_line, is_panic
 from lvm.files import replacing, require_regular
 from lvm.settings import expanded
 
@@ -151,8 +151,8 @@ def open_tokenizer(path: Path, words: int | None = None) -> Tokenizer:
         tokenizer: Tokenizer = Tokenizer.from_file(str(path))
         ids = tokenizer.encode("Any text, in any script: \u4e2d\u6587 \U0001f600").ids
         largest = max([*ids, *tokenizer.get_vocab(with_added_tokens=True).values()], default=0)
-    except BaseException as error:  # a panic in Rust is not an Exception
-        if isinstance(error, KeyboardInterrupt | SystemExit):
+    except BaseException as error:
+        if not (isinstance(error, Exception) or is_panic(error)):
             raise
         raise WeightsUnusable(f"{path} cannot be read ({first_line(error)}); restore that file") from error
     if words is not None and largest >= words:
