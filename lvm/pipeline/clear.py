@@ -69,10 +69,11 @@ def clear(confirm: str = "", settings: Settings | None = None) -> Cleared:
             rows = ", ".join(f"{count} {table}" for table, count in store.contents().items())
             files = sum(1 for _ in written(settings.artifacts))
             others = "".join(f"; database {each.name} ({each.about})" for each in databases_beside(store))
+            whole = "" if settings.source_only is None else f" (all of it, not {settings.source_only} alone)"
             raise NotConfirmed(
-                f"this would remove from database {store.database_name!r}: {rows}{others}; and {files} files that the "
-                f"project wrote into {settings.artifacts}; nothing was touched. To do it, type the name of the "
-                f"database: lvm clear --confirm {store.database_name}, or the parameter confirm of a flow run"
+                f"this would remove from database {store.database_name!r}{whole}: {rows}{others}; and {files} files "
+                f"that the project wrote into {settings.artifacts}; nothing was touched. To do it, type the name of "
+                f"the database: lvm clear --confirm {store.database_name}, or the parameter confirm of a flow run"
             )
         with store.lock("ingest"):
             gone = store.clear(confirm)

@@ -285,6 +285,8 @@ def test_clear_drops_single_sources_too(settings: Settings, database: Store, tmp
     assert len(databases_beside(database)) == 2
     with pytest.raises(NotConfirmed, match="and 1 files"):
         clear(settings=settings)
+    with pytest.raises(NotConfirmed, match=r"all of it, not .*a\.txt alone"):
+        clear(settings=alone(settings, tmp_path / "a.txt"))
     cleared = clear(database.database_name, settings)
     assert (cleared.rows["other corpus"], cleared.files) == (2, 1)
     assert cleared.left == [str(own.settings.artifacts / "notes.txt")] and databases_beside(database) == []
