@@ -12,10 +12,12 @@ import json
 import os
 import random
 import re
+import sqlite3
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -236,6 +238,24 @@ def test_a_prefect_server_counts_wherever_it_is_configured(file: str, text: str,
     assert os.environ["PREFECT_API_AUTH_STRING"] == "me:sesame"
     os.environ["PREFECT_API_URL"] = "http://other/api"
     assert next(prefect_server(settings)) == ("http://other/api", "PREFECT_API_URL")
+
+
+def _history(home: Path, revision: str) -> None:
+    """A database of Prefect's server at a revision."""
+    (home / "prefect").mkdir(parents=True)
+    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
+        connection.commit()
+
+
+def test_a_history_of_a_newer_prefect_is_named_at_once(here: Path) -> None:
+    _history(here / "old", "a3b9c7d2e5f1")  # of Prefect 3
+    prepare_prefect(Settings(home=here / "old"))
+    del os.environ["PREFECT_HOME"]
+    _history(here / "new", "ffffeeee0000")
+    with pytest.raises(UsageError, match=r"prefect\.db, .* is of a newer Prefect than this one; upgrade .* move it"):
+        prepare_prefect(Settings(home=here / "new"))
 
 
 def test_an_empty_variable_of_prefect_counts_as_unset(here: Path) -> None:
