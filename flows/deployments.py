@@ -50,6 +50,7 @@ from .common import PrefectUnavailable, code_version
 from .database_url import NoSuchBlock
 from .flow import unfit_parameters
 from .runs import close, close_dead_commands
+from .settings import require_startable
 
 START_SECONDS = 120
 """Seconds that a Prefect server may take to answer."""
@@ -298,7 +299,9 @@ def server(api: str) -> Iterator[None]:
 
     Raises:
         PrefectUnavailable: if the address is taken or the server does not come up.
+        UsageError: see ``require_startable``.
     """
+    require_startable()
     host, _, port = api.removeprefix("http://").removesuffix("/api").rpartition(":")
     if _answers(api):
         raise PrefectUnavailable(

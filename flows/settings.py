@@ -1,31 +1,44 @@
-"""Prefect's settings, read before anything else of Prefect: the first import of Prefect needs them."""
+"""Prefect's settings and its SQLite database, looked at before anything else of Prefect: what is wrong is one line.
+
+Prefect needs its settings when it is imported. Of a server that cannot start it learns only by waiting two minutes.
+"""
 
 from __future__ import annotations
 
+import sqlite3
 import sys
-from contextlib import redirect_stderr
+from contextlib import closing, redirect_stderr
+from importlib.util import find_spec
 from io import StringIO
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
-from lvm.errors import one_line
+from lvm.errors import UsageError, one_line
 from lvm.settings import InvalidSetting
+
+_PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_ERROR)
+"""Codes of a database that is locked, or new: it has no table of revisions."""
+
+_ANEW = "move it away, and Prefect begins a new one: no texts, vectors or models are in it"
 
 
 def require_readable() -> None:
-    """Refuse settings that Prefect cannot read, in one line.
+    """Refuse settings that Prefect cannot read and, if this process starts Prefect's server, a database that it cannot.
 
     Raises:
         InvalidSetting: if a variable, ``prefect.toml`` or another file of Prefect's settings is invalid. Values are
             not in the message: one may be a login.
+        UsageError: see ``require_startable``.
     """
     said = StringIO()
     try:
         with redirect_stderr(said):  # Prefect tells the same error in its own way, on several lines
             from prefect.settings import get_current_settings
 
-            get_current_settings()
-    except ValueError as error:  # of pydantic, or of a text that is not UTF-8
+            elsewhere = get_current_settings().api.url
+    except (ValueError, OSError, AttributeError, TypeError) as error:  # as the file leads to: Prefect checks few
         reason = one_line(str(error))
         if isinstance(error, ValidationError):
             reason = "; ".join(
@@ -36,3 +49,48 @@ def require_readable() -> None:
             "prefect.toml, pyproject.toml, .env, or profiles.toml in Prefect's home"
         ) from error
     sys.stderr.write(said.getvalue())
+    if not elsewhere:
+        require_startable()
+
+
+def require_startable() -> None:
+    """Refuse a SQLite database of Prefect's server with which the server would not start. A locked one passes.
+
+    Raises:
+        UsageError: if it is damaged, cannot be opened, or was changed by a newer Prefect.
+    """
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().server.database.connection_url
+    parts = urlsplit(url.get_secret_value() if url else "")
+    database = Path(unquote(parts.path[1:]))
+    if not parts.scheme.startswith("sqlite") or not database.exists():  # also if it is in memory
+        return
+    try:
+        address = f"{database.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, timeout=0, uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in _PASSING:  # the other bits say more
+            return
+        raise UsageError(
+            f"{database}, the history of runs, cannot be opened ({error}); see that it is a file that you may read and "
+            f"write, or {_ANEW}"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{database}, the history of runs, is damaged ({error}); {_ANEW}") from error
+    if not _known(revision):
+        raise UsageError(
+            f"{database}, the history of runs, is of a newer Prefect than this one; upgrade it (pip install -U "
+            f"prefect), or {_ANEW}"
+        )
+
+
+def _known(revision: str) -> bool:
+    """Whether the installed Prefect has a migration of its SQLite database. True if its migrations are not found."""
+    found = find_spec("prefect")
+    assert found is not None and found.origin is not None
+    folder = Path(found.origin).parent / "server" / "database" / "_migrations" / "versions" / "sqlite"
+    files = sorted(folder.glob("*.py"), reverse=True)  # the newest first: it is the one, as a rule
+    return not files or any(revision in file.read_text(encoding="utf-8") for file in files)

@@ -37,10 +37,12 @@ def open_device(name: str) -> torch.device:
 
     Raises:
         NoDevice: if it computes nothing. The device ``meta`` has shapes only.
+        DeviceFull: if the GPU has no free memory.
     """
     try:
         device = torch.device(name)
-        torch.ones(1, device=device).add(1).item()
+        with enough_memory(device):
+            torch.ones(1, device=device).add(1).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise NoDevice(
             f"device {name!r} cannot be used here ({first_line(error)}); here there is {', '.join(_devices())}: set "

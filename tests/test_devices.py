@@ -5,15 +5,22 @@ from __future__ import annotations
 import platform
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 import torch
+from safetensors.torch import save
 
-from lvm.devices import DeviceFull, give_back_memory, large_gpu, side_by_side
+import lvm
+from lvm.devices import DeviceFull, give_back_memory, large_gpu, open_device, side_by_side
+from lvm.pipeline.shipped import FOLDER
 from lvm.progress import Progress
-from lvm.spaces import Space
+from lvm.settings import Settings
+from lvm.spaces import Space, open_space
+from lvm.training import load_model
 
 CPU = torch.device("cpu")
 
@@ -26,21 +33,62 @@ def test_a_large_gpu_has_20_gb(gigabytes: int, large: bool, monkeypatch: pytest.
     assert not large_gpu(CPU) and not large_gpu(torch.device("mps"))
 
 
-def test_a_full_gpu_is_named(minilm: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.50 GiB.\nMore lines.")
+def _full(*_: object, **__: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.50 GiB.\nMore lines.")
 
-    vectors = minilm.encode(["One text."])
-    monkeypatch.setattr(minilm.inverter, "decode", full)
-    monkeypatch.setattr(minilm.inverter, "nats", full)
-    monkeypatch.setattr(minilm.encoder, "encode", full)
+
+SHIPPED = Path(lvm.__file__).parent / "spaces" / "minilm" / FOLDER
+FULL = r"too little free memory \(CUDA out of memory. Tried .*LVM_DEVICE=cpu$"
+
+
+def test_a_full_gpu_is_named(minilm: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, model = minilm.encode(["One text."]), load_model(SHIPPED)
+    contexts = np.repeat(vectors.unit[:, None], model.context, axis=1)
+    monkeypatch.setattr(minilm.inverter, "decode", _full)
+    monkeypatch.setattr(minilm.inverter, "nats", _full)
+    monkeypatch.setattr(minilm.encoder, "_states", _full)
+    monkeypatch.setattr(model.model, "states", _full)
     for work in (
         lambda: minilm.decode(vectors),
         lambda: minilm.score(["One text."], vectors),
         lambda: minilm.encode(["One text."]),
+        lambda: minilm.probe(),
+        lambda: model.predict(contexts),
+        lambda: model.sample(contexts, 2),
     ):
-        with pytest.raises(DeviceFull, match=r"too little free memory \(CUDA out of memory. Tried .*LVM_DEVICE=cpu$"):
+        with pytest.raises(DeviceFull, match=FULL):
             work()
+
+
+def test_a_gpu_that_is_full_before_the_first_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = open_space("minilm", Settings(home=tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.Module, "to", _full)
+        for first in (
+            space.probe,
+            lambda: space.inverter,
+            lambda: space.check_decoding(2),
+            lambda: load_model(SHIPPED),
+        ):
+            with pytest.raises(DeviceFull, match=FULL):
+                first()
+    with monkeypatch.context() as patch:
+        patch.setattr(space.encoder, "_states", _full)
+        with pytest.raises(DeviceFull, match=FULL):
+            space.probe()  # the first text is a test of the network
+    del space.encoder._dense
+    space.encoder._projection = tmp_path / "projection.safetensors"
+    space.encoder._projection.write_bytes(save({"linear.weight": torch.eye(384)}))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "to", _full)
+        with pytest.raises(DeviceFull, match=FULL):
+            space.encoder._dense  # noqa: B018
+
+
+def test_a_device_without_free_memory_is_no_missing_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "ones", _full)
+    with pytest.raises(DeviceFull, match=FULL):
+        open_device("cpu")
 
 
 @pytest.fixture(params=[1, 2, 5])

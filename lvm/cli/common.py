@@ -186,6 +186,7 @@ def flows_module(name: str) -> Any:
 
     Raises:
         InvalidSetting: if Prefect cannot read its settings.
+        UsageError: if this process starts Prefect's server, and the server cannot use its database.
     """
     package = "lvm.flows" if find_spec("lvm.flows") else "flows"
     import_module(f"{package}.settings").require_readable()

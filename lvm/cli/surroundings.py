@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from functools import reduce
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -108,8 +106,7 @@ def prepare_prefect(settings: Settings) -> None:
     """Set what Prefect reads when it is imported: state below ``LVM_HOME``, a quiet log, no telemetry.
 
     Raises:
-        UsageError: if the home folder cannot be made, or Prefect's database there is damaged or of a newer Prefect;
-            Prefect would wait two minutes for a server that cannot start.
+        UsageError: if the home folder cannot be made.
     """
     from lvm.store.server import own_home
 
@@ -144,8 +141,6 @@ def prepare_prefect(settings: Settings) -> None:
             os.environ.setdefault(name, value)
     if server:
         take_login(server[0])
-    else:
-        _require_readable(Path(os.environ["PREFECT_HOME"]).expanduser() / "prefect.db")
     _name_database(os.environ["PREFECT_HOME"])
     exempt()
 
@@ -164,39 +159,8 @@ def take_login(address: str) -> None:
 
 def _own_database() -> bool:
     """Whether people name a database of Prefect's server themselves."""
-    return any(name.startswith(("PREFECT_API_DATABASE_", "PREFECT_SERVER_DATABASE_")) for name in os.environ)
-
-
-def _require_readable(database: Path) -> None:
-    """Refuse a SQLite file of Prefect that is damaged, or that a newer Prefect changed: its server would not start.
-
-    A locked one passes: Prefect's server waits for it.
-    """
-    if _own_database() or not database.exists():
-        return
-    anew = "move it away, and Prefect begins a new one: no texts, vectors or models are in it"
-    try:
-        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
-    except sqlite3.OperationalError:  # locked, or new
-        return
-    except sqlite3.DatabaseError as error:
-        raise UsageError(f"{database}, the history of runs, is damaged ({error}); {anew}") from error
-    if not _known_to_prefect(revision):
-        raise UsageError(
-            f"{database}, the history of runs, is of a newer Prefect than this one; upgrade it (pip install -U "
-            f"prefect), or {anew}"
-        )
-
-
-def _known_to_prefect(revision: str) -> bool:
-    """Whether the installed Prefect has a migration of its SQLite database. True if its migrations are not found."""
-    found = find_spec("prefect")  # imports nothing
-    assert found is not None and found.origin is not None
-    folder = Path(found.origin).parent / "server" / "database" / "_migrations" / "versions" / "sqlite"
-    files = sorted(folder.glob("*.py"), reverse=True)  # the newest first: it is the one, as a rule
-    return not files or any(revision in file.read_text(encoding="utf-8") for file in files)
+    named = r"PREFECT_(API|SERVER)_DATABASE_(CONNECTION_URL|DRIVER|HOST|NAME)"
+    return any(re.fullmatch(named, name) for name in surroundings())
 
 
 def _name_database(home: str) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lvm.corpus.chunker import require_unicode
 from lvm.corpus.readable import ADVICE, UNREADABLE, is_unreadable, unknown_id
-from lvm.devices import attention_of_any_shape, multiplies_bf16, open_device
+from lvm.devices import DeviceFull, attention_of_any_shape, enough_memory, multiplies_bf16, open_device
 from lvm.encoding.attention import use_short_attention
 from lvm.encoding.network import configuration, network, quietly
 from lvm.encoding.packing import pack
@@ -93,6 +93,7 @@ class TextEncoder:
         Raises:
             WeightsUnusable: if weights are missing, unknown, of another shape or not finite, or if the network cannot
                 follow the recipe.
+            DeviceFull: if the GPU has too little free memory.
         """
         with quietly():
             try:
@@ -103,14 +104,17 @@ class TextEncoder:
                 raise WeightsUnusable(
                     f"weights in {self.folder} cannot be loaded ({first_line(error)}); restore that folder"
                 ) from error
-        opened.eval().to(self.device, torch.bfloat16 if multiplies_bf16(self.device) else torch.float32)
+        with enough_memory(self.device):
+            opened.eval().to(self.device, torch.bfloat16 if multiplies_bf16(self.device) else torch.float32)
         if self.device.type == "cpu":
             pack(opened)
             use_short_attention(opened)
         longest = torch.tensor([self.truncating.encode("a " * self.recipe.max_tokens).ids], device=self.device)
         try:
-            with torch.inference_mode():
+            with enough_memory(self.device), torch.inference_mode():
                 vector = self.finish(self._pool(opened, self._states(opened, longest)))
+        except DeviceFull:
+            raise
         except Exception as error:  # no such layer, no pooler, too few positions, a projection of another width
             raise WeightsUnusable(
                 f"the encoder in {self.folder} cannot follow the recipe {self.recipe} ({first_line(error)}); correct "
@@ -129,7 +133,7 @@ class TextEncoder:
         if not self._projection:
             return {}
         try:
-            tensors = load_file(self._projection, device=str(self.device))
+            tensors = load_file(self._projection)
         except Exception as error:  # safetensors, torch and the file system raise different errors
             raise WeightsUnusable(
                 f"projection {self._projection} cannot be read ({first_line(error)}); restore that file"
@@ -141,7 +145,8 @@ class TextEncoder:
         if weight.ndim != 2 or ("bias" in dense and dense["bias"].shape != weight.shape[:1]):
             raise WeightsUnusable(f"projection {self._projection} is not a linear layer; restore that file")
         refuse_unusable(tensors, self._projection)
-        return dense
+        with enough_memory(self.device):
+            return {name: tensor.to(self.device) for name, tensor in dense.items()}
 
     @property
     def projection_sha256(self) -> str | None:
@@ -182,6 +187,7 @@ class TextEncoder:
         Raises:
             NotUnicode: if a text has a lone surrogate.
             InvalidVectors: if the network returns a zero or non-finite vector.
+            DeviceFull: if the GPU has too little free memory.
         """
         require_unicode(texts)
         raw = np.empty((len(texts), self.dim), dtype=np.float32)
@@ -197,9 +203,10 @@ class TextEncoder:
                 raw[[start + row for row in rows]] = self.finish(self.pool(self.states(tokens))).cpu().numpy()
                 return len(rows)
 
-            for done in self.in_parallel(run, batches_of(ids, larger * _TOKENS_PER_BATCH)):
-                if progress:
-                    progress(done)
+            with enough_memory(self.device):
+                for done in self.in_parallel(run, batches_of(ids, larger * _TOKENS_PER_BATCH)):
+                    if progress:
+                        progress(done)
         if unreadable := self.unreadable(doubtful):
             log.warning(
                 "%d of %d texts: each %s (the first: %r), so their vectors say nothing about them; %s",

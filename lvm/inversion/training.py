@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lvm import fitting
 from lvm.arrays import FloatArray, IntArray
-from lvm.devices import autocast
+from lvm.devices import autocast, enough_memory
 from lvm.encoding.encoder import TextEncoder
 from lvm.errors import first_line
 from lvm.files import CorruptedFile, make_folder
@@ -88,6 +88,7 @@ def train(
         CorruptedFile: if the checkpoint in ``scratch`` is damaged.
         CannotWrite: if the disk is full.
         Diverged: if the loss becomes NaN or infinite.
+        DeviceFull: if the GPU has too little free memory.
     """
     progress = progress or Silent()
     make_folder(scratch)
@@ -97,7 +98,8 @@ def train(
     else:
         tokenizer, network = start.tokenizer, deepcopy(start.network).requires_grad_(True)
     device = encoder.device
-    network.to(device)
+    with enough_memory(device):
+        network.to(device)
     epochs = Epochs(encoder, text.train, tokenizer, network, training, scratch, progress)
     held_vectors = encode_cached(encoder, text.held_out[:HELD_OUT], scratch / "held_out.npy", progress)
     norm = encoder.median_norm  # ``Space.decode`` passes vectors to the inverter at this norm
@@ -120,7 +122,8 @@ def train(
 
     identity = _identity(encoder, text, training, start.sha256 if start else None)
     network.dropout = training.dropout
-    minutes = fit(network, epochs.steps, epochs.open, loss, held_out_loss, training, scratch, identity, progress)
+    with enough_memory(device):
+        minutes = fit(network, epochs.steps, epochs.open, loss, held_out_loss, training, scratch, identity, progress)
     trained_chunks = chunk_hashes([text.train[i] for i in epochs.usable])
     earlier = start.card.trained_documents if start else []
     card = Card(

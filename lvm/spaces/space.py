@@ -132,8 +132,10 @@ class Space:
         Raises:
             WeightsUnusable: if its folder is missing or damaged.
             SpaceMismatch: if it decodes vectors of another dimension.
+            DeviceFull: if the GPU has too little free memory.
         """
-        inverter = self._open_inverter()
+        with enough_memory(self.encoder.device):
+            inverter = self._open_inverter()
         if inverter.dim != self.dim:
             raise SpaceMismatch(
                 f"the inverter of space {self.name} decodes vectors of dimension {inverter.dim}, its encoder makes "
@@ -186,8 +188,7 @@ class Space:
         """
         if isinstance(texts, str):
             raise NotTexts("encode takes a list of texts, not one string; write encode([text])")
-        with enough_memory(self.encoder.device):
-            return self.encoder.encode(texts, progress)
+        return self.encoder.encode(texts, progress)
 
     def over_limit(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that ``encode`` cuts at the token limit."""

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lvm import fitting
 from lvm.arrays import FloatArray
+from lvm.devices import enough_memory
 from lvm.errors import UsageError, first_line, one_line
 from lvm.files import CannotWrite, CorruptedFile, file_sha256, make_folder, replacing
 from lvm.models import LVM, ImpossibleModel, UnknownModel, build
@@ -119,6 +120,7 @@ class TrainedModel:
 
         Raises:
             NoSamples: if the model has no sampling head.
+            DeviceFull: if the GPU has too little free memory.
         """
         if self.model.sampler is None:
             raise NoSamples(
@@ -131,8 +133,9 @@ class TrainedModel:
         was_training = self.model.training
         self.model.eval()
         seen = np.ascontiguousarray(contexts[:, -self.context :], dtype=np.float32)
-        states = self.model.states(torch.from_numpy(seen).to(device))
-        drawn: FloatArray = self.model.draw(states, noise.to(device)).cpu().numpy()
+        with enough_memory(device):
+            states = self.model.states(torch.from_numpy(seen).to(device))
+            drawn: FloatArray = self.model.draw(states, noise.to(device)).cpu().numpy()
         self.model.train(was_training)
         return drawn
 
@@ -152,7 +155,8 @@ def predict(model: LVM, loss: str, contexts: FloatArray) -> tuple[FloatArray, Fl
     device = model.recency.device
     was_training = model.training
     model.eval()
-    prediction = model(torch.from_numpy(np.ascontiguousarray(contexts, dtype=np.float32)).to(device))
+    with enough_memory(device):
+        prediction = model(torch.from_numpy(np.ascontiguousarray(contexts, dtype=np.float32)).to(device))
     model.train(was_training)
     vector, query = (part.cpu().numpy() for part in prediction)
     if loss in ("cosine", "text"):
@@ -169,6 +173,7 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
 
     Raises:
         CorruptedFile: if the checkpoint is missing, damaged, or not of a model of this version.
+        DeviceFull: if the GPU has too little free memory.
     """
     path = path if path.suffix == ".safetensors" else path / MODEL
     tensors, metadata = read(path)
@@ -185,8 +190,10 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
         raise CorruptedFile(
             f"{path} does not fit a model of this version ({first_line(error)}); train it again"
         ) from error
+    with enough_memory(torch.device(device)):
+        model.to(device).eval()
     return TrainedModel(
-        model=model.to(device).eval(),
+        model=model,
         name=config["model"],
         loss=config["loss"],
         space_name=config["space_name"],

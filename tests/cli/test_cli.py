@@ -196,7 +196,7 @@ def test_a_prefect_server_that_is_not_there_is_one_line(api: str, settings: Sett
         ("prefect.toml", b"\xff\xfe", "can't decode"),
         ("prefect.toml", b"[server.api]\nport = 'hunter2'\n", "ServerAPISettings, port: Input should"),
         ("home/prefect/profiles.toml", b"active = {", "Invalid initial character"),
-        ("home/prefect/prefect.db", b"no database" * 200, "is damaged"),
+        ("home/prefect/profiles.toml", b"[profiles]\nx = 'y'\n", "must be a dictionary"),
     ],
 )
 def test_what_prefect_cannot_read_is_one_line_at_once(

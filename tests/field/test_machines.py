@@ -12,12 +12,10 @@ import json
 import os
 import random
 import re
-import sqlite3
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -93,6 +91,7 @@ def test_a_name_that_postgres_cannot_have_is_refused_before_anything_is_made(nam
 
 def test_prefect_finds_its_database_in_a_folder_of_any_name(here: Path) -> None:
     home = here / NAME
+    os.environ["PREFECT_SERVER_DATABASE_TIMEOUT"] = "60"  # names no database
     prepare_prefect(Settings(home=home, database_url=None))
     url = make_url(os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"])
     assert url.database == str(home / "prefect" / "prefect.db") and not url.query
@@ -240,22 +239,11 @@ def test_a_prefect_server_counts_wherever_it_is_configured(file: str, text: str,
     assert next(prefect_server(settings)) == ("http://other/api", "PREFECT_API_URL")
 
 
-def _history(home: Path, revision: str) -> None:
-    """A database of Prefect's server at a revision."""
-    (home / "prefect").mkdir(parents=True)
-    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as connection:
-        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-        connection.execute("INSERT INTO alembic_version VALUES (?)", (revision,))
-        connection.commit()
-
-
-def test_a_history_of_a_newer_prefect_is_named_at_once(here: Path) -> None:
-    _history(here / "old", "a3b9c7d2e5f1")  # of Prefect 3
-    prepare_prefect(Settings(home=here / "old"))
-    del os.environ["PREFECT_HOME"]
-    _history(here / "new", "ffffeeee0000")
-    with pytest.raises(UsageError, match=r"prefect\.db, .* is of a newer Prefect than this one; upgrade .* move it"):
-        prepare_prefect(Settings(home=here / "new"))
+@pytest.mark.parametrize("name", ["PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_HOST"])
+def test_prefects_own_database_stays_the_one_that_people_name(name: str, here: Path) -> None:
+    (here / ".env").write_text(f"{name}=theirs\n")
+    prepare_prefect(Settings(home=here / NAME, database_url=None))
+    assert "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in os.environ
 
 
 def test_an_empty_variable_of_prefect_counts_as_unset(here: Path) -> None:
