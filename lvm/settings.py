@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ class Settings(BaseSettings):
     An empty value counts as unset. ``~`` in a path is the home folder.
 
     Raises:
-        InvalidSetting: if a value is not possible, or ``.env`` cannot be read.
+        InvalidSetting: if a value is not possible, there is no such setting, or ``.env`` cannot be read.
     """
 
     model_config = SettingsConfigDict(
@@ -53,6 +54,11 @@ class Settings(BaseSettings):
     )
 
     def __init__(self, **values: Any) -> None:
+        for name in values:
+            if name not in type(self).model_fields and not name.startswith("_"):  # those are pydantic's own
+                near = get_close_matches(name, type(self).model_fields, n=1)
+                guess = f"; did you mean {near[0]}?" if near else ""
+                raise InvalidSetting(f"there is no setting {name!r}{guess}")
         try:
             super().__init__(**values)
         except ValidationError as error:  # it may quote a secret, so it is not chained

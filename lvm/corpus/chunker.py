@@ -38,16 +38,18 @@ _CONJUNCTION = re.compile(
 
 
 class NotUnicode(UsageError):
-    """A text has a lone surrogate: no tokenizer reads it, and no file or database can hold it."""
+    """A text is no string, or has a lone surrogate: no tokenizer reads it, and no file or database can hold it."""
 
 
 def require_unicode(texts: Sequence[str]) -> None:
-    """Refuse lone surrogates, which Python makes of bytes that are not UTF-8.
+    """Refuse what is no string, and lone surrogates, which Python makes of bytes that are not UTF-8.
 
     Raises:
-        NotUnicode: for the first text that has one.
+        NotUnicode: for the first such text.
     """
     for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise NotUnicode(f"text {number} of {len(texts)} is of type {type(text).__name__}, not a string")
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -16,6 +16,10 @@ class NoModel(UsageError):
     """No model of that name is trained, and none is shipped."""
 
 
+class NotAWorkspace(UsageError):
+    """The first argument of a stage is not what it works in."""
+
+
 class ModelGone(NoModel):
     """The database knows the model, and its file is not there."""
 

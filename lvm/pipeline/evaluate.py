@@ -41,6 +41,7 @@ from lvm.pipeline.figures import (
     retrieval,
     roundtrips,
 )
+from lvm.pipeline.predict import open_model
 from lvm.pipeline.workspace import Workspace, named_stage, reads_corpus
 from lvm.progress import Bars
 from lvm.report import Plot, Summary, write
@@ -72,7 +73,7 @@ OVER_TIME = ("text_nll", "cosine")
 def evaluate(
     work: Workspace,
     sequences: SequenceSet,
-    models: Iterable[TrainedModel] | TrainedModel | None = None,
+    models: Iterable[TrainedModel | str] | TrainedModel | str | None = None,
     *,
     on: str | Path | None = None,
     limit: int | None = None,
@@ -89,8 +90,8 @@ def evaluate(
     Args:
         work: the database and space that the models belong to.
         sequences: what ``extract`` gave.
-        models: what ``train`` gave; the last finished models of the sequence set unless given. The champion of the
-            space is measured beside them, unless it needs a longer context.
+        models: what ``train`` gave, or names (``gru``, ``gru@1a2b3c``); the last finished models of the sequence set
+            unless given. The champion of the space is measured beside them, unless it needs a longer context.
         on: another corpus to measure on instead: what ``lvm.corpus.sources.open_source`` takes. It is stored apart,
             and all of its windows are measured. Files go to a folder of its own (``lvm.pipeline.elsewhere``).
         limit: documents of ``on`` at most; all unless given.
@@ -102,6 +103,7 @@ def evaluate(
 
     Raises:
         GateMissing: if the sequence set is not of the corpus as it is now, or no model is trained on it.
+        NoModel: if no model of a name is trained, or the list of models is empty.
         ModelGone: if the files of all its models are gone.
         CorruptedFile: if a model is not one that a finished training run recorded.
         GateBlocked: if predictions cannot be decoded; the summary is written, and is ``report`` of the error. If text
@@ -224,13 +226,17 @@ def _recorded(corpus: Corpus, model: TrainedModel) -> bool:
 
 
 def _models(
-    work: Workspace, record: SequenceSetRecord, given: Iterable[TrainedModel] | TrainedModel | None
+    work: Workspace, record: SequenceSetRecord, given: Iterable[TrainedModel | str] | TrainedModel | str | None
 ) -> dict[str, TrainedModel]:
     """The models to evaluate, by name, read from their files: weights in memory may have been changed.
 
     A second version of a model has the name of the version.
     """
-    wanted = [given] if isinstance(given, TrainedModel) else list(given or ())
+    if isinstance(given, TrainedModel | str):
+        given = [given]
+    wanted = [] if given is None else [_opened(work, each) for each in given]
+    if given is not None and not wanted:
+        raise NoModel("the list of models to evaluate is empty; leave it out to evaluate all")
     runs = {run.sha256: run for run in work.store.training_runs(record.id) if run.status == "finished"}
     found: dict[str, TrainedModel] = {}
     for model in wanted:
@@ -249,6 +255,10 @@ def _models(
     if not found:
         raise GateMissing("no model is trained on the sequence set of the current corpus; run `lvm train`")
     return found
+
+
+def _opened(work: Workspace, model: TrainedModel | str) -> TrainedModel:
+    return open_model(model, work.space, work.settings, work) if isinstance(model, str) else model
 
 
 def _champion(work: Workspace, sequences: SequenceSet, others: Mapping[str, TrainedModel]) -> dict[str, TrainedModel]:

@@ -15,13 +15,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lvm.corpus.clean import cleaned
 from lvm.corpus.documents import Document, Skipped
 from lvm.corpus.readable import ADVICE, UNREADABLE, UnreadableText
 from lvm.corpus.sources import NoSuchColumn, Source, open_source
 from lvm.devices import give_back_memory
+from lvm.errors import UsageError
 from lvm.evaluation.choosing import NothingToMeasure
 from lvm.gates import UNREADABLE_MIN_SHARE
 from lvm.pipeline import sources
@@ -124,6 +125,25 @@ class _Chunked:
     token_counts: list[int]
 
 
+class NotDocuments(UsageError):
+    """What is given is neither the name of a source nor documents."""
+
+
+def _checked(source: Any) -> Iterator[Document | Skipped]:
+    """What is given as documents.
+
+    Raises:
+        NotDocuments: for the first that is none.
+    """
+    advice = "give a folder, a file or another source, or lvm.corpus.documents.Document for each text"
+    if not isinstance(source, Iterable):
+        raise NotDocuments(f"something of type {type(source).__name__} is no source; {advice}")
+    for number, item in enumerate(source, start=1):
+        if not isinstance(item, Document | Skipped):
+            raise NotDocuments(f"item {number} is of type {type(item).__name__}, not a document; {advice}")
+        yield item
+
+
 @named_stage
 def ingest(
     work: Workspace,
@@ -155,6 +175,7 @@ def ingest(
         InvalidLimit: if the limit is below 1.
         NoSuchColumn: if the source has no such column.
         NothingUsable: if the source has no usable document.
+        NotDocuments: if it is neither a source nor documents, e.g. a list of texts.
         UnreadableText: if most of the source is in a writing system that the encoder does not know: most of its first
             ``SHARD_CHARACTERS``. Nothing was stored then.
         OneSourceOnly: if the workspace works on another source alone.
@@ -168,7 +189,7 @@ def ingest(
     elif text_column is not None:
         raise NoSuchColumn("documents have no columns; leave text_column out")
     else:
-        documents = cleaned(islice(source, limit))
+        documents = cleaned(islice(_checked(source), limit))
     if work.settings.source_only is not None:
         documents = _of_one(documents, work.settings.source_only)
     if sync and not isinstance(documents, Source):

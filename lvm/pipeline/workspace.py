@@ -19,7 +19,7 @@ from lvm.errors import UsageError
 from lvm.files import CorruptedFile
 from lvm.models import MODELS
 from lvm.pipeline.alone import settings_alone, store_alone
-from lvm.pipeline.errors import AmbiguousVersion, GateMissing, ModelGone
+from lvm.pipeline.errors import AmbiguousVersion, GateMissing, ModelGone, NotAWorkspace
 from lvm.progress import Bars, bar
 from lvm.report.html import table
 from lvm.sequences import SequenceSet, load
@@ -52,11 +52,17 @@ def reads_corpus(stage: Stage) -> Stage:
 def named_stage(stage: Stage) -> Stage:
     """Make a function of a workspace raise DatabaseUnavailable or LockTimeout where the database driver raises.
 
-    A function that also takes a space alone, without a database, stays as it is for it.
+    A function that also takes a space alone, without a database, stays as it is for it. Anything else in the first
+    place is a NotAWorkspace.
     """
 
     @wraps(stage)
     def named(work: Workspace | Space, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(work, Workspace | Space):
+            raise NotAWorkspace(
+                f"the first argument of {stage.__name__} is the workspace, what `lvm.open_workspace` gives; given is "
+                f"something of type {type(work).__name__}"
+            )
         with nullcontext() if isinstance(work, Space) else named_errors(work.store.engine):
             return stage(work, *args, **kwargs)
 

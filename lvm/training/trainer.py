@@ -411,7 +411,11 @@ def _resume(
         log.warning("%s: training starts %s", folder, note)
         return _State([]), note
     final = metadata.get("final_sha256", "")
-    checkpoints.read(folder / (checkpoints.MODEL if final else _best_file(config)))  # damaged weights are named early
+    weights = folder / (checkpoints.MODEL if final else _best_file(config))
+    if not weights.exists():  # deleted, as the error about a damaged file says
+        log.warning("%s: training starts anew: %s of the earlier run is gone", folder, weights.name)
+        return _State([]), f"anew: {weights.name} of the earlier run is gone"
+    checkpoints.read(weights)  # damaged weights are named early
     try:
         seconds = float(metadata.get("final_seconds", 0))
         state = _State(_history(metadata["history"]), metadata["best_sha256"], final, seconds)

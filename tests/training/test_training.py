@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from lvm.devices import NoDevice
 from lvm.errors import LvmError, UsageError
 from lvm.evaluation.baselines import baselines
 from lvm.evaluation.retrieval import EmptySplit, evaluate
-from lvm.files import CannotWrite, CorruptedFile
+from lvm.files import CannotWrite, CorruptedFile, file_sha256
 from lvm.gates import MAX_NORM_ERROR
 from lvm.models import MODELS, UnknownModel
 from lvm.sequences import SequenceSet
@@ -197,6 +198,23 @@ def test_a_damaged_checkpoint_is_named(file: str, damage: str, toy: SequenceSet,
     if file == "model.safetensors":
         with pytest.raises(CorruptedFile):
             load_model(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_weights_that_are_deleted_are_trained_again(
+    damaged: bool, toy: SequenceSet, undisturbed: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed, tmp_path / "gru")
+    model = tmp_path / "gru" / "model.safetensors"
+    before = file_sha256(model)
+    if damaged:
+        model.write_bytes(model.read_bytes()[:1000])
+        with pytest.raises(CorruptedFile, match="delete it and run the command that writes it again"):
+            train("gru", toy, CONFIG, tmp_path / "gru")
+    model.unlink()
+    result = train("gru", toy, CONFIG, tmp_path / "gru")
+    assert result.note == "anew: model.safetensors of the earlier run is gone"
+    assert result.sha256 == before == file_sha256(model)
 
 
 def test_no_model_there(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""Wrong calls from Python are named errors, in one line, and change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lvm
+from lvm.corpus.chunker import NotUnicode
+from lvm.errors import LvmError
+from lvm.pipeline.errors import NoModel, NotAWorkspace
+from lvm.pipeline.ingest import NotDocuments
+from lvm.settings import InvalidSetting, Settings
+from lvm.spaces import Space
+from lvm.store import Store
+from tests.pipeline.small import shrink, small_corpus
+
+Call = Callable[[Any], object]
+
+
+@pytest.fixture
+def work(settings: Settings, database: Store, minilm: Space) -> Iterator[lvm.Workspace]:
+    with lvm.open_workspace(minilm, settings) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda work: lvm.ingest("sotu", work), NotAWorkspace, "first argument of ingest is the workspace.* type str"),
+        (lambda work: lvm.validate(None), NotAWorkspace, "of validate is the workspace.* type NoneType"),
+        (lambda work: lvm.write("gru", work, "x"), NotAWorkspace, "of write is the workspace"),
+        (lambda work: lvm.predict_next(work.settings, "gru", ["x"]), NotAWorkspace, "type Settings"),
+        (lambda work: lvm.ingest(work, ["a text", "another"]), NotDocuments, "item 1 is of type str, not a document"),
+        (lambda work: lvm.ingest(work, np.zeros(3)), NotDocuments, "item 1 is of type float64"),
+        (lambda work: lvm.ingest(work, None), NotDocuments, "NoneType is no source"),
+        (lambda work: lvm.Settings(hom="trial"), InvalidSetting, "no setting 'hom'; did you mean home"),
+    ],
+)
+def test_what_is_in_the_wrong_place_is_named(call: Call, error: type[LvmError], said: str, work: lvm.Workspace) -> None:
+    with pytest.raises(error, match=said) as raised:
+        call(work)
+    assert "\n" not in str(raised.value)
+    assert work.counts()["documents"] == 0
+
+
+@pytest.mark.parametrize("texts", [[None], ["good", b"bytes"], np.zeros(2)])
+def test_what_is_no_text_is_named(texts: Any, minilm: Space) -> None:
+    with pytest.raises(NotUnicode, match=r"text \d of \d is of type .*, not a string"):
+        minilm.encode(texts)
+
+
+def test_a_setting_that_does_not_exist_is_named() -> None:
+    with pytest.raises(InvalidSetting, match=r"there is no setting 'xyzzy'$"):
+        Settings(xyzzy=1)  # type: ignore[call-arg]
+
+
+def test_models_are_evaluated_by_their_names(
+    work: lvm.Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink(monkeypatch)
+    sequences = small_corpus(work, tmp_path / "texts")
+    model = lvm.train(work, sequences, "gru", epochs=1)
+    with pytest.raises(NoModel, match="list of models to evaluate is empty"):
+        lvm.evaluate(work, sequences, [])
+    with pytest.raises(NoModel):
+        lvm.evaluate(work, sequences, ["lstm"])
+    summary = lvm.evaluate(work, sequences, "gru")
+    assert summary.models["gru"].checkpoint == model.sha256
+    assert lvm.evaluate(work, sequences, [model.version]).models["gru"].checkpoint == model.sha256
