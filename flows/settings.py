@@ -1,6 +1,6 @@
 """Prefect's settings and its SQLite database, looked at before anything else of Prefect: what is wrong is one line.
 
-Prefect needs its settings when it is imported. Of a server that cannot start it learns only by waiting two minutes.
+Prefect reads its settings when it is imported. It waits two minutes before it gives up a server that cannot start.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lvm.errors import UsageError, one_line
 from lvm.settings import InvalidSetting
 
 _PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_ERROR)
-"""Codes of a database that is locked, or new: it has no table of revisions."""
+"""SQLite's codes for a database that is locked, or that is new and has no table of revisions."""
 
 _ANEW = "move it away, and Prefect begins a new one: no texts, vectors or models are in it"
 
 
 def require_readable() -> None:
-    """Refuse settings that Prefect cannot read and, if this process starts Prefect's server, a database that it cannot.
+    """Refuse settings that Prefect cannot read, and a database of the server that this process would start.
 
     Raises:
         InvalidSetting: if a variable, ``prefect.toml`` or another file of Prefect's settings is invalid. Values are
@@ -38,7 +38,7 @@ def require_readable() -> None:
             from prefect.settings import get_current_settings
 
             elsewhere = get_current_settings().api.url
-    except (ValueError, OSError, AttributeError, TypeError) as error:  # as the file leads to: Prefect checks few
+    except (ValueError, OSError, AttributeError, TypeError) as error:  # a wrong file leads to any of these
         reason = one_line(str(error))
         if isinstance(error, ValidationError):
             reason = "; ".join(
@@ -54,7 +54,7 @@ def require_readable() -> None:
 
 
 def require_startable() -> None:
-    """Refuse a SQLite database of Prefect's server with which the server would not start. A locked one passes.
+    """Refuse a SQLite database with which Prefect's server would not start. A locked one passes.
 
     Raises:
         UsageError: if it is damaged, cannot be opened, or was changed by a newer Prefect.
@@ -64,7 +64,7 @@ def require_startable() -> None:
     url = get_current_settings().server.database.connection_url
     parts = urlsplit(url.get_secret_value() if url else "")
     database = Path(unquote(parts.path[1:]))
-    if not parts.scheme.startswith("sqlite") or not database.exists():  # also if it is in memory
+    if not parts.scheme.startswith("sqlite") or not database.exists():  # a database in memory is no file
         return
     try:
         address = f"{database.absolute().as_uri()}?mode=ro"
@@ -72,7 +72,7 @@ def require_startable() -> None:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF in _PASSING:  # the other bits say more
+        if error.sqlite_errorcode & 0xFF in _PASSING:  # the higher bits give details
             return
         raise UsageError(
             f"{database}, the history of runs, cannot be opened ({error}); see that it is a file that you may read and "
@@ -82,8 +82,8 @@ def require_startable() -> None:
         raise UsageError(f"{database}, the history of runs, is damaged ({error}); {_ANEW}") from error
     if not _known(revision):
         raise UsageError(
-            f"{database}, the history of runs, is of a newer Prefect than this one; upgrade it (pip install -U "
-            f"prefect), or {_ANEW}"
+            f"{database}, the history of runs, is of a newer Prefect than this one; upgrade Prefect (pip install "
+            f"-U prefect), or {_ANEW}"
         )
 
 

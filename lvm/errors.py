@@ -1,4 +1,4 @@
-"""The two base classes of every named error, and safe printing of text from elsewhere.
+"""The two base classes of every named error, what their messages share, and safe printing of text from elsewhere.
 
 Contract: an error message is one line that says what happened, what it means and what to do. The command line prints
 this line and exits with ``exit_code``.
@@ -7,6 +7,8 @@ this line and exits with ``exit_code``.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class LvmError(Exception):
@@ -28,6 +30,12 @@ def first_line(error: object) -> str:
     """First line of another library's error message, or the error's type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question that names the nearest of the names that exist; empty if none is near."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def is_panic(error: BaseException) -> bool:

@@ -13,13 +13,12 @@ import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from lvm.errors import UsageError, first_line
+from lvm.errors import UsageError, did_you_mean, first_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -141,9 +140,8 @@ def unknown(name: str, known: Iterable[str], of: str = "") -> BadConfig:
         of: whose hyperparameter it should have been, e.g. `` of gru``.
     """
     names = list(known)
-    near = get_close_matches(name, names, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    return BadConfig(f"there is no hyperparameter {name!r}{of}; {guess}There is {', '.join(names)}")
+    guess = did_you_mean(name, names)
+    return BadConfig(f"there is no hyperparameter {name!r}{of}; {guess}{guess and ' '}There is {', '.join(names)}")
 
 
 def assignments(texts: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from pydantic import Field, PositiveInt, SecretStr, ValidationError, field_valid
 from pydantic_core import ErrorDetails, PydanticUseDefault
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
-from lvm.errors import UsageError, first_line
+from lvm.errors import UsageError, did_you_mean, first_line
 
 DOTENV = ".env"
 """File of settings in the working folder. The environment wins."""
@@ -56,9 +55,8 @@ class Settings(BaseSettings):
     def __init__(self, **values: Any) -> None:
         for name in values:
             if name not in type(self).model_fields and not name.startswith("_"):  # those are pydantic's own
-                near = get_close_matches(name, type(self).model_fields, n=1)
-                guess = f"; did you mean {near[0]}?" if near else ""
-                raise InvalidSetting(f"there is no setting {name!r}{guess}")
+                guess = did_you_mean(name, type(self).model_fields)
+                raise InvalidSetting(f"there is no setting {name!r}{guess and '; '}{guess}")
         try:
             super().__init__(**values)
         except ValidationError as error:  # it may quote a secret, so it is not chained

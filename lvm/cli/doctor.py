@@ -6,7 +6,6 @@ Contract: checks change nothing.
 from __future__ import annotations
 
 import base64
-import difflib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from typing import Literal
 
 from lvm import __version__
 from lvm.cli.surroundings import login_of, prefect_server, surroundings, what_to_do
-from lvm.errors import LvmError, first_line
+from lvm.errors import LvmError, did_you_mean, first_line
 from lvm.files import CorruptedFile
 from lvm.pipeline.errors import GateMissing
 from lvm.pipeline.promote import Version, versions
@@ -107,12 +106,11 @@ def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
     where = {name: " (.env)" if in_file.get(name) == value else "" for name, value in ours.items()}
     unknown = ours.keys() - known - OF_COMPOSE
     for name in sorted(unknown):
-        close = difflib.get_close_matches(name, known, 1)
         yield Finding(
             "settings",
             "warning",
             f"{name}{where[name]} is not a setting",
-            f"did you mean {close[0]}?" if close else "remove it",
+            did_you_mean(name, known) or "remove it",
         )
     if not unknown:
         given = (f"{name}{where[name]}" for name in sorted(ours.keys() & known))

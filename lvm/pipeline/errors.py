@@ -17,7 +17,7 @@ class NoModel(UsageError):
 
 
 class NotAWorkspace(UsageError):
-    """The first argument of a stage is not what it works in."""
+    """The first argument of a stage is no workspace."""
 
 
 class ModelGone(NoModel):

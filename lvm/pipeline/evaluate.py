@@ -232,20 +232,19 @@ def _models(
 
     A second version of a model has the name of the version.
     """
-    if isinstance(given, TrainedModel | str):
-        given = [given]
-    wanted = [] if given is None else [_opened(work, each) for each in given]
+    wanted = [given] if isinstance(given, TrainedModel | str) else list(given or ())
     if given is not None and not wanted:
         raise NoModel("the list of models to evaluate is empty; leave it out to evaluate all")
     runs = {run.sha256: run for run in work.store.training_runs(record.id) if run.status == "finished"}
     found: dict[str, TrainedModel] = {}
-    for model in wanted:
+    for each in wanted:
+        model = open_model(each, work.space, work.settings, work) if isinstance(each, str) else each
         if model.sha256 not in runs:
             raise GateMissing(
                 f"model {model.name!r} is not one that was trained on the sequence set of the current corpus; "
                 "run `lvm train`"
             )
-        opened = work.model_of(runs[model.sha256])
+        opened = model if isinstance(each, str) else work.model_of(runs[model.sha256])
         found[opened.version if opened.name in found else opened.name] = opened
     if wanted:
         return found
@@ -255,10 +254,6 @@ def _models(
     if not found:
         raise GateMissing("no model is trained on the sequence set of the current corpus; run `lvm train`")
     return found
-
-
-def _opened(work: Workspace, model: TrainedModel | str) -> TrainedModel:
-    return open_model(model, work.space, work.settings, work) if isinstance(model, str) else model
 
 
 def _champion(work: Workspace, sequences: SequenceSet, others: Mapping[str, TrainedModel]) -> dict[str, TrainedModel]:

@@ -130,10 +130,10 @@ class NotDocuments(UsageError):
 
 
 def _checked(source: Any) -> Iterator[Document | Skipped]:
-    """What is given as documents.
+    """The same documents, looked at one by one.
 
     Raises:
-        NotDocuments: for the first that is none.
+        NotDocuments: for the first item that is no document.
     """
     advice = "give a folder, a file or another source, or lvm.corpus.documents.Document for each text"
     if not isinstance(source, Iterable):

@@ -413,8 +413,9 @@ def _resume(
     final = metadata.get("final_sha256", "")
     weights = folder / (checkpoints.MODEL if final else _best_file(config))
     if not weights.exists():  # deleted, as the error about a damaged file says
-        log.warning("%s: training starts anew: %s of the earlier run is gone", folder, weights.name)
-        return _State([]), f"anew: {weights.name} of the earlier run is gone"
+        note = f"anew: {weights.name} of the earlier run is gone"
+        log.warning("%s: training starts %s", folder, note)
+        return _State([]), note
     checkpoints.read(weights)  # damaged weights are named early
     try:
         seconds = float(metadata.get("final_seconds", 0))
