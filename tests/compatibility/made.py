@@ -21,7 +21,7 @@ CONTEXT = 3
 def settings(home: Path, **changes: Any) -> Settings:
     """Settings by which the space and the artifacts of then are found."""
     here: dict[str, Any] = {"home": home, "artifacts": FOLDER / "lvm", "spaces": FOLDER / "spaces.toml"}
-    return Settings(space="toy", inverter=None, corrector=None, device="cpu", **{**here, **changes})
+    return Settings(space="toy", inverter=None, device="cpu", **{**here, **changes})
 
 
 def documents() -> list[Document]:
