@@ -61,9 +61,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 raise
         _sync_folder(path.parent)
     except OSError as error:
+        left = "the old file is intact" if os.path.lexists(path) else "no part of it was left"
         raise CannotWrite(
-            f"could not write {path}: {error.strerror or error}; "
-            "the old file is intact, free disk space or correct the permissions and run the same command again"
+            f"could not write {path}: {error.strerror or error}; {left}, free disk space or correct the path or its "
+            "permissions and run the same command again"
         ) from error
 
 

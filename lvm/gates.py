@@ -195,9 +195,9 @@ def judge_roundtrip(
                 "identification R@1",
                 identification_r1,
                 IDENTIFICATION_MIN_R1,
-                "decoded texts do not identify their originals: the vectors come from another pooling, layer or "
-                "library; "
-                "check the encoder with `lvm diagnose`",
+                "decoded texts do not identify their originals: many chunks say nearly the same (leave copies out, or "
+                "adapt the inverter with `lvm inverter finetune SOURCE`), or the vectors come from another pooling, "
+                "layer or library (check the encoder with `lvm diagnose`)",
             ),
             Criterion(
                 "sampled chunks", samples, GATE_MIN_SAMPLES, "ingest more text that the inverter was not trained on"

@@ -16,7 +16,19 @@ LIBRARY = sorted((ROOT / "lvm").rglob("*.py"))
 FLOWS = sorted((ROOT / "flows").rglob("*.py"))
 OTHERS = [path for folder in ("tests", "benchmarks", "migrations", "docs") for path in (ROOT / folder).rglob("*.py")]
 
-GROUND = ["errors", "settings", "gates", "files", "devices", "progress", "terminal", "fitting", "arrays", "options"]
+GROUND = [
+    "errors",
+    "settings",
+    "gates",
+    "files",
+    "devices",
+    "progress",
+    "terminal",
+    "fitting",
+    "arrays",
+    "options",
+    "calls",
+]
 ROOMS = [
     "corpus",
     "models",

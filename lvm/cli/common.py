@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from lvm.cli.surroundings import prefect_api, prepare_prefect
+from lvm.errors import UsageError
 from lvm.settings import Settings, chosen, expanded, url_readers
 from lvm.terminal import Cell, Terminal
 
@@ -129,12 +130,16 @@ def prefect_starting() -> Future[object] | None:
 def workspace_opened(space: str | None, inverter: str | None = None, source_only: str | None = None) -> Iterator[None]:
     """Open database and space while Prefect's server starts, and keep them open for the flow.
 
-    An error is left to the work inside the block, which opens them too.
+    A wrong name ends the command at once. Another error is left to the work inside the block, which opens them too.
     """
     kept = ExitStack()
-    with suppress(Exception), without_garbage_collection():
-        common = flows_module("common")
-        kept.enter_context(common.opened(common.Where(space, inverter, source_only)))
+    try:
+        with without_garbage_collection():
+            common = flows_module("common")
+            kept.enter_context(common.opened(common.Where(space, inverter, source_only)))
+    except Exception as error:
+        if isinstance(error, UsageError):
+            raise
     try:
         yield
     finally:

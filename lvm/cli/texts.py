@@ -81,10 +81,12 @@ def search(
 ) -> None:
     """Print the stored chunks nearest to a text."""
     metadata = _metadata(where or [])
-    sources = [name for each in source or [] for name in (each, str(path(each).resolve()))]  # a path is stored absolute
-    given = {"source": sources, "document": document, "metadata": metadata}
     query = _utf8(query)
     with opened(space) as work:
+        from lvm.pipeline.sources import stored_source
+
+        sources = [stored_source(work.store, each).name for each in source or []]
+        given = {"source": sources, "document": document, "metadata": metadata}
         hits = work.search(
             query,
             k,
@@ -95,7 +97,9 @@ def search(
         )
         show_hits(hits, as_json)
         if not hits:
-            err.print("no stored chunk matches" + "".join(_instead(work, *each) for each in metadata.items()))
+            empty = not work.counts()["chunks"]
+            notes = [f"space {work.space.name!r} has none yet: run `lvm ingest` first"] if empty else []
+            err.print("; ".join(["no stored chunk matches", *notes, *_similar(work, metadata)]))
 
 
 def _metadata(assignments: list[str]) -> dict[str, Any]:
@@ -118,10 +122,15 @@ def _metadata(assignments: list[str]) -> dict[str, Any]:
     return found
 
 
-def _instead(work: Workspace, name: str, value: Any) -> str:
-    """The stored values that are like one that was looked for; empty if there is none."""
-    similar = work.store.similar_metadata(name, str(value))
-    return f"; {name} is {' or '.join(json.dumps(each, ensure_ascii=False) for each in similar)}" if similar else ""
+def _similar(work: Workspace, metadata: dict[str, Any]) -> list[str]:
+    """For each value of metadata that was looked for, the stored values that are like it, if there are any."""
+    found = []
+    for name, value in metadata.items():
+        if similar := work.store.similar_metadata(name, str(value)):
+            shown = " or ".join(json.dumps(each, ensure_ascii=False) for each in similar)
+            is_text = str(value) in similar and not isinstance(value, str)
+            found.append(f"{name} is {shown}" + (f""", a text: --where '{name}="{value}"'""" if is_text else ""))
+    return found
 
 
 def next_(

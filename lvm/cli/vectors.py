@@ -16,13 +16,13 @@ from lvm.progress import bar
 from lvm.settings import Settings
 from lvm.spaces import Decoded, Space, SpaceMismatch, open_space
 from lvm.spaces.check import demand
-from lvm.spaces.registry import statistics
+from lvm.spaces.registry import open_statistics
 
 VECTORS_AT_ONCE = 64
 """Vectors that are decoded before their texts are printed."""
 
 
-class NoSuchFile(UsageError):
+class UnusableFile(UsageError):
     """A file does not exist, cannot be read, or has a wrong suffix or encoding."""
 
 
@@ -36,13 +36,13 @@ def encode(source: Path | None, output: Path | None, space_name: str | None, set
         settings: the settings.
 
     Raises:
-        NoSuchFile: if the source cannot be read, or the output has another suffix.
+        UnusableFile: if the source cannot be read, or the output has another suffix.
         UsageError: if a line is empty, or there is no line.
         UnreadableText: if a line is in a writing system that the encoder does not know.
         CannotWrite: if the disk is full or the folder cannot be written.
     """
     if output is not None and output.suffix not in WRITTEN:
-        raise NoSuchFile(f"--out {output} has a wrong suffix; use {' or '.join(WRITTEN)}, which name the space")
+        raise UnusableFile(f"--out {output} has a wrong suffix; use {' or '.join(WRITTEN)}, which name the space")
     texts = _lines(source)
     space = open_space(space_name or settings.space, settings)
     space.require_readable(texts)
@@ -85,7 +85,7 @@ def decode(
     Raises:
         UsageError: if both candidates and steps are requested.
         InvalidDecoding: if the inverter does not make so many candidates, or has no steps.
-        NoSuchFile: if the file cannot be opened.
+        UnusableFile: if the file cannot be opened.
         UnreadableVectors: if the file holds no vectors.
         CorruptedFile: if the file is damaged.
         SpaceMismatch: if the file or ``vectors_of`` names another space, or neither names one.
@@ -105,7 +105,7 @@ def decode(
         )
     vectors = require(held.vectors(space.fingerprint), space.name, space.fingerprint, space.dim)
     if held.foreign:
-        demand(vectors, statistics(space, settings), space.name)
+        demand(vectors, open_statistics(space, settings), space.name)
     with bar("decode", len(vectors)) as advance:
         for start in range(0, len(vectors), VECTORS_AT_ONCE):
             part = vectors[start : start + VECTORS_AT_ONCE]
@@ -135,7 +135,7 @@ def check(source: Path, space_name: str | None, settings: Settings) -> str:
         The result in one line.
 
     Raises:
-        NoSuchFile: if the file cannot be opened.
+        UnusableFile: if the file cannot be opened.
         UnreadableVectors: if the file holds no vectors.
         CorruptedFile: if the file is damaged.
         SpaceMismatch: if the file names another space.
@@ -145,7 +145,7 @@ def check(source: Path, space_name: str | None, settings: Settings) -> str:
     space = open_space(space_name or settings.space, settings)
     held = _vectors(source)
     _same(held, None, space)
-    return demand(held.vectors(space.fingerprint), statistics(space, settings), space.name).message
+    return demand(held.vectors(space.fingerprint), open_statistics(space, settings), space.name).message
 
 
 def _same(held: VectorFile, vectors_of: str | None, space: Space) -> None:
@@ -169,7 +169,7 @@ def _open(source: Path | None) -> IO[bytes]:
     try:
         return source.open("rb")
     except OSError as error:
-        raise NoSuchFile(f"{source} cannot be read ({error.strerror}); name an existing file") from error
+        raise UnusableFile(f"{source} cannot be read ({error.strerror}); name an existing file") from error
 
 
 def _lines(source: Path | None) -> list[str]:
@@ -177,7 +177,7 @@ def _lines(source: Path | None) -> list[str]:
         try:
             texts = [line.rstrip("\r\n") for line in io.TextIOWrapper(file, encoding="utf-8")]
         except UnicodeDecodeError as error:
-            raise NoSuchFile(f"the texts are not UTF-8 (byte {error.start}); save them as UTF-8") from error
+            raise UnusableFile(f"the texts are not UTF-8 (byte {error.start}); save them as UTF-8") from error
     if empty := next((row for row, text in enumerate(texts, start=1) if not text.strip()), None):
         raise UsageError(f"line {empty} is empty; write one text per line, so that row i is line i")
     if not texts:
@@ -187,6 +187,6 @@ def _lines(source: Path | None) -> list[str]:
 
 def _vectors(source: Path | None) -> VectorFile:
     if source is not None and source.suffix != ".jsonl" and source.is_fifo():
-        raise NoSuchFile(f"{source} is a pipe, from which only .jsonl can be read; name a file")
+        raise UnusableFile(f"{source} is a pipe, from which only .jsonl can be read; name a file")
     with _open(source) as file:
         return vector_files.read(source, file)

@@ -22,6 +22,7 @@ from lvm.corpus.errors import InvalidLimit, NoSuchColumn, NothingUsable, SourceN
 from lvm.corpus.folders import text_files, texts_of
 from lvm.corpus.packed import DAMAGED, is_packed, kind, unpacked, unpacked_size
 from lvm.corpus.texts import SUFFIXES, document, is_text
+from lvm.errors import did_you_mean
 from lvm.settings import expanded
 
 __all__ = ["InvalidLimit", "NoSuchColumn", "NothingUsable", "Source", "SourceNotFound", "SourceUnreadable", "is_table"]
@@ -84,8 +85,8 @@ class Source:
             if count == self.limit:
                 return
         if not count:
-            why = f" (first: {first_skipped.where}: {first_skipped.reason})" if first_skipped else ""
-            raise NothingUsable(f"source {self.name!r} has no usable document{why}; nothing was ingested")
+            why = f"first: {first_skipped.where}: {first_skipped.reason}" if first_skipped else f"name {KINDS}"
+            raise NothingUsable(f"source {self.name!r} has no usable document ({why}); nothing was ingested")
 
 
 def open_source(spec: str, limit: int | None = None, text_column: str | None = None) -> Source:
@@ -124,7 +125,8 @@ def open_source(spec: str, limit: int | None = None, text_column: str | None = N
     except (OSError, ValueError) as error:
         raise SourceNotFound(f"{spec!r} is not a valid path ({error}); name {KINDS}") from error
     if not exists:
-        raise SourceNotFound(f"no source {spec!r}; name {KINDS}")
+        guess = did_you_mean(spec, ["sotu"])
+        raise SourceNotFound(f"no source {spec!r}; {guess + ' Or name' if guess else 'name'} {KINDS}")
     if not os.access(path, os.R_OK):
         raise SourceUnreadable(f"no permission to read {spec!r}; check its permissions")
     name = _name(path)

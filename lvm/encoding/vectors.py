@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lvm.arrays import FloatArray
+from lvm.calls import typed
 from lvm.errors import LvmError
 
 
@@ -38,6 +39,7 @@ class Vectors:
     norms: FloatArray
 
     @classmethod
+    @typed
     def from_raw(cls, fingerprint: str, raw: FloatArray) -> Vectors:
         """Split the output of an encoder into directions and norms.
 
@@ -46,8 +48,14 @@ class Vectors:
             raw: (n, dim) float32.
 
         Raises:
-            InvalidVectors: if a row is zero or not finite, or the array is not two-dimensional.
+            InvalidVectors: if a row is zero or not finite, or it is no array of numbers with two dimensions.
+            WrongType: if the fingerprint is no string.
         """
+        if not isinstance(raw, np.ndarray) or raw.dtype.kind not in "fiu":
+            raise InvalidVectors(
+                f"vectors are a NumPy array of numbers, not {type(raw).__name__}{_dtype(raw)}; convert them, e.g. by "
+                "np.asarray(..., dtype=np.float32)"
+            )
         if raw.ndim != 2:
             raise InvalidVectors(f"expected an array (n, dim), got shape {raw.shape}; pass one row per text")
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow gives infinity, which is refused below
@@ -92,6 +100,11 @@ class Vectors:
     def __getitem__(self, rows: slice | list[int]) -> Vectors:
         """Select rows."""
         return Vectors(self.fingerprint, self.unit[rows], self.norms[rows])
+
+
+def _dtype(values: object) -> str:
+    """The type of an array's elements, for messages."""
+    return f" of {values.dtype}" if isinstance(values, np.ndarray) else ""
 
 
 def require(vectors: Vectors, space_name: str, fingerprint: str, dim: int) -> Vectors:

@@ -125,8 +125,9 @@ class RoundtripFigures:
 
     @property
     def extent(self) -> str:
-        """How many of the drawn chunks were measured, and why no more."""
-        return self.stopped or f"all {self.drawn} drawn chunks were measured"
+        """How many of the drawn chunks were measured, why no more, and how many of them do not count."""
+        seen = f"; {len(self.seen)} of them do not count, the inverter was trained on them" if self.seen else ""
+        return (self.stopped or f"all {self.drawn} drawn chunks were measured") + seen
 
     @property
     def failing(self) -> list[SourceFigures]:

@@ -16,10 +16,6 @@ class NoModel(UsageError):
     """No model of that name is trained, and none is shipped."""
 
 
-class NotAWorkspace(UsageError):
-    """The first argument of a stage is no workspace."""
-
-
 class ModelGone(NoModel):
     """The database knows the model, and its file is not there."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lvm.corpus.documents import Document, DocumentInfo, Skipped
 from lvm.corpus.sources import Source, is_table, source_name
-from lvm.errors import UsageError
+from lvm.errors import UsageError, did_you_mean
 from lvm.evaluation.roundtrip import RoundtripFigures, SourceFigures
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.store import Key, NotConfirmed, Store, StoredSource
@@ -123,7 +123,7 @@ def remove(work: Workspace, source: str | Path, *, confirm: str = "") -> Removed
         NotAllowed: if this database user may not delete documents.
     """
     store = work.store
-    stored = _stored(store, str(source))
+    stored = stored_source(store, str(source))
     if confirm != stored.name:
         name = shlex.quote(stored.name)
         raise NotConfirmed(
@@ -226,13 +226,21 @@ def in_words(rows: dict[str, int]) -> str:
     return ", ".join(f"{count} {table}" for table, count in rows.items())
 
 
-def _stored(store: Store, source: str) -> StoredSource:
-    """What is stored of a source, by its stored name or by what was given to ``ingest``."""
+def stored_source(store: Store, source: str) -> StoredSource:
+    """What is stored of a source, by its stored name or by what was given to ``ingest``.
+
+    Raises:
+        SourceNotStored: if nothing of it is stored; the message says which sources there are.
+    """
     found = {each.name: each for each in store.sources()}
     name = source if source in found else source_name(source)
     if name not in found:
+        guess = did_you_mean(source, found)
         there = ", ".join(repr(each) for each in found) or "none"
-        raise SourceNotStored(f"no source {source!r} is stored in database {store.database_name!r}; there is {there}")
+        raise SourceNotStored(
+            f"no source {source!r} is stored in database {store.database_name!r}; {guess}{guess and ' '}there is "
+            f"{there}"
+        )
     return found[name]
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
+from lvm.calls import require_types, typed
 from lvm.errors import UsageError
 from lvm.files import CorruptedFile
 from lvm.models import MODELS
 from lvm.pipeline.alone import settings_alone, store_alone
-from lvm.pipeline.errors import AmbiguousVersion, GateMissing, ModelGone, NotAWorkspace
+from lvm.pipeline.errors import AmbiguousVersion, GateMissing, ModelGone
 from lvm.progress import Bars, bar
 from lvm.report.html import table
 from lvm.sequences import SequenceSet, load
@@ -52,17 +53,13 @@ def reads_corpus(stage: Stage) -> Stage:
 def named_stage(stage: Stage) -> Stage:
     """Make a function of a workspace raise DatabaseUnavailable or LockTimeout where the database driver raises.
 
-    A function that also takes a space alone, without a database, stays as it is for it. Anything else in the first
-    place is a NotAWorkspace.
+    A function that also takes a space alone, without a database, stays as it is for it. Arguments of a wrong type are a
+    WrongType.
     """
 
     @wraps(stage)
     def named(work: Workspace | Space, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(work, Workspace | Space):
-            raise NotAWorkspace(
-                f"the first argument of {stage.__name__} is the workspace, what `lvm.open_workspace` gives; given is "
-                f"something of type {type(work).__name__}"
-            )
+        require_types(stage, (work, *args), kwargs)
         with nullcontext() if isinstance(work, Space) else named_errors(work.store.engine):
             return stage(work, *args, **kwargs)
 
@@ -152,8 +149,8 @@ class Workspace:
             SpaceMismatch: if the vector is of another space.
             InvalidVectors: if it is a bare array, or not exactly one vector.
             InvalidFilter: if the filter has another key, or a value of a wrong type.
-            UsageError: if a hybrid search gets a vector, which has no words, or if ``skip`` or ``k`` is negative
-                or too large.
+            UsageError: if a hybrid search gets a vector, which has no words, if the text has no letter and no digit,
+                or if ``skip`` or ``k`` is negative or too large.
             UnreadableText: if the text is in a writing system that the encoder does not know.
         """
         if hybrid and not isinstance(query, str):
@@ -162,6 +159,8 @@ class Workspace:
             if not 0 <= number <= MOST_RESULTS:
                 raise UsageError(f"{name} is {number}; it must be between 0 and {MOST_RESULTS}")
         if isinstance(query, str):
+            if not any(map(str.isalnum, query)):
+                raise UsageError("the text to search for has no letter and no digit; give a word or more")
             self.space.require_readable([query])
         vectors = self.space.encode([query]) if isinstance(query, str) else query
         words = query if hybrid and isinstance(query, str) else None
@@ -340,6 +339,7 @@ def register(store: Store, space: Space) -> int:
     return store.register_space(space.name, space.dim, space.fingerprint, space.recipe, space.probe().unit)
 
 
+@typed
 def open_workspace(space: str | Space | None = None, settings: Settings | None = None) -> Workspace:
     """Open the database and a space, and compare the two. Use the result in a ``with`` block, or close it.
 

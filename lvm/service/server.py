@@ -17,7 +17,7 @@ from lvm.service.app import build
 from lvm.service.connections import BoundedConnection
 from lvm.settings import Settings
 from lvm.spaces import open_space
-from lvm.spaces.registry import statistics
+from lvm.spaces.registry import open_statistics
 
 GRACE_SECONDS = 10
 """Time that answers get when the service stops; a stream of texts may take minutes."""
@@ -54,7 +54,7 @@ def serve(host: str, port: int, space_name: str | None, settings: Settings) -> N
     space = open_space(space_name or settings.space, settings)
     sys.setswitchinterval(0.0005)  # seconds; shorter than the default, so that the encoder does not delay answers
     space.probe()  # loads the weights before the first request
-    statistics(space, settings)
+    open_statistics(space, settings)
     name = one_line(space.name)
     sys.stderr.write(f"space {name} ({space.fingerprint}) on http://{host}:{port}/, described at /docs\n")
     uvicorn.run(

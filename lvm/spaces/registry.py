@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
+from lvm.calls import typed
 from lvm.devices import open_device
 from lvm.encoding import weights
 from lvm.encoding.encoder import TextEncoder
@@ -23,7 +24,7 @@ from lvm.errors import UsageError, first_line
 from lvm.inversion.inverter import WEIGHTS as INVERTER_WEIGHTS
 from lvm.inversion.inverter import PrefixInverter
 from lvm.inversion.protocol import Inverter
-from lvm.progress import Progress, bar
+from lvm.progress import bar
 from lvm.settings import Settings
 from lvm.spaces.space import Space
 from lvm.spaces.statistics import CHUNKS, FILE, Statistics, measure
@@ -144,6 +145,7 @@ def available_spaces(settings: Settings | None = None) -> list[str]:
     return list(configured(settings))
 
 
+@typed
 def open_space(name: str | None = None, settings: Settings | None = None, *, fetch: bool = True) -> Space:
     """Open a space by name.
 
@@ -156,14 +158,13 @@ def open_space(name: str | None = None, settings: Settings | None = None, *, fet
 
     Raises:
         UnknownSpace: if there is no space of this name.
+        WrongType: if an argument is of another type.
         InvalidSpaces: if a ``spaces.toml`` is wrong.
         WeightsUnusable: if the encoder cannot be opened.
         NoDevice: if ``settings.device`` does not exist.
     """
     settings = settings or Settings()
     name = name or settings.space
-    if not isinstance(name, str):
-        raise UnknownSpace(f"a {type(name).__name__} names no space; give its name, and settings as settings=...")
     spaces = configured(settings)
     if name not in spaces:
         raise UnknownSpace(f"there is no space {name!r}; choose one of {', '.join(spaces)}")
@@ -174,16 +175,15 @@ def open_space(name: str | None = None, settings: Settings | None = None, *, fet
     return Space(name, encoder, lambda: _open_inverter(name, config, encoder, settings))
 
 
-def open_statistics(space: Space, settings: Settings, progress: Progress | None = None) -> Statistics:
+def open_statistics(space: Space, settings: Settings) -> Statistics:
     """Open the statistics of a space's vectors.
 
     Their file is in the folder of the space's inverter, or below ``settings.home``. If neither has it, the statistics
-    are measured and stored below ``settings.home``.
+    are measured, with a progress bar, and stored below ``settings.home``.
 
     Args:
         space: the space.
         settings: names the folders.
-        progress: called with the number of encoded texts, if the statistics are measured.
 
     Raises:
         CorruptedFile: if the file is damaged.
@@ -200,20 +200,10 @@ def open_statistics(space: Space, settings: Settings, progress: Progress | None 
     path = settings.home / "statistics" / f"{space.fingerprint}.safetensors"
     if path.is_file() and (stored := Statistics.load(path)).fingerprint == space.fingerprint:
         return stored
-    measured = measure(space.encoder, progress)
+    with bar(f"measure the vectors of {space.name}, once", CHUNKS, quiet=settings.quiet) as advance:
+        measured = measure(space.encoder, advance)
     measured.save(path)
     return measured
-
-
-def statistics(space: Space, settings: Settings) -> Statistics:
-    """``open_statistics`` with a progress bar.
-
-    Raises:
-        CorruptedFile: if the file is damaged.
-        CannotWrite: if the measured statistics cannot be stored.
-    """
-    with bar(f"measure the vectors of {space.name}, once", CHUNKS) as advance:
-        return open_statistics(space, settings, advance)
 
 
 def inverter_source(config: SpaceConfig, settings: Settings) -> str | None:

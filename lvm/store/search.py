@@ -86,8 +86,8 @@ class Search(Connections):
         values = {
             "query": Vector(query.unit[0]).to_text(),
             "words": None if words is None else words.replace("\0", " "),
-            "k": skip + k,
-            "skip": skip,
+            "k": int(skip + k),  # NumPy's integers are none to the driver
+            "skip": int(skip),
             "space": name,
             "filter": _json(filter),
             "exact": exact or skip + k > INDEXED_K,

@@ -42,7 +42,10 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     ("arguments", "code", "said"),
     [
         (["ingest", "no/such/place"], 2, "no/such/place"),
-        (["ingest", "EMPTY"], 2, "no usable document"),
+        (["ingest", "EMPTY"], 2, "no usable document (first: empty.txt: is empty)"),
+        (["ingest", "NOTHING"], 2, "no usable document (name a folder of texts, a file (.jsonl,"),
+        (["run", "sotuu"], 2, "did you mean sotu? Or name a folder"),
+        (["evaluate", "--on", "no/such/place"], 2, "no/such/place"),
         (["ingest", "BROKEN"], 2, "no usable document"),
         (["ingest", "sotu", "--limit", "0"], 2, "--limit"),
         (["ingest", "sotu", "--limit", "many"], 2, "--limit"),
@@ -63,8 +66,8 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["train", "--config", "no/such.toml"], 2, "no/such.toml"),
         (["train", "--config", "BROKEN"], 2, "is no TOML"),
         (["train", "--device", "nonsense", "--set", "hidden=0"], 2, "hidden is 0"),
-        (["run", "no/such/place", "--set", "learning_rate=0"], 2, "learning_rate is 0.0"),
-        (["run", "no/such/place", "--config", "BROKEN"], 2, "is no TOML"),
+        (["run", "EMPTY", "--set", "learning_rate=0"], 2, "learning_rate is 0.0"),
+        (["run", "EMPTY", "--config", "BROKEN"], 2, "is no TOML"),
         (["inverter", "train", "--set", "learning_rate=fast"], 2, "a finite number"),
         (["inverter", "train", "--set", "noise=1"], 2, "noise is 1.0"),
         (["inverter", "train", "--set", "seed=1"], 2, "LVM_SEED"),
@@ -97,10 +100,12 @@ def test_wrong_requests(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "nothing").mkdir()
     (tmp_path / "broken.txt").write_bytes(b"\x00\xff\x00\xfebroken")
     (tmp_path / "train.toml").write_text("learning_rate = 1e-3\n[gru]\ndropout = 0.2\n")
     names = {
         "EMPTY": str(tmp_path / "empty.txt"),
+        "NOTHING": str(tmp_path / "nothing"),
         "BROKEN": str(tmp_path / "broken.txt"),
         "TOML": str(tmp_path / "train.toml"),
     }

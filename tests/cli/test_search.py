@@ -12,6 +12,7 @@ import pytest
 from lvm.cli import common
 from lvm.settings import Settings
 from lvm.spaces import open_space
+from lvm.store import Store
 from tests.cli.test_cli import lvm
 from tests.test_terminal import terminal
 
@@ -51,7 +52,7 @@ def test_search_prints_what_was_asked_for(
     assert asked("--k", "2", "--skip", "1") == everything[1:3] and asked("--skip", "6") == []
     assert {hit["title"] for hit in asked("--source", str(tmp_path / "new.jsonl"))} == {"markup"}
     monkeypatch.chdir(tmp_path)
-    assert {hit["title"] for hit in asked("--source", "new.jsonl", "--source", "x")} == {"markup"}
+    assert {hit["title"] for hit in asked("--source", "new.jsonl", "--source", "new.jsonl")} == {"markup"}
     assert {hit["title"] for hit in asked("--document", "war", "--document", "markup")} == {"war", "markup"}
     assert {hit["title"] for hit in asked("--where", "by=Abraham Lincoln", "--where", "year=1862")} == {"war"}
     assert {hit["title"] for hit in asked("--where", 'year="1863"', "--exact")} == {"markup"}
@@ -73,7 +74,8 @@ def test_search_prints_what_was_asked_for(
     ("options", "code", "said"),
     [
         (["--where", "by=lincoln"], 0, 'no stored chunk matches; by is "Abraham Lincoln" or "Lincoln"'),
-        (["--where", "year=1863"], 0, 'no stored chunk matches; year is "1863"'),
+        (["--where", "year=1863"], 0, 'matches; year is "1863", a text: --where \'year="1863"\''),
+        (["--source", "sotu"], 2, "no source 'sotu' is stored in database "),
         (["--where", "by=Nixon"], 0, "no stored chunk matches\n"),
         (["--where", "by"], 2, "NAME=VALUE"),
         (["--where", "=x"], 2, "NAME=VALUE"),
@@ -93,6 +95,15 @@ def test_a_wrong_search_is_one_line(
     assert lvm(monkeypatch, "search", "the canal", *options) == code
     printed = capfd.readouterr()
     assert said in printed.err and printed.out == "" and "Traceback" not in printed.err
+
+
+def test_a_search_in_an_empty_database_says_so(
+    settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert lvm(monkeypatch, "search", "the canal") == 0
+    assert "no stored chunk matches; space 'minilm' has none yet: run `lvm ingest` first" in capfd.readouterr().err
+    assert lvm(monkeypatch, "search", "?!") == 2
+    assert "no letter and no digit" in capfd.readouterr().err
 
 
 def test_spaces_are_whole_at_80_columns(

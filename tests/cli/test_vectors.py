@@ -12,7 +12,7 @@ import pytest
 
 from lvm import cli
 from lvm.cli import vectors as commands
-from lvm.cli.vectors import NoSuchFile
+from lvm.cli.vectors import UnusableFile
 from lvm.encoding.vector_files import UnreadableVectors, read, write
 from lvm.errors import UsageError
 from lvm.service import CannotListen, serve
@@ -137,7 +137,7 @@ def test_bad_texts(content: bytes, said: str, quiet: Settings, tmp_path: Path) -
 
 def test_an_array_without_a_fingerprint_is_not_written(quiet: Settings, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("\n".join(TEXTS))
-    with pytest.raises(NoSuchFile, match=r"\.safetensors or \.jsonl"):
+    with pytest.raises(UnusableFile, match=r"\.safetensors or \.jsonl"):
         commands.encode(tmp_path / "t.txt", tmp_path / "v.npy", None, quiet)
     assert not (tmp_path / "v.npy").exists()
 
@@ -154,7 +154,7 @@ def test_bad_vectors(quiet: Settings, tmp_path: Path) -> None:
             tried(f"{number}.npy", array)
     with pytest.raises(UnreadableVectors, match="shape"):
         tried("flat.npy", np.ones(384))
-    with pytest.raises(NoSuchFile, match="nowhere"):
+    with pytest.raises(UnusableFile, match="nowhere"):
         list(commands.decode(tmp_path / "nowhere.npy", None, quiet))
     with pytest.raises(UnreadableVectors, match=r"\.safetensors, \.jsonl"):
         (tmp_path / "v.csv").write_text("0.1,0.2")
@@ -172,7 +172,7 @@ def test_bad_vectors(quiet: Settings, tmp_path: Path) -> None:
         (["check", "wrong.npy"], 1, "ForeignVectors: these 2 vectors are not of 'minilm'"),
         (["check", "wide.npy"], 1, "3 dimensions and 'minilm' has 384"),
         (["check", "broken.npz"], 2, "UnreadableVectors"),
-        (["check", "nowhere.npy"], 2, "NoSuchFile"),
+        (["check", "nowhere.npy"], 2, "UnusableFile"),
         (["check", "cut.safetensors"], 1, "CorruptedFile"),
         (["decode", "right.npy"], 1, "SpaceMismatch"),
         (["decode", "wrong.npy", "--vectors-of", "FINGERPRINT"], 1, "ForeignVectors"),

@@ -10,7 +10,7 @@ import pytest
 
 import lvm
 from flows import database_url
-from lvm.cli.vectors import NoSuchFile, check
+from lvm.cli.vectors import UnusableFile, check
 from lvm.corpus.chunker import NotUnicode
 from lvm.encoding.weights import WeightsUnusable, open_tokenizer
 from lvm.errors import UsageError
@@ -81,7 +81,7 @@ def test_a_text_that_is_no_unicode_is_refused(call: Callable[[Space], object], m
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
     for suffix in (".safetensors", ".npy", ".npz"):
         os.mkfifo(tmp_path / f"vectors{suffix}")
-        with pytest.raises(NoSuchFile, match="pipe"):
+        with pytest.raises(UnusableFile, match="pipe"):
             check(tmp_path / f"vectors{suffix}", None, Settings())
     with pytest.raises(CorruptedFile, match="not a regular file"):
         verify(tmp_path / "vectors.safetensors")

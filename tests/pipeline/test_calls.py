@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import lvm
+from lvm.calls import WrongType
 from lvm.corpus.chunker import NotUnicode
+from lvm.encoding.vectors import InvalidVectors
 from lvm.errors import LvmError
-from lvm.pipeline.errors import NoModel, NotAWorkspace
+from lvm.pipeline.errors import NoModel
 from lvm.pipeline.ingest import NotDocuments
 from lvm.settings import InvalidSetting, Settings
 from lvm.spaces import Space
@@ -31,10 +33,22 @@ def work(settings: Settings, database: Store, minilm: Space) -> Iterator[lvm.Wor
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
-        (lambda work: lvm.ingest("sotu", work), NotAWorkspace, "first argument of ingest is the workspace.* type str"),
-        (lambda work: lvm.validate(None), NotAWorkspace, "of validate is the workspace.* type NoneType"),
-        (lambda work: lvm.write("gru", work, "x"), NotAWorkspace, "of write is the workspace"),
-        (lambda work: lvm.predict_next(work.settings, "gru", ["x"]), NotAWorkspace, "type Settings"),
+        (
+            lambda work: lvm.ingest("sotu", work),
+            WrongType,
+            "work of ingest is 'sotu' of type str; it must be a W",
+        ),
+        (lambda work: lvm.validate(None), WrongType, "work of validate is None of type NoneType"),
+        (lambda work: lvm.write("gru", work, "x"), WrongType, "work of write is .* must be a Workspace or a Space$"),
+        (lambda work: lvm.predict_next(work.settings, "gru", ["x"]), WrongType, "an object of type Settings"),
+        (lambda work: lvm.ingest(work.space), WrongType, "type Space; it must be a Workspace$"),
+        (lambda work: lvm.ingest(work, "sotu", limit="3"), WrongType, "'3' of type str; .* a whole number or None$"),
+        (lambda work: lvm.extract(work, context="5"), WrongType, "context of extract is '5' of type str"),
+        (lambda work: lvm.train(work, None, ["gru"]), WrongType, "sequences of train is None"),
+        (lambda work: lvm.promote(work, 3), WrongType, "must be a TrainedModel, a string or None$"),
+        (lambda work: lvm.write(work, None, "x", steps=1.5), WrongType, "steps of write is 1.5 of type float"),
+        (lambda work: lvm.predict_next(work, None, ["x"], temperature="hot"), WrongType, "it must be a number$"),
+        (lambda work: work.search("x", k=None), WrongType, "k of search is None"),
         (lambda work: lvm.ingest(work, ["a text", "another"]), NotDocuments, "item 1 is of type str, not a document"),
         (lambda work: lvm.ingest(work, np.zeros(3)), NotDocuments, "item 1 is of type float64"),
         (lambda work: lvm.ingest(work, None), NotDocuments, "NoneType is no source"),
@@ -46,6 +60,23 @@ def test_what_is_in_the_wrong_place_is_named(call: Call, error: type[LvmError], 
         call(work)
     assert "\n" not in str(raised.value)
     assert work.counts()["documents"] == 0
+
+
+def test_numbers_of_numpy_are_numbers(work: lvm.Workspace) -> None:
+    assert list(work.search("x", k=np.int64(3))) == []
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "raw", "error"),
+    [
+        (np.ones((2, 3), dtype=np.float32), "abc", WrongType),
+        ("abc", [[1.0, 2.0]], InvalidVectors),
+        ("abc", np.array([["a"]]), InvalidVectors),
+    ],
+)
+def test_what_is_no_array_of_vectors_is_named(fingerprint: Any, raw: Any, error: type[LvmError]) -> None:
+    with pytest.raises(error):
+        lvm.Vectors.from_raw(fingerprint, raw)
 
 
 @pytest.mark.parametrize("texts", [[None], ["good", b"bytes"], np.zeros(2)])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import lvm
+from lvm.calls import WrongType
 from lvm.corpus.documents import Document
 from lvm.errors import UsageError
 from lvm.files import CorruptedFile
@@ -23,7 +24,6 @@ from lvm.pipeline.predict import NothingToContinue
 from lvm.progress import Progress
 from lvm.settings import Settings
 from lvm.spaces import registry
-from lvm.spaces.registry import UnknownSpace
 from lvm.spaces.space import NotTexts
 from lvm.store import Store
 from lvm.training import BadConfig
@@ -172,9 +172,9 @@ def test_a_workspace_without_a_with_block(settings: Settings, database: Store) -
 
 
 def test_settings_in_the_place_of_a_space_are_named() -> None:
-    with pytest.raises(UnknownSpace, match=r"a Settings names no space; .*settings="):
+    with pytest.raises(WrongType, match="name of open_space is an object of type Settings; it must be a string"):
         lvm.open_space(Settings())  # type: ignore[arg-type]
-    with pytest.raises(UnknownSpace, match="a Settings names no space"):
+    with pytest.raises(WrongType, match="type Settings; it must be a string, a Space or None"):
         lvm.open_workspace(Settings())  # type: ignore[arg-type]
 
 
