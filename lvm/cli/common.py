@@ -11,7 +11,7 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -112,7 +112,8 @@ def opened(space: str | None = None, inverter: Path | None = None) -> Iterator[W
     """The workspace of a command."""
     settings = chosen(inverter)
     with without_garbage_collection():
-        from lvm.pipeline.workspace import open_workspace
+        with loading(settings):
+            from lvm.pipeline.workspace import open_workspace
 
         work = open_workspace(space, settings)
     with work:
@@ -152,11 +153,17 @@ def opened_if_stored(space: str | None = None, inverter: Path | None = None) -> 
     """The workspace of a command that also works without a database; then it is the space alone."""
     settings = chosen(inverter)
     with without_garbage_collection():
-        from lvm.pipeline.workspace import Workspace, open_existing
+        with loading(settings):
+            from lvm.pipeline.workspace import Workspace, open_existing
 
         found = open_existing(space, settings)
     with found if isinstance(found, Workspace) else nullcontext():
         yield found
+
+
+def loading(settings: Settings) -> AbstractContextManager[object]:
+    """A sign of life in the terminal while torch and transformers are imported, which takes seconds."""
+    return nullcontext() if settings.quiet else err.status("loading torch and transformers")
 
 
 @contextmanager
