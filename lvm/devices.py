@@ -6,6 +6,7 @@ Contract: bfloat16 is used only where the hardware multiplies it. Elsewhere torc
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -74,18 +75,23 @@ def large_gpu(device: torch.device) -> bool:
 
 
 class DeviceFull(LvmError):
-    """A GPU has too little free memory."""
+    """A device has too little free memory."""
+
+
+_FULL = re.compile("out of memory|_ALLOC_FAILED|can't allocate memory")  # MPS; cuBLAS and cuDNN; a CPU
 
 
 @contextmanager
 def enough_memory(device: torch.device) -> Iterator[None]:
-    """Name the error of a GPU that has too little free memory."""
+    """Name the error of a device that has too little free memory."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not _FULL.search(str(error)):
+            raise
+        instead = "use a machine with more memory" if device.type == "cpu" else "set LVM_DEVICE=cpu"
         raise DeviceFull(
-            f"device {device} has too little free memory ({first_line(error)}); end what else uses it, or set "
-            "LVM_DEVICE=cpu"
+            f"device {device} has too little free memory ({first_line(error)}); end what else uses it, or {instead}"
         ) from error
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 import lvm
-from lvm.devices import DeviceFull, give_back_memory, large_gpu, open_device, side_by_side
+from lvm.devices import DeviceFull, enough_memory, give_back_memory, large_gpu, open_device, side_by_side
 from lvm.pipeline.shipped import FOLDER
 from lvm.progress import Progress
 from lvm.settings import Settings
@@ -37,8 +37,29 @@ def _full(*_: object, **__: object) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7.50 GiB.\nMore lines.")
 
 
+@pytest.mark.parametrize(
+    ("device", "said", "advice"),
+    [
+        ("cuda", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "set LVM_DEVICE=cpu"),
+        ("mps", "MPS backend out of memory (MPS allocated: 17.50 GB)", "set LVM_DEVICE=cpu"),
+        ("cpu", "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate", "more memory"),
+    ],
+)
+def test_a_full_device_is_known_by_its_words(device: str, said: str, advice: str) -> None:
+    named = rf"device {device} has too little .*{advice}$"
+    with pytest.raises(DeviceFull, match=named), enough_memory(torch.device(device)):
+        raise RuntimeError(said)
+    with pytest.raises(RuntimeError, match="sizes do not match"), enough_memory(torch.device(device)):
+        raise RuntimeError("sizes do not match")
+
+
+def test_a_cpu_without_memory_is_named() -> None:
+    with pytest.raises(DeviceFull, match="device cpu has too little free memory"), enough_memory(CPU):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
 SHIPPED = Path(lvm.__file__).parent / "spaces" / "minilm" / FOLDER
-FULL = r"too little free memory \(CUDA out of memory. Tried .*LVM_DEVICE=cpu$"
+FULL = r"too little free memory \(CUDA out of memory. Tried .*; end what else uses it"
 
 
 def test_a_full_gpu_is_named(minilm: Space, monkeypatch: pytest.MonkeyPatch) -> None:
