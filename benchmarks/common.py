@@ -57,19 +57,27 @@ def compare(unit: str, count: int, ours: list[float], peer: str, theirs: list[fl
     return claim("ratio", min(theirs) / min(ours), least)
 
 
-def claim(name: str, value: float, least: float | None) -> bool:
+def claim(name: str, value: float, least: float | None = None, most: float | None = None) -> bool:
     """Print a value and what is claimed of it.
 
     Args:
         name: of the value.
-        value: larger is better.
-        least: the claim; None for no claim.
+        value: the value.
+        least: the claim where larger is better; None for no such claim.
+        most: the claim where smaller is better; None for no such claim.
 
     Returns:
         Whether the claim holds.
     """
-    held = least is None or value >= least
-    said = "no claim" if least is None else f"claim: {least:g}{'' if held else ', DOES NOT HOLD'}"
+    held = (least is None or value >= least) and (most is None or value <= most)
+    said = (
+        f"claim: at least {least:g}"
+        if least is not None
+        else "no claim"
+        if most is None
+        else f"claim: at most {most:g}"
+    )
+    said += "" if held else ", DOES NOT HOLD"
     print(f"{name:22} {value:9.2f} ({said})", flush=True)
     return held
 

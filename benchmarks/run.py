@@ -27,7 +27,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from benchmarks.common import product_speed
+from benchmarks.common import claim, product_speed
 
 GIGABYTES, AGAIN = 5.0, 2.0
 MINUTES, GFLOPS = 7.0, 150.0
@@ -80,14 +80,6 @@ def minutes_claimed() -> float | None:
     return MINUTES if speed >= GFLOPS else None
 
 
-def held(name: str, value: float, most: float | None) -> bool:
-    """Print a value and what is claimed of it: smaller is better. Returns whether the claim holds."""
-    ok = most is None or value <= most
-    said = "no claim here" if most is None else f"claim: at most {most:g}{'' if ok else ', DOES NOT HOLD'}"
-    print(f"{name:9} {value:6.2f} ({said})", flush=True)
-    return ok
-
-
 def main() -> int:
     most = minutes_claimed()
     with tempfile.TemporaryDirectory(prefix="lvm-run-", ignore_cleanup_errors=True) as name:
@@ -105,9 +97,9 @@ def main() -> int:
     for stage, each in {**stages, "again": again, "start": start}.items():
         print(f"{stage:9} {each:6.1f} s")
     claims = [
-        held("minutes", seconds / 60, most),
-        held("again", again / start, AGAIN),
-        held("peak GB", peak / 1e9, GIGABYTES),
+        claim("minutes", seconds / 60, most=most),
+        claim("again", again / start, most=AGAIN),
+        claim("peak GB", peak / 1e9, most=GIGABYTES),
     ]
     return int(not all(claims))
 
