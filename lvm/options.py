@@ -141,7 +141,8 @@ def unknown(name: str, known: Iterable[str], of: str = "") -> BadConfig:
     """
     names = list(known)
     guess = did_you_mean(name, names)
-    return BadConfig(f"there is no hyperparameter {name!r}{of}; {guess}{guess and ' '}There is {', '.join(names)}")
+    there = f"{guess} There" if guess else "there"
+    return BadConfig(f"there is no hyperparameter {name!r}{of}; {there} are {', '.join(names)}")
 
 
 def assignments(texts: Sequence[str]) -> dict[str, str]:

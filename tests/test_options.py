@@ -140,7 +140,7 @@ def test_texts_that_mean_nothing(name: str, text: str) -> None:
 def test_a_configuration_is_changed_whole_or_not_at_all() -> None:
     config = changed(Config(), {"rate": 2, "mix": [3], "kind": "two"})
     assert same(config.rate, 2.0) and config.mix == (3,) and config.kind == "two"
-    with pytest.raises(BadConfig, match=r"no hyperparameter 'step'; did you mean steps\? There is steps, rate"):
+    with pytest.raises(BadConfig, match=r"no hyperparameter 'step'; did you mean steps\? There are steps, rate"):
         changed(config, {"step": 3})
     with pytest.raises(BadConfig, match="steps is 0; it must be at least 1"):
         changed(config, {"rate": 1.0, "steps": 0})

@@ -104,17 +104,15 @@ def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
     in_file = dotenv()
     ours = {name.upper(): value for name, value in environment.items() if name.upper().startswith("LVM_")}
     where = {name: " (.env)" if in_file.get(name) == value else "" for name, value in ours.items()}
-    unknown = ours.keys() - known - OF_COMPOSE
-    for name in sorted(unknown):
+    given = (f"{name}{where[name]}" for name in sorted(ours.keys() & known))
+    yield Finding("settings", "ok", ", ".join(given) or "all defaults")
+    for name in sorted(ours.keys() - known - OF_COMPOSE):
         yield Finding(
             "settings",
             "warning",
             f"{name}{where[name]} is not a setting",
             did_you_mean(name, known) or "remove it",
         )
-    if not unknown:
-        given = (f"{name}{where[name]}" for name in sorted(ours.keys() & known))
-        yield Finding("settings", "ok", ", ".join(given) or "all defaults")
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:

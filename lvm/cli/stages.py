@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from lvm.training import TrainConfig, TrainResult
 
 DEFAULT_LIMIT = 60
-"""Documents of the default run: two cores without bfloat16 finish them in a quarter of an hour."""
+"""Documents of the default run: two cores without bfloat16 finish them in five to twenty minutes."""
 
 
 def add_to(app: typer.Typer) -> None:

@@ -127,9 +127,9 @@ def _similar(work: Workspace, metadata: dict[str, Any]) -> list[str]:
     found = []
     for name, value in metadata.items():
         if similar := work.store.similar_metadata(name, str(value)):
-            shown = " or ".join(json.dumps(each, ensure_ascii=False) for each in similar)
-            is_text = str(value) in similar and not isinstance(value, str)
-            found.append(f"{name} is {shown}" + (f""", a text: --where '{name}="{value}"'""" if is_text else ""))
+            shown = [json.dumps(each, ensure_ascii=False) for each in similar]
+            same = (f": --where '{name}={each}'" for each in shown if each.strip('"') == str(value))  # of another type
+            found.append(f"{name} is {' or '.join(shown)}{next(same, '')}")
     return found
 
 

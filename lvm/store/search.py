@@ -95,7 +95,7 @@ class Search(Connections):
         with refused_filter(), self.engine.connect() as connection:
             return [Hit(*row) for row in connection.execute(_NEAREST if words is None else _HYBRID, values)]
 
-    def similar_metadata(self, key: str, value: str, count: int = 5) -> list[str]:
+    def similar_metadata(self, key: str, value: str, count: int = 5) -> list[Any]:
         """Values of a key of the documents' metadata that contain a text, upper and lower case alike.
 
         Args:
@@ -104,7 +104,7 @@ class Search(Connections):
             count: values at most, the most frequent first.
         """
         statement = text(
-            "SELECT metadata ->> CAST(:key AS text) FROM ONLY document "
+            "SELECT metadata -> CAST(:key AS text) FROM ONLY document "
             "WHERE position(lower(CAST(:value AS text)) IN lower(metadata ->> CAST(:key AS text))) > 0 "
             "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT :count"
         )

@@ -74,7 +74,8 @@ def test_search_prints_what_was_asked_for(
     ("options", "code", "said"),
     [
         (["--where", "by=lincoln"], 0, 'no stored chunk matches; by is "Abraham Lincoln" or "Lincoln"'),
-        (["--where", "year=1863"], 0, 'matches; year is "1863", a text: --where \'year="1863"\''),
+        (["--where", "year=1863"], 0, 'matches; year is "1863": --where \'year="1863"\''),
+        (["--where", 'year="1861"'], 0, "matches; year is 1861: --where 'year=1861'"),
         (["--source", "sotu"], 2, "no source 'sotu' is stored in database "),
         (["--where", "by=Nixon"], 0, "no stored chunk matches\n"),
         (["--where", "by"], 2, "NAME=VALUE"),

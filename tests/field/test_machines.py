@@ -208,7 +208,8 @@ def test_dotenv_is_read_as_people_write_it(here: Path) -> None:
 
 def test_the_doctor_names_what_is_in_force_and_misspelt(here: Path) -> None:
     (here / ".env").write_text("LVM_SPAEC=x\nLVM_THREADS=2\nLVM_WORKER_PASSWORD=sesame\nUNRELATED=1\n")
-    assert said(Settings(), "settings") == ["LVM_SPAEC (.env) is not a setting: did you mean LVM_SPACE?"]
+    wrong = "LVM_SPAEC (.env) is not a setting: did you mean LVM_SPACE?"
+    assert said(Settings(), "settings") == ["LVM_THREADS (.env): ", wrong]
     (here / ".env").write_text("LVM_THREADS=2\n")
     os.environ["LVM_SPACE"] = "minilm"
     assert said(Settings(), "settings") == ["LVM_SPACE, LVM_THREADS (.env): "]

@@ -84,7 +84,7 @@ def test_every_name_can_be_set_to_its_default() -> None:
     ("models", "texts", "said"),
     [
         (["gru"], ["hidden"], "is not NAME=VALUE"),
-        (["gru"], ["hiden=3"], "no hyperparameter 'hiden' of gru; did you mean hidden? There is epochs, loss"),
+        (["gru"], ["hiden=3"], "no hyperparameter 'hiden' of gru; did you mean hidden? There are epochs, loss"),
         (["gru"], ["layers=2"], "layers is a hyperparameter of mamba2, transformer, and of no model that is trained"),
         (["gru"], ["gru.layers=2"], "layers is a hyperparameter of mamba2, transformer"),
         (ALL, ["leyers=2"], "did you mean layers?"),
