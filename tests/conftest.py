@@ -49,12 +49,12 @@ def postgres() -> Iterator[str]:
 
 
 @contextmanager
-def fresh_database(postgres: str) -> Iterator[str]:
-    """URL of a fresh, migrated database, which is dropped at the end."""
+def fresh_database(postgres: str, template: str = "template_lvm") -> Iterator[str]:
+    """URL of a fresh database, which is dropped at the end: a migrated one, or a copy of another that nobody uses."""
     name = f"test_{next(_numbers)}"
     admin = create_engine(postgres, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template_lvm")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield make_url(postgres).set(database=name).render_as_string(hide_password=False)
     with admin.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")

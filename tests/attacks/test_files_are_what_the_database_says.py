@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sqlalchemy import make_url
 
 from flows.evaluate import evaluate_flow
 from flows.extract import extract_flow
@@ -24,24 +26,41 @@ from lvm.pipeline.errors import GateMissing
 from lvm.pipeline.predict import open_model
 from lvm.pipeline.workspace import open_workspace
 from lvm.settings import Settings
-from lvm.store import Store
+from lvm.store import Store, open_store
 from lvm.training import checkpoints, train
+from tests.conftest import fresh_database
 from tests.flows.conftest import prefect_server, small  # noqa: F401  fixtures
 from tests.flows.corpora import write_unseen
+from tests.pipeline.small import shrink
 from tests.spaces.fixtures import permuted_inverter
+from tests.store.toy import set_gate_size
 
 pytestmark = pytest.mark.usefixtures("small")
 
 CONTEXT = 5  # the documents are short
 
 
+@pytest.fixture(scope="module")
+def validated(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Name of a database with a corpus behind a passing gate. Every test has a copy of it."""
+    folder = write_unseen(tmp_path_factory.mktemp("corpus") / "texts", documents=6, characters=1200)
+    with fresh_database(postgres) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LVM_DATABASE_URL", url)
+        patch.setenv("LVM_HOME", str(folder.parent / "home"))
+        patch.setenv("LVM_QUIET", "1")
+        shrink(patch)
+        with open_store(Settings()) as store:
+            set_gate_size(store, 30)
+        ingest_flow(source=str(folder))
+        validate_flow()
+        yield str(make_url(url).database)
+
+
 @pytest.fixture
-def validated(settings: Settings, database: Store, tmp_path: Path) -> Path:
-    """A corpus behind a passing gate."""
-    folder = write_unseen(tmp_path / "texts", documents=6, characters=1200)
-    ingest_flow(source=str(folder))
-    validate_flow()
-    return folder
+def database_url(postgres: str, validated: str) -> Iterator[str]:
+    """URL of a database with a corpus behind a passing gate."""
+    with fresh_database(postgres, template=validated) as url:
+        yield url
 
 
 def resealed(path: Path, change: str) -> None:
@@ -78,7 +97,7 @@ def reseal_sequences(path: Path) -> None:
 
 
 def test_another_inverter_than_the_measured_one_trains_nothing(
-    validated: Path, database: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extract_flow(CONTEXT)
     monkeypatch.setenv("LVM_INVERTER", str(permuted_inverter(tmp_path / "permuted")))
@@ -100,7 +119,7 @@ def test_another_inverter_than_the_measured_one_trains_nothing(
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "config.json"])
-def test_an_inverter_is_all_of_its_files(validated: Path, tmp_path: Path, file: str) -> None:
+def test_an_inverter_is_all_of_its_files(tmp_path: Path, file: str) -> None:
     """Its tokenizer writes the texts, and its card says on which documents it may not be measured."""
     import lvm.spaces
 
@@ -117,7 +136,7 @@ def test_an_inverter_is_all_of_its_files(validated: Path, tmp_path: Path, file: 
     assert PrefixInverter.load(folder).sha256 != before
 
 
-def test_a_sequence_set_with_other_vectors_is_written_again(validated: Path, settings: Settings) -> None:
+def test_a_sequence_set_with_other_vectors_is_written_again(settings: Settings) -> None:
     first = extract_flow(CONTEXT)
     reseal_sequences(first.path)
     with pytest.raises(GateMissing, match="not what the database recorded"):
@@ -128,7 +147,7 @@ def test_a_sequence_set_with_other_vectors_is_written_again(validated: Path, set
     train_flow(model="gru", context=CONTEXT, epochs=1)
 
 
-def test_an_older_sequence_set_is_not_evaluated(validated: Path, tmp_path: Path) -> None:
+def test_an_older_sequence_set_is_not_evaluated(tmp_path: Path) -> None:
     """Ingest, validate, extract, train; ingest more, validate, evaluate: the set is of another corpus."""
     extract_flow(CONTEXT)
     train_flow(model="gru", context=CONTEXT, epochs=1)
@@ -140,9 +159,7 @@ def test_an_older_sequence_set_is_not_evaluated(validated: Path, tmp_path: Path)
             flow()
 
 
-def test_a_checkpoint_with_other_weights_is_not_used(
-    validated: Path, settings: Settings, database: Store, database_url: str
-) -> None:
+def test_a_checkpoint_with_other_weights_is_not_used(settings: Settings, database: Store, database_url: str) -> None:
     extract_flow(CONTEXT)
     train_flow(model="gru", context=CONTEXT, epochs=1)
     with open_workspace(settings=settings) as work:
@@ -165,7 +182,7 @@ def test_a_checkpoint_with_other_weights_is_not_used(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_sequence_set_changed_while_it_is_read_leaves_no_run(
-    when: str, validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
+    when: str, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = extract_flow(CONTEXT).path
 
@@ -187,7 +204,7 @@ def test_a_sequence_set_changed_while_it_is_read_leaves_no_run(
 
 
 def test_a_checkpoint_changed_while_its_run_is_interrupted_is_not_recorded(
-    validated: Path, settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extract_flow(CONTEXT)
 
@@ -205,7 +222,7 @@ def test_a_checkpoint_changed_while_its_run_is_interrupted_is_not_recorded(
     assert [run.status for run in database.training_runs()] == ["failed"]
 
 
-def test_doctor_compares_files_and_rows(validated: Path, settings: Settings, database: Store) -> None:
+def test_doctor_compares_files_and_rows(settings: Settings, database: Store) -> None:
     path = extract_flow(CONTEXT).path
 
     def problems() -> list[str]:
@@ -226,7 +243,7 @@ def test_doctor_compares_files_and_rows(validated: Path, settings: Settings, dat
     assert any(each.startswith(f"{path.name}: 1 of ") for each in found)
 
 
-def test_a_changed_byte_of_a_vector_is_named_and_extract_writes_it_again(validated: Path, settings: Settings) -> None:
+def test_a_changed_byte_of_a_vector_is_named_and_extract_writes_it_again(settings: Settings) -> None:
     first = extract_flow(CONTEXT)
     good = first.path.read_bytes()
     data = bytearray(good)
