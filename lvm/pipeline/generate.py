@@ -27,6 +27,7 @@ from lvm.pipeline.predict import (
 from lvm.pipeline.workspace import Workspace, named_stage
 from lvm.settings import TEMPERATURE
 from lvm.spaces import Space
+from lvm.spaces.space import as_texts
 from lvm.training import TrainedModel
 
 STEPS = 20
@@ -66,6 +67,7 @@ class Writing(Iterator[Prediction]):
         ended: why it ended, a key of ``REASONS``; None while it goes on.
 
     Raises:
+        NotTexts: for what is neither a text nor a list of texts.
         NothingToContinue: if the text has no letter and no digit.
         UnreadableText: if it is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.
@@ -86,7 +88,7 @@ class Writing(Iterator[Prediction]):
     ) -> None:
         check_writing(model, steps, samples, temperature, seed)
         self._space, self.model = space, model
-        self._context = context_of(space, model, [text] if isinstance(text, str) else text)
+        self._context = context_of(space, model, [text] if isinstance(text, str) else as_texts(text, "write"))
         self._steps, self._samples, self._temperature, self._seed = steps, samples, temperature, seed
         self.texts: list[str] = []
         self.ended: Ended | None = None

@@ -24,7 +24,7 @@ from lvm.pipeline.shipped import SHIPPED, shipped_model
 from lvm.pipeline.workspace import MODEL_NAME, Workspace, named_stage, not_recorded, open_workspace
 from lvm.settings import TEMPERATURE, Settings
 from lvm.spaces import Space, SpaceMismatch, Vectors
-from lvm.spaces.space import NotTexts
+from lvm.spaces.space import as_texts
 from lvm.store import TrainingRun, named_errors, server
 from lvm.training import NoSamples, TrainedModel, load_model
 from lvm.training.checkpoints import MODEL, version_file
@@ -299,7 +299,7 @@ def predict_next(
         The candidate with the highest score.
 
     Raises:
-        NotTexts: for a single string.
+        NotTexts: for a single string, or what holds no texts.
         NothingToContinue: if none of the texts has a letter or a digit.
         UnreadableText: if one is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.
@@ -356,7 +356,7 @@ def predict(
         temperature: of the samples.
 
     Raises:
-        NotTexts: for a single string.
+        NotTexts: for a single string, or what holds no texts.
         NothingToContinue: if none of the texts has a letter or a digit.
         UnreadableText: if one is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.
@@ -364,9 +364,7 @@ def predict(
         SpaceMismatch: if the model was trained in another space.
     """
     check_options(model, samples, temperature, seed)
-    if isinstance(texts, str):
-        raise NotTexts("predict_next takes a list of texts, not one string; write [text]")
-    context = context_of(space, model, texts)
+    context = context_of(space, model, as_texts(texts, "predict_next"))
     best, *others = candidates(propose(space, model, context, samples=samples, temperature=temperature, seed=seed))
     return replace(best, others=tuple(others))
 

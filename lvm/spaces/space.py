@@ -6,7 +6,7 @@ opens spaces by name. Before vectors are stored, the database compares the space
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,7 +31,23 @@ _POSITIONS_ON_CPU = 512  # a third faster there: larger arrays do not stay in it
 
 
 class NotTexts(UsageError):
-    """A single string where a list of texts is needed, or a wrong number of texts."""
+    """A single string, or what holds no texts, where a list of texts is needed; or a wrong number of texts."""
+
+
+def as_texts(texts: object, function: str) -> Sequence[str]:
+    """The texts that a caller gave, as a list, whatever holds them. Whether each is a string, the tokenizer says.
+
+    Args:
+        texts: what was given.
+        function: name of the function that it was given to, for the message.
+
+    Raises:
+        NotTexts: if it is a single string, or holds nothing.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        what = "one string" if isinstance(texts, str) else f"something of type {type(texts).__name__}"
+        raise NotTexts(f"{function} takes a list of texts, not {what}; write {function}([text])")
+    return texts if isinstance(texts, list | tuple) else [*texts]
 
 
 class InvalidDecoding(UsageError):
@@ -182,13 +198,11 @@ class Space:
             n vectors of this space, row i for text i.
 
         Raises:
-            NotTexts: if ``texts`` is a single string.
+            NotTexts: if ``texts`` is a single string, or holds no texts.
             InvalidVectors: if the encoder returns a zero or non-finite vector.
             DeviceFull: if the GPU has too little free memory.
         """
-        if isinstance(texts, str):
-            raise NotTexts("encode takes a list of texts, not one string; write encode([text])")
-        return self.encoder.encode(texts, progress)
+        return self.encoder.encode(as_texts(texts, "encode"), progress)
 
     def over_limit(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that ``encode`` cuts at the token limit."""
@@ -234,7 +248,8 @@ class Space:
             DeviceFull: if the GPU has too little free memory.
         """
         require(vectors, self.name, self.fingerprint, self.dim)
-        if isinstance(texts, str) or len(texts) != len(vectors):
+        texts = as_texts(texts, "score")
+        if len(texts) != len(vectors):
             raise NotTexts(f"score takes a list with a text for each of the {len(vectors)} vectors")
         inverter = self.inverter
         at_norm = torch.from_numpy(Vectors.from_raw(self.fingerprint, vectors.unit).unit * np.float32(self.median_norm))

@@ -18,6 +18,7 @@ from lvm.pipeline.errors import NoModel
 from lvm.pipeline.ingest import NotDocuments
 from lvm.settings import InvalidSetting, Settings
 from lvm.spaces import Space
+from lvm.spaces.space import NotTexts
 from lvm.store import Store
 from tests.pipeline.small import shrink, small_corpus
 
@@ -77,6 +78,22 @@ def test_numbers_of_numpy_are_numbers(work: lvm.Workspace) -> None:
 def test_what_is_no_array_of_vectors_is_named(fingerprint: Any, raw: Any, error: type[LvmError]) -> None:
     with pytest.raises(error):
         lvm.Vectors.from_raw(fingerprint, raw)
+
+
+@pytest.mark.parametrize("texts", ["one", b"bytes", None, 3])
+def test_what_holds_no_texts_is_named(texts: Any, minilm: Space) -> None:
+    for function in (minilm.encode, lambda each: lvm.predict_next(minilm, None, each)):
+        with pytest.raises(NotTexts, match=r"takes a list of texts, not .*; write \w+\(\[text\]\)$"):
+            function(texts)
+    if texts != "one":
+        with pytest.raises(NotTexts, match="write takes a list of texts"):
+            lvm.write(minilm, None, texts)
+
+
+def test_texts_may_be_held_by_anything(minilm: Space) -> None:
+    expected = minilm.encode(["One text."]).unit
+    for texts in (("One text.",), np.array(["One text."]), {"One text."}, (each for each in ["One text."])):
+        np.testing.assert_array_equal(minilm.encode(texts).unit, expected)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("texts", [[None], ["good", b"bytes"], np.zeros(2)])
