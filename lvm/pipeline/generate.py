@@ -166,6 +166,7 @@ def write(
         ``ended`` says why it was the last.
 
     Raises:
+        NotTexts: for what is neither a text nor a list of texts.
         NothingToContinue: if the text has no letter and no digit.
         UnreadableText: if it is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.
