@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import reprlib
+import os
 from collections.abc import Callable, Sized
-from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -20,13 +20,15 @@ from lvm.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_ACCEPTED: dict[type, tuple[type, ...]] = {int: (Integral,), float: (Real,), bool: (bool, np.bool_)}
-"""What is taken besides a class itself: NumPy's numbers are numbers."""
+_ACCEPTED: dict[type, tuple[type, ...]] = {
+    int: (int, np.integer),
+    float: (float, int, np.floating, np.integer),
+    bool: (bool, np.bool_),
+    Path: (os.PathLike,),
+}
+"""What is taken for a class: NumPy's numbers are numbers."""
 
 _NAMES = {NoneType: "None", str: "a string", int: "a whole number", float: "a number", bool: "True or False"}
-
-
-_SHOWN = (int, float, bool, str, bytes, list, tuple, dict, set, NoneType)
 
 
 class WrongType(UsageError):
@@ -47,36 +49,49 @@ def typed(function: F) -> F:
 def require_types(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Compare the arguments of a call with the function's annotations.
 
+    What is missing, or no parameter, is left to Python, which raises its TypeError at the call. The message has no
+    value: it may be a secret.
+
     Raises:
         WrongType: if one has another type.
-        TypeError: if an argument is missing, or there is no such parameter: Python's own error.
     """
-    for name, value in inspect.signature(function).bind(*args, **kwargs).arguments.items():
-        classes = _classes(function).get(name, ())
-        if classes and not isinstance(value, tuple(each for kind in classes for each in _ACCEPTED.get(kind, (kind,)))):
+    signature, expected = _expected(function)
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError:
+        return
+    for name, classes in expected.items():
+        if name in given and not isinstance(given[name], tuple(each for kind in classes for each in _taken(kind))):
             *others, last = [_NAMES.get(kind) or f"a {kind.__name__}" for kind in classes]
             possible = f"{', '.join(others)} or {last}" if others else last
-            given = reprlib.repr(value) if type(value) in _SHOWN else "an object"
-            raise WrongType(
-                f"{name} of {function.__name__} is {given} of type {type(value).__name__}; it must be {possible}"
-            )
+            raise WrongType(f"{name} of {function.__name__} is of type {type(given[name]).__name__}, not {possible}")
 
 
 @functools.cache
-def _classes(function: Callable[..., Any]) -> dict[str, tuple[type, ...]]:
-    """The classes that each parameter takes, for those whose annotation is made of classes alone."""
-    found, parameters = {}, inspect.signature(function).parameters
-    for name, hint in get_type_hints(function).items():
-        if name == "return":
-            continue
+def _expected(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, tuple[type, ...]]]:
+    """A function's signature, and the classes that each parameter takes, where the annotation is made of classes."""
+    signature, found = inspect.signature(function), {}
+    hints = get_type_hints(function)
+    for name, parameter in signature.parameters.items():
+        hint = hints.get(name)
         kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        if all(map(_is_plain, kinds)) and parameters[name].kind is not inspect.Parameter.VAR_KEYWORD:
+        several = parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        if all(map(_is_plain, kinds)) and not several:
             found[name] = kinds
-    return found
+    return signature, found
+
+
+def _taken(kind: type) -> tuple[type, ...]:
+    return _ACCEPTED.get(kind, (kind,))
 
 
 def _is_plain(kind: Any) -> bool:
     """Whether an annotation, or a part of a union, is a class whose objects hold nothing."""
-    if not isinstance(kind, type) or kind is Any or get_origin(kind) is not None:
+    if (
+        not isinstance(kind, type)
+        or kind is Any
+        or get_origin(kind) is not None
+        or getattr(kind, "_is_protocol", False)
+    ):
         return False
     return kind is str or not issubclass(kind, Sized)

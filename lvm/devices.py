@@ -75,23 +75,26 @@ def large_gpu(device: torch.device) -> bool:
 
 
 class DeviceFull(LvmError):
-    """A device has too little free memory."""
+    """A device, or the machine, has too little free memory."""
 
 
-_FULL = re.compile("out of memory|_ALLOC_FAILED|can't allocate memory")  # MPS; cuBLAS and cuDNN; a CPU
+_FULL = re.compile("MPS backend out of memory|CUDA error: out of memory|_ALLOC_FAILED")  # the last: cuBLAS, cuDNN
 
 
 @contextmanager
 def enough_memory(device: torch.device) -> Iterator[None]:
-    """Name the error of a device that has too little free memory."""
+    """Name the error where a device or the machine has too little free memory."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and not _FULL.search(str(error)):
+    except (RuntimeError, MemoryError) as error:
+        of_machine = isinstance(error, MemoryError) or "CPUAllocator" in str(error)
+        if not of_machine and not isinstance(error, torch.OutOfMemoryError) and not _FULL.search(str(error)):
             raise
-        instead = "use a machine with more memory" if device.type == "cpu" else "set LVM_DEVICE=cpu"
+        what, instead = (
+            ("this machine", "use one with more memory") if of_machine else (f"device {device}", "set LVM_DEVICE=cpu")
+        )
         raise DeviceFull(
-            f"device {device} has too little free memory ({first_line(error)}); end what else uses it, or {instead}"
+            f"{what} has too little free memory ({first_line(error)}); end what else uses it, or {instead}"
         ) from error
 
 

@@ -61,7 +61,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 raise
         _sync_folder(path.parent)
     except OSError as error:
-        left = "the old file is intact" if os.path.lexists(path) else "no part of it was left"
+        left = "the old file is intact" if os.path.lexists(path) else "nothing was written there"
         raise CannotWrite(
             f"could not write {path}: {error.strerror or error}; {left}, free disk space or correct the path or its "
             "permissions and run the same command again"

@@ -42,20 +42,22 @@ def _full(*_: object, **__: object) -> None:
     [
         ("cuda", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "set LVM_DEVICE=cpu"),
         ("mps", "MPS backend out of memory (MPS allocated: 17.50 GB)", "set LVM_DEVICE=cpu"),
+        ("cuda", "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate", "more memory"),
         ("cpu", "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate", "more memory"),
     ],
 )
 def test_a_full_device_is_known_by_its_words(device: str, said: str, advice: str) -> None:
-    named = rf"device {device} has too little .*{advice}$"
-    with pytest.raises(DeviceFull, match=named), enough_memory(torch.device(device)):
+    what = "this machine" if "CPUAllocator" in said else f"device {device}"
+    with pytest.raises(DeviceFull, match=rf"^{what} has too little .*{advice}$"), enough_memory(torch.device(device)):
         raise RuntimeError(said)
     with pytest.raises(RuntimeError, match="sizes do not match"), enough_memory(torch.device(device)):
         raise RuntimeError("sizes do not match")
 
 
 def test_a_cpu_without_memory_is_named() -> None:
-    with pytest.raises(DeviceFull, match="device cpu has too little free memory"), enough_memory(CPU):
-        torch.empty(2**60, dtype=torch.uint8)
+    for work in (lambda: torch.empty(2**60, dtype=torch.uint8), lambda: np.empty(2**60, dtype=np.uint8)):
+        with pytest.raises(DeviceFull, match="this machine has too little free memory"), enough_memory(CPU):
+            work()
 
 
 SHIPPED = Path(lvm.__file__).parent / "spaces" / "minilm" / FOLDER

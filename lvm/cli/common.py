@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from rich.live import Live
+from rich.spinner import Spinner
 
 from lvm.cli.surroundings import prefect_api, prepare_prefect
 from lvm.errors import UsageError
@@ -138,9 +140,10 @@ def workspace_opened(space: str | None, inverter: str | None = None, source_only
         with without_garbage_collection():
             common = flows_module("common")
             kept.enter_context(common.opened(common.Where(space, inverter, source_only)))
-    except Exception as error:
-        if isinstance(error, UsageError):
-            raise
+    except UsageError:
+        raise
+    except Exception:
+        pass
     try:
         yield
     finally:
@@ -163,7 +166,10 @@ def opened_if_stored(space: str | None = None, inverter: Path | None = None) -> 
 
 def loading(settings: Settings) -> AbstractContextManager[object]:
     """A sign of life in the terminal while torch and transformers are imported, which takes seconds."""
-    return nullcontext() if settings.quiet else err.status("loading torch and transformers")
+    if settings.quiet or not err.is_terminal:
+        return nullcontext()
+    spinner = Spinner("dots", "loading torch and transformers")
+    return Live(spinner, console=err, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
 @contextmanager

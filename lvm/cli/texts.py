@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,9 +84,9 @@ def search(
     metadata = _metadata(where or [])
     query = _utf8(query)
     with opened(space) as work:
-        from lvm.pipeline.sources import stored_source
+        from lvm.pipeline.sources import stored_name
 
-        sources = [stored_source(work.store, each).name for each in source or []]
+        sources = [stored_name(work.store, each) for each in source or []]
         given = {"source": sources, "document": document, "metadata": metadata}
         hits = work.search(
             query,
@@ -97,9 +98,12 @@ def search(
         )
         show_hits(hits, as_json)
         if not hits:
-            empty = not work.counts()["chunks"]
-            notes = [f"space {work.space.name!r} has none yet: run `lvm ingest` first"] if empty else []
-            err.print("; ".join(["no stored chunk matches", *notes, *_similar(work, metadata)]))
+            said = [f"no stored chunk matches{f', after the first {skip}' if skip else ''}", *_similar(work, metadata)]
+            if not work.counts()["chunks"]:
+                said += [
+                    f"space {work.space.name!r} has none yet: run `lvm ingest`, or `lvm reembed` from another space"
+                ]
+            err.print("; ".join(said))
 
 
 def _metadata(assignments: list[str]) -> dict[str, Any]:
@@ -128,8 +132,12 @@ def _similar(work: Workspace, metadata: dict[str, Any]) -> list[str]:
     for name, value in metadata.items():
         if similar := work.store.similar_metadata(name, str(value)):
             shown = [json.dumps(each, ensure_ascii=False) for each in similar]
-            same = (f": --where '{name}={each}'" for each in shown if each.strip('"') == str(value))  # of another type
-            found.append(f"{name} is {' or '.join(shown)}{next(same, '')}")
+            of_another_type = [
+                f": --where {shlex.quote(f'{name}={text}')}"
+                for each, text in zip(similar, shown, strict=True)
+                if str(each) == str(value) and type(each) is not type(value)
+            ]
+            found.append(f"{name} is {' or '.join(shown)}{''.join(of_another_type)}")
     return found
 
 

@@ -24,6 +24,7 @@ from lvm.corpus.packed import DAMAGED, is_packed, kind, unpacked, unpacked_size
 from lvm.corpus.texts import SUFFIXES, document, is_text
 from lvm.errors import did_you_mean
 from lvm.settings import expanded
+from lvm.terminal import without_login
 
 __all__ = ["InvalidLimit", "NoSuchColumn", "NothingUsable", "Source", "SourceNotFound", "SourceUnreadable", "is_table"]
 __all__ += ["open_source", "source_name"]
@@ -85,7 +86,11 @@ class Source:
             if count == self.limit:
                 return
         if not count:
-            why = f"first: {first_skipped.where}: {first_skipped.reason}" if first_skipped else f"name {KINDS}"
+            why = (
+                f"first: {first_skipped.where}: {first_skipped.reason}"
+                if first_skipped
+                else f"it holds nothing that is read; name {KINDS}"
+            )
             raise NothingUsable(f"source {self.name!r} has no usable document ({why}); nothing was ingested")
 
 
@@ -126,7 +131,7 @@ def open_source(spec: str, limit: int | None = None, text_column: str | None = N
         raise SourceNotFound(f"{spec!r} is not a valid path ({error}); name {KINDS}") from error
     if not exists:
         guess = did_you_mean(spec, ["sotu"])
-        raise SourceNotFound(f"no source {spec!r}; {guess + ' Or name' if guess else 'name'} {KINDS}")
+        raise SourceNotFound(f"no source {without_login(spec)!r}; {guess + ' Or name' if guess else 'name'} {KINDS}")
     if not os.access(path, os.R_OK):
         raise SourceUnreadable(f"no permission to read {spec!r}; check its permissions")
     name = _name(path)

@@ -93,7 +93,7 @@ class TextEncoder:
         Raises:
             WeightsUnusable: if weights are missing, unknown, of another shape or not finite, or if the network cannot
                 follow the recipe.
-            DeviceFull: if the GPU has too little free memory.
+            DeviceFull: if the device has too little free memory.
         """
         with quietly():
             try:
@@ -187,7 +187,7 @@ class TextEncoder:
         Raises:
             NotUnicode: if a text has a lone surrogate.
             InvalidVectors: if the network returns a zero or non-finite vector.
-            DeviceFull: if the GPU has too little free memory.
+            DeviceFull: if the device has too little free memory.
         """
         require_unicode(texts)
         raw = np.empty((len(texts), self.dim), dtype=np.float32)

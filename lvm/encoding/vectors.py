@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lvm.arrays import FloatArray
-from lvm.calls import typed
 from lvm.errors import LvmError
 
 
@@ -39,23 +38,27 @@ class Vectors:
     norms: FloatArray
 
     @classmethod
-    @typed
     def from_raw(cls, fingerprint: str, raw: FloatArray) -> Vectors:
         """Split the output of an encoder into directions and norms.
 
         Args:
             fingerprint: fingerprint of the encoder.
-            raw: (n, dim) float32.
+            raw: (n, dim) float32, or what NumPy makes an array of.
 
         Raises:
-            InvalidVectors: if a row is zero or not finite, or it is no array of numbers with two dimensions.
-            WrongType: if the fingerprint is no string.
+            InvalidVectors: if a row is zero or not finite, it is no array of numbers with two dimensions, or the
+                fingerprint is no string.
         """
-        if not isinstance(raw, np.ndarray) or raw.dtype.kind not in "fiu":
+        try:
+            array = np.asarray(raw)
+        except (TypeError, ValueError):  # a tensor of a GPU; rows of different lengths
+            array = np.array(None)
+        if not isinstance(fingerprint, str) or array.dtype.kind not in "fiu":
             raise InvalidVectors(
-                f"vectors are a NumPy array of numbers, not {type(raw).__name__}{_dtype(raw)}; convert them, e.g. by "
-                "np.asarray(..., dtype=np.float32)"
+                "vectors need the fingerprint of their space, a string, and a NumPy array of numbers, not "
+                f"{type(fingerprint).__name__} and {type(raw).__name__}: Vectors.from_raw(fingerprint, array)"
             )
+        raw = array
         if raw.ndim != 2:
             raise InvalidVectors(f"expected an array (n, dim), got shape {raw.shape}; pass one row per text")
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow gives infinity, which is refused below
@@ -100,11 +103,6 @@ class Vectors:
     def __getitem__(self, rows: slice | list[int]) -> Vectors:
         """Select rows."""
         return Vectors(self.fingerprint, self.unit[rows], self.norms[rows])
-
-
-def _dtype(values: object) -> str:
-    """The type of an array's elements, for messages."""
-    return f" of {values.dtype}" if isinstance(values, np.ndarray) else ""
 
 
 def require(vectors: Vectors, space_name: str, fingerprint: str, dim: int) -> Vectors:

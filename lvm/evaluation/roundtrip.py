@@ -126,7 +126,9 @@ class RoundtripFigures:
     @property
     def extent(self) -> str:
         """How many of the drawn chunks were measured, why no more, and how many of them do not count."""
-        seen = f"; {len(self.seen)} of them do not count, the inverter was trained on them" if self.seen else ""
+        seen = (
+            f"; measured chunks that the inverter was trained on do not count ({len(self.seen)})" if self.seen else ""
+        )
         return (self.stopped or f"all {self.drawn} drawn chunks were measured") + seen
 
     @property

@@ -330,7 +330,7 @@ class PrefixInverter:
         self, raw: FloatArray, encode: Encode, seed: int, n_best: int, first: int, second: int
     ) -> Inverted:
         target = torch.from_numpy(np.ascontiguousarray(raw))
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         texts = self._write(target, first, generator)
         if second == 0:
             return Inverted([one for [one] in texts], None)

@@ -88,7 +88,7 @@ def train(
         CorruptedFile: if the checkpoint in ``scratch`` is damaged.
         CannotWrite: if the disk is full.
         Diverged: if the loss becomes NaN or infinite.
-        DeviceFull: if the GPU has too little free memory.
+        DeviceFull: if the device has too little free memory.
     """
     progress = progress or Silent()
     make_folder(scratch)

@@ -123,7 +123,8 @@ def remove(work: Workspace, source: str | Path, *, confirm: str = "") -> Removed
         NotAllowed: if this database user may not delete documents.
     """
     store = work.store
-    stored = stored_source(store, str(source))
+    name = stored_name(store, str(source))
+    stored = next(each for each in store.sources() if each.name == name)
     if confirm != stored.name:
         name = shlex.quote(stored.name)
         raise NotConfirmed(
@@ -226,22 +227,21 @@ def in_words(rows: dict[str, int]) -> str:
     return ", ".join(f"{count} {table}" for table, count in rows.items())
 
 
-def stored_source(store: Store, source: str) -> StoredSource:
-    """What is stored of a source, by its stored name or by what was given to ``ingest``.
+def stored_name(store: Store, source: str) -> str:
+    """Name that a source is stored under, by that name or by what was given to ``ingest``.
 
     Raises:
         SourceNotStored: if nothing of it is stored; the message says which sources there are.
     """
-    found = {each.name: each for each in store.sources()}
-    name = source if source in found else source_name(source)
-    if name not in found:
+    name = source if store.has_source(source) else source_name(source)
+    if not store.has_source(name):
+        found = [each.name for each in store.sources()]
         guess = did_you_mean(source, found)
-        there = ", ".join(repr(each) for each in found) or "none"
         raise SourceNotStored(
             f"no source {source!r} is stored in database {store.database_name!r}; {guess}{guess and ' '}there is "
-            f"{there}"
+            f"{', '.join(map(repr, found)) or 'none'}"
         )
-    return found[name]
+    return name
 
 
 def _renamed(store: Store, name: str, contents: set[str]) -> str:

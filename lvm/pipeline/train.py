@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lvm.devices import give_back_memory, open_device
+from lvm.devices import DeviceFull, give_back_memory, open_device
 from lvm.errors import LvmError, first_line
 from lvm.files import CorruptedFile
 from lvm.models import MODELS, UnknownModel
@@ -183,12 +183,12 @@ def _fit(
         with bars(f"train {name}", epochs) as advance:
             result = fit(name, sequences, config, folder, lambda _: advance(1), reading, lambda: advance(1))
             advance(config.epochs - len(result.history))  # early stopping saved these
-    except (MemoryError, RuntimeError) as error:  # torch has no type of its own for the memory of a CPU
+    except (MemoryError, RuntimeError, DeviceFull) as error:  # torch has no type of its own for the memory of a CPU
         if isinstance(error, RuntimeError) and not re.search(r"memory|Storage size", str(error)):
             raise
         raise OutOfMemory(
-            f"training {name} needs more memory than there is ({first_line(error)}); make batch_size, run, negatives "
-            "or the model smaller"
+            f"training {name} needs more memory than there is ({first_line(error.__cause__ or error)}); make "
+            "batch_size, run, negatives or the model smaller"
         ) from error
     if not still_there(sequences.path, sequences.sha256):  # it was read until now
         (folder / LAST).unlink(missing_ok=True)  # no run continues what was trained on it

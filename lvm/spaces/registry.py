@@ -28,6 +28,7 @@ from lvm.progress import bar
 from lvm.settings import Settings
 from lvm.spaces.space import Space
 from lvm.spaces.statistics import CHUNKS, FILE, Statistics, measure
+from lvm.terminal import without_login
 
 
 class UnknownSpace(UsageError):
@@ -167,7 +168,7 @@ def open_space(name: str | None = None, settings: Settings | None = None, *, fet
     name = name or settings.space
     spaces = configured(settings)
     if name not in spaces:
-        raise UnknownSpace(f"there is no space {name!r}; choose one of {', '.join(spaces)}")
+        raise UnknownSpace(f"there is no space {without_login(name)!r}; choose one of {', '.join(spaces)}")
     open_device(settings.device)  # before weights are fetched
     config = spaces[name]
     folder = weights.find(config.encoder, settings.home, config.encoder_revision, fetch=fetch)

@@ -148,7 +148,7 @@ class Space:
         Raises:
             WeightsUnusable: if its folder is missing or damaged.
             SpaceMismatch: if it decodes vectors of another dimension.
-            DeviceFull: if the GPU has too little free memory.
+            DeviceFull: if the device has too little free memory.
         """
         with enough_memory(self.encoder.device):
             inverter = self._open_inverter()
@@ -200,7 +200,7 @@ class Space:
         Raises:
             NotTexts: if ``texts`` is a single string, or holds no texts.
             InvalidVectors: if the encoder returns a zero or non-finite vector.
-            DeviceFull: if the GPU has too little free memory.
+            DeviceFull: if the device has too little free memory.
         """
         return self.encoder.encode(as_texts(texts, "encode"), progress)
 
@@ -245,7 +245,7 @@ class Space:
             SpaceMismatch: if the vectors are of another space.
             InvalidVectors: if they are a bare array, of a wrong dimension, NaN or zero.
             WeightsUnusable: if the inverter cannot be opened.
-            DeviceFull: if the GPU has too little free memory.
+            DeviceFull: if the device has too little free memory.
         """
         require(vectors, self.name, self.fingerprint, self.dim)
         texts = as_texts(texts, "score")
@@ -294,7 +294,7 @@ class Space:
             InvalidDecoding: if ``n_best`` is no number from 1 to the number of texts that the inverter makes of a
                 vector, or ``steps`` is true and there is no corrector.
             WeightsUnusable: if the inverter cannot be opened.
-            DeviceFull: if the GPU has too little free memory.
+            DeviceFull: if the device has too little free memory.
         """
         require(vectors, self.name, self.fingerprint, self.dim)
         self.check_decoding(n_best, steps)

@@ -86,7 +86,7 @@ class Search(Connections):
         values = {
             "query": Vector(query.unit[0]).to_text(),
             "words": None if words is None else words.replace("\0", " "),
-            "k": int(skip + k),  # NumPy's integers are none to the driver
+            "k": int(skip + k),  # NumPy's are bigint to the driver, and ``search`` takes integer
             "skip": int(skip),
             "space": name,
             "filter": _json(filter),

@@ -41,6 +41,12 @@ class Sources(Maintenance):
         with self.engine.connect() as connection:
             return [StoredSource(*row) for row in connection.execute(statement)]
 
+    def has_source(self, source: str) -> bool:
+        """Whether a document of a source is stored, in whatever space it has vectors."""
+        statement = text("SELECT EXISTS (SELECT FROM ONLY document WHERE source = :source)")
+        with self.engine.connect() as connection:
+            return bool(connection.scalar(statement, {"source": source}))
+
     def source_documents(self, source: str) -> dict[str, str]:
         """sha256 of the documents of a source by external id, in whatever space they have vectors."""
         statement = select(DocumentRow.external_id, DocumentRow.sha256).where(DocumentRow.source == source)

@@ -120,7 +120,7 @@ class TrainedModel:
 
         Raises:
             NoSamples: if the model has no sampling head.
-            DeviceFull: if the GPU has too little free memory.
+            DeviceFull: if the device has too little free memory.
         """
         if self.model.sampler is None:
             raise NoSamples(
@@ -128,7 +128,7 @@ class TrainedModel:
                 "--head energy"
             )
         device = self.model.recency.device
-        random = torch.Generator().manual_seed(seed)
+        random = torch.Generator().manual_seed(int(seed))
         noise = (torch.rand(len(contexts), count, self.model.sampler.noise, generator=random) - 0.5) * temperature
         was_training = self.model.training
         self.model.eval()
@@ -173,7 +173,7 @@ def load_model(path: Path, device: str = "cpu") -> TrainedModel:
 
     Raises:
         CorruptedFile: if the checkpoint is missing, damaged, or not of a model of this version.
-        DeviceFull: if the GPU has too little free memory.
+        DeviceFull: if the device has too little free memory.
     """
     path = path if path.suffix == ".safetensors" else path / MODEL
     tensors, metadata = read(path)

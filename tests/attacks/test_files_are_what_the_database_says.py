@@ -47,6 +47,7 @@ def validated(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with fresh_database(postgres) as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("LVM_DATABASE_URL", url)
         patch.setenv("LVM_HOME", str(folder.parent / "home"))
+        patch.setenv("LVM_ARTIFACTS", str(folder.parent / "artifacts"))
         patch.setenv("LVM_QUIET", "1")
         shrink(patch)
         with open_store(Settings()) as store:

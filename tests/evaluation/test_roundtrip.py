@@ -208,7 +208,7 @@ def test_evidence_of_before_is_read(fake_space, sentences) -> None:
     new = RoundtripFigures.from_evidence(evidence | of_the_database | stopped)
     assert (new.measured, new.extent) == (200, "certain after 200 of 500: because")
     seen = RoundtripFigures.from_evidence(evidence | of_the_database | {"seen": [4, 7]})
-    assert seen.extent.endswith("; 2 of them do not count, the inverter was trained on them")
+    assert seen.extent.endswith("; measured chunks that the inverter was trained on do not count (2)")
 
 
 def test_crowding_of_fewer_than_two_vectors_does_not_exist() -> None:

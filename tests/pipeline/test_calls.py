@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import lvm
 from lvm.calls import WrongType
 from lvm.corpus.chunker import NotUnicode
+from lvm.corpus.sources import open_source
 from lvm.encoding.vectors import InvalidVectors
 from lvm.errors import LvmError
 from lvm.pipeline.errors import NoModel
@@ -37,19 +39,27 @@ def work(settings: Settings, database: Store, minilm: Space) -> Iterator[lvm.Wor
         (
             lambda work: lvm.ingest("sotu", work),
             WrongType,
-            "work of ingest is 'sotu' of type str; it must be a W",
+            "^work of ingest is of type str, not a Workspace$",
         ),
-        (lambda work: lvm.validate(None), WrongType, "work of validate is None of type NoneType"),
-        (lambda work: lvm.write("gru", work, "x"), WrongType, "work of write is .* must be a Workspace or a Space$"),
-        (lambda work: lvm.predict_next(work.settings, "gru", ["x"]), WrongType, "an object of type Settings"),
-        (lambda work: lvm.ingest(work.space), WrongType, "type Space; it must be a Workspace$"),
-        (lambda work: lvm.ingest(work, "sotu", limit="3"), WrongType, "'3' of type str; .* a whole number or None$"),
-        (lambda work: lvm.extract(work, context="5"), WrongType, "context of extract is '5' of type str"),
-        (lambda work: lvm.train(work, None, ["gru"]), WrongType, "sequences of train is None"),
-        (lambda work: lvm.promote(work, 3), WrongType, "must be a TrainedModel, a string or None$"),
-        (lambda work: lvm.write(work, None, "x", steps=1.5), WrongType, "steps of write is 1.5 of type float"),
-        (lambda work: lvm.predict_next(work, None, ["x"], temperature="hot"), WrongType, "it must be a number$"),
-        (lambda work: work.search("x", k=None), WrongType, "k of search is None"),
+        (lambda work: lvm.validate(None), WrongType, "work of validate is of type NoneType"),
+        (lambda work: lvm.write("gru", work, "x"), WrongType, "work of write is .* not a Workspace or a Space$"),
+        (lambda work: lvm.predict_next(work.settings, "gru", ["x"]), WrongType, "is of type Settings"),
+        (lambda work: lvm.ingest(work.space), WrongType, "is of type Space, not a Workspace$"),
+        (
+            lambda work: lvm.ingest(work, "sotu", limit="3"),
+            WrongType,
+            "is of type str, not a whole number or None$",
+        ),
+        (lambda work: lvm.extract(work, context="5"), WrongType, "context of extract is of type str"),
+        (lambda work: lvm.train(work, None, ["gru"]), WrongType, "sequences of train is of type NoneType"),
+        (lambda work: lvm.promote(work, 3), WrongType, "not a TrainedModel, a string or None$"),
+        (lambda work: lvm.write(work, None, "x", steps=1.5), WrongType, "steps of write is of type float"),
+        (
+            lambda work: lvm.predict_next(work, None, ["x"], temperature="hot"),
+            WrongType,
+            "is of type str, not a number$",
+        ),
+        (lambda work: work.search("x", k=None), WrongType, "k of search is of type NoneType"),
         (lambda work: lvm.ingest(work, ["a text", "another"]), NotDocuments, "item 1 is of type str, not a document"),
         (lambda work: lvm.ingest(work, np.zeros(3)), NotDocuments, "item 1 is of type float64"),
         (lambda work: lvm.ingest(work, None), NotDocuments, "NoneType is no source"),
@@ -63,21 +73,57 @@ def test_what_is_in_the_wrong_place_is_named(call: Call, error: type[LvmError], 
     assert work.counts()["documents"] == 0
 
 
-def test_numbers_of_numpy_are_numbers(work: lvm.Workspace) -> None:
-    assert list(work.search("x", k=np.int64(3))) == []
+def test_numbers_of_numpy_are_numbers(work: lvm.Workspace, minilm: Space) -> None:
+    assert list(work.search("x", k=np.int64(3), skip=np.int64(1))) == []  # type: ignore[arg-type]
+    found = lvm.predict_next(
+        minilm, None, ["We met."], samples=np.int64(2), seed=np.int64(2), temperature=np.float32(1)
+    )  # type: ignore[arg-type]
+    assert found.text == lvm.predict_next(minilm, None, ["We met."], samples=2, seed=2, temperature=1).text
 
 
 @pytest.mark.parametrize(
-    ("fingerprint", "raw", "error"),
+    "call",
     [
-        (np.ones((2, 3), dtype=np.float32), "abc", WrongType),
-        ("abc", [[1.0, 2.0]], InvalidVectors),
-        ("abc", np.array([["a"]]), InvalidVectors),
+        lambda: lvm.open_workspace(settings={"database_url": "postgresql://u:sesame@db/lvm"}),  # type: ignore[arg-type]
+        lambda: lvm.open_workspace(None, ["postgresql://u:sesame@db"]),  # type: ignore[arg-type]
+        lambda: lvm.open_workspace("postgresql://u:sesame@db/lvm"),
+        lambda: open_source("postgresql://u:sesame@db/lvm"),
     ],
 )
-def test_what_is_no_array_of_vectors_is_named(fingerprint: Any, raw: Any, error: type[LvmError]) -> None:
-    with pytest.raises(error):
+def test_a_login_in_the_wrong_place_is_not_shown(call: Callable[[], object]) -> None:
+    with pytest.raises(LvmError) as raised:
+        call()
+    assert "sesame" not in str(raised.value)
+
+
+def test_what_is_missing_or_misspelt_is_pythons_own_error(work: lvm.Workspace) -> None:
+    with pytest.raises(TypeError, match=r"extract\(\) got an unexpected keyword argument 'contxt'"):
+        lvm.extract(work, contxt=5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"train\(\) missing 2 required positional arguments"):
+        lvm.train(work)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "raw"),
+    [
+        (np.ones((2, 3), dtype=np.float32), "abc"),
+        ("abc", [[1.0, 2.0], [1.0]]),
+        ("abc", np.array([["a"]])),
+        ("abc", None),
+        (None, np.ones((2, 3), dtype=np.float32)),
+    ],
+)
+def test_what_is_no_array_of_vectors_is_named(fingerprint: Any, raw: Any) -> None:
+    with pytest.raises(InvalidVectors, match="need the fingerprint of their space"):
         lvm.Vectors.from_raw(fingerprint, raw)
+
+
+def test_what_numpy_makes_an_array_of_are_vectors() -> None:
+    expected = lvm.Vectors.from_raw("abc", np.ones((2, 3), dtype=np.float32))
+    for raw in ([[1.0] * 3] * 2, torch.ones(2, 3), np.ones((2, 3), dtype=np.int64)):
+        found = lvm.Vectors.from_raw("abc", raw)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found.unit, expected.unit)
+        assert found.unit.dtype == found.norms.dtype == np.float32
 
 
 @pytest.mark.parametrize("texts", ["one", b"bytes", None, 3])

@@ -172,9 +172,9 @@ def test_a_workspace_without_a_with_block(settings: Settings, database: Store) -
 
 
 def test_settings_in_the_place_of_a_space_are_named() -> None:
-    with pytest.raises(WrongType, match="name of open_space is an object of type Settings; it must be a string"):
+    with pytest.raises(WrongType, match="name of open_space is of type Settings, not a string or None"):
         lvm.open_space(Settings())  # type: ignore[arg-type]
-    with pytest.raises(WrongType, match="type Settings; it must be a string, a Space or None"):
+    with pytest.raises(WrongType, match="type Settings, not a string, a Space or None"):
         lvm.open_workspace(Settings())  # type: ignore[arg-type]
 
 
