@@ -43,6 +43,8 @@ class Sources(Maintenance):
 
     def has_source(self, source: str) -> bool:
         """Whether a document of a source is stored, in whatever space it has vectors."""
+        if "\0" in source:  # no text of Postgres has one
+            return False
         statement = text("SELECT EXISTS (SELECT FROM ONLY document WHERE source = :source)")
         with self.engine.connect() as connection:
             return bool(connection.scalar(statement, {"source": source}))
