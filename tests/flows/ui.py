@@ -66,7 +66,7 @@ class Ui:
         found: dict[str, Any] = httpx.get(f"{self.api}/flow_runs/{run}", timeout=30).json()
         return found
 
-    def wait(self, run: str, states: tuple[str, ...] = FINAL, seconds: float = 240) -> dict[str, Any]:
+    def wait(self, run: str, states: tuple[str, ...] = FINAL, seconds: float = 480) -> dict[str, Any]:
         """Wait until the run is in one of the states, and until the server has written the states of its tasks."""
         until = time.monotonic() + seconds
         while (found := self.state(run))["state_type"] not in states:
