@@ -70,15 +70,9 @@ def claim(name: str, value: float, least: float | None = None, most: float | Non
         Whether the claim holds.
     """
     held = (least is None or value >= least) and (most is None or value <= most)
-    said = (
-        f"claim: at least {least:g}"
-        if least is not None
-        else "no claim"
-        if most is None
-        else f"claim: at most {most:g}"
-    )
-    said += "" if held else ", DOES NOT HOLD"
-    print(f"{name:22} {value:9.2f} ({said})", flush=True)
+    bounds = [f"claim: at {word} {bound:g}" for word, bound in (("least", least), ("most", most)) if bound is not None]
+    said = "; ".join(bounds) or "no claim"
+    print(f"{name:22} {value:9.2f} ({said}{'' if held else ', DOES NOT HOLD'})", flush=True)
     return held
 
 

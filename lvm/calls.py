@@ -49,8 +49,8 @@ def typed(function: F) -> F:
 def require_types(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Compare the arguments of a call with the function's annotations.
 
-    What is missing, or no parameter, is left to Python, which raises its TypeError at the call. The message has no
-    value: it may be a secret.
+    Python itself raises a TypeError, at the call, for an argument that is missing or is no parameter. The message
+    shows no value, because it may be a secret.
 
     Raises:
         WrongType: if one has another type.
@@ -61,7 +61,8 @@ def require_types(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     except TypeError:
         return
     for name, classes in expected.items():
-        if name in given and not isinstance(given[name], tuple(each for kind in classes for each in _taken(kind))):
+        accepted = tuple(each for kind in classes for each in _ACCEPTED.get(kind, (kind,)))
+        if name in given and not isinstance(given[name], accepted):
             *others, last = [_NAMES.get(kind) or f"a {kind.__name__}" for kind in classes]
             possible = f"{', '.join(others)} or {last}" if others else last
             raise WrongType(f"{name} of {function.__name__} is of type {type(given[name]).__name__}, not {possible}")
@@ -81,17 +82,10 @@ def _expected(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str
     return signature, found
 
 
-def _taken(kind: type) -> tuple[type, ...]:
-    return _ACCEPTED.get(kind, (kind,))
-
-
 def _is_plain(kind: Any) -> bool:
     """Whether an annotation, or a part of a union, is a class whose objects hold nothing."""
-    if (
-        not isinstance(kind, type)
-        or kind is Any
-        or get_origin(kind) is not None
-        or getattr(kind, "_is_protocol", False)
-    ):
+    if not isinstance(kind, type) or get_origin(kind) is not None:
+        return False
+    if kind is Any or getattr(kind, "_is_protocol", False):  # no object can be compared with these
         return False
     return kind is str or not issubclass(kind, Sized)

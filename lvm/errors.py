@@ -32,10 +32,18 @@ def first_line(error: object) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question that names the nearest of the names that exist; empty if none is near."""
+def did_you_mean(name: str, known: Iterable[str], then: str = "") -> str:
+    """A question that names the nearest of the names that exist, and what follows it.
+
+    Args:
+        name: a name that does not exist.
+        known: the names that exist.
+        then: a sentence, which begins with a capital after the question. It stands alone if no name is near.
+    """
     near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else ""
+    if not near:
+        return then
+    return f"did you mean {near[0]}?" + (f" {then[0].upper()}{then[1:]}" if then else "")
 
 
 def is_panic(error: BaseException) -> bool:

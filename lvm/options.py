@@ -140,9 +140,8 @@ def unknown(name: str, known: Iterable[str], of: str = "") -> BadConfig:
         of: whose hyperparameter it should have been, e.g. `` of gru``.
     """
     names = list(known)
-    guess = did_you_mean(name, names)
-    there = f"{guess} There" if guess else "there"
-    return BadConfig(f"there is no hyperparameter {name!r}{of}; {there} are {', '.join(names)}")
+    there = did_you_mean(name, names, f"there are {', '.join(names)}")
+    return BadConfig(f"there is no hyperparameter {name!r}{of}; {there}")
 
 
 def assignments(texts: Sequence[str]) -> dict[str, str]:

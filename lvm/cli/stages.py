@@ -101,7 +101,7 @@ def run(
 
 
 def _require_source(source: str, limit: int | None, text_column: str | None) -> None:
-    """Name a source that does not exist before a database or Prefect is started for it."""
+    """Refuse a source that cannot be opened, before a database or Prefect is started for it."""
     from lvm.corpus.sources import open_source
 
     open_source(source, limit, text_column)

@@ -3,8 +3,8 @@
 Contract: a baseline is a ``Predictor`` whose vector and query are the same. Only ridge regression is fitted, in closed
 form on the training windows; the validation windows choose its penalty. Few windows are fitted by their products with
 each other, many by the sums of the products of features: the same solution, by the smaller matrix. It is solved in
-float32: measured where all vectors share a direction (pairwise cosine 0.9), rounding moves weights by up to 0.015 and
-figures by 0.001.
+float32. Where all vectors shared a direction (pairwise cosine 0.9), that moved weights by up to 0.015 and figures by
+0.001.
 """
 
 from __future__ import annotations

@@ -299,7 +299,7 @@ def predict_next(
         The candidate with the highest score.
 
     Raises:
-        NotTexts: for a single string, or what holds no texts.
+        NotTexts: if ``texts`` is a single string, or cannot be iterated.
         NothingToContinue: if none of the texts has a letter or a digit.
         UnreadableText: if one is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.
@@ -356,7 +356,7 @@ def predict(
         temperature: of the samples.
 
     Raises:
-        NotTexts: for a single string, or what holds no texts.
+        NotTexts: if ``texts`` is a single string, or cannot be iterated.
         NothingToContinue: if none of the texts has a letter or a digit.
         UnreadableText: if one is in a writing system that the encoder does not know.
         InvalidOption: if an option has an impossible value.

@@ -123,8 +123,7 @@ def remove(work: Workspace, source: str | Path, *, confirm: str = "") -> Removed
         NotAllowed: if this database user may not delete documents.
     """
     store = work.store
-    name = stored_name(store, str(source))
-    stored = next(each for each in store.sources() if each.name == name)
+    stored = {each.name: each for each in store.sources()}[stored_name(store, str(source))]
     if confirm != stored.name:
         name = shlex.quote(stored.name)
         raise NotConfirmed(
@@ -236,11 +235,8 @@ def stored_name(store: Store, source: str) -> str:
     name = source if store.has_source(source) else source_name(source)
     if not store.has_source(name):
         found = [each.name for each in store.sources()]
-        guess = did_you_mean(source, found)
-        raise SourceNotStored(
-            f"no source {source!r} is stored in database {store.database_name!r}; {guess}{guess and ' '}there is "
-            f"{', '.join(map(repr, found)) or 'none'}"
-        )
+        there = did_you_mean(source, found, f"there is {', '.join(map(repr, found)) or 'none'}")
+        raise SourceNotStored(f"no source {source!r} is stored in database {store.database_name!r}; {there}")
     return name
 
 

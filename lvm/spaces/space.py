@@ -31,18 +31,18 @@ _POSITIONS_ON_CPU = 512  # a third faster there: larger arrays do not stay in it
 
 
 class NotTexts(UsageError):
-    """A single string, or what holds no texts, where a list of texts is needed; or a wrong number of texts."""
+    """What was given is no list of texts, e.g. a single string, or has a wrong number of texts."""
 
 
 def as_texts(texts: object, function: str) -> Sequence[str]:
-    """The texts that a caller gave, as a list, whatever holds them. Whether each is a string, the tokenizer says.
+    """The texts that a caller gave, as a list. Any iterable is taken. The tokenizer checks that each is a string.
 
     Args:
         texts: what was given.
         function: name of the function that it was given to, for the message.
 
     Raises:
-        NotTexts: if it is a single string, or holds nothing.
+        NotTexts: if it is a single string, or cannot be iterated.
     """
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
         what = "one string" if isinstance(texts, str) else f"something of type {type(texts).__name__}"
@@ -198,7 +198,7 @@ class Space:
             n vectors of this space, row i for text i.
 
         Raises:
-            NotTexts: if ``texts`` is a single string, or holds no texts.
+            NotTexts: if ``texts`` is a single string, or cannot be iterated.
             InvalidVectors: if the encoder returns a zero or non-finite vector.
             DeviceFull: if the device has too little free memory.
         """

@@ -52,7 +52,11 @@ def test_search_prints_what_was_asked_for(
     assert asked("--k", "2", "--skip", "1") == everything[1:3] and asked("--skip", "6") == []
     assert {hit["title"] for hit in asked("--source", str(tmp_path / "new.jsonl"))} == {"markup"}
     monkeypatch.chdir(tmp_path)
-    assert {hit["title"] for hit in asked("--source", "new.jsonl", "--source", "new.jsonl")} == {"markup"}
+    assert {hit["title"] for hit in asked("--source", "new.jsonl", "--source", "old.jsonl", "--k", "9")} == {
+        "markup",
+        "canal",
+        "war",
+    }
     assert {hit["title"] for hit in asked("--document", "war", "--document", "markup")} == {"war", "markup"}
     assert {hit["title"] for hit in asked("--where", "by=Abraham Lincoln", "--where", "year=1862")} == {"war"}
     assert {hit["title"] for hit in asked("--where", 'year="1863"', "--exact")} == {"markup"}
